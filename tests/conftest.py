@@ -1,0 +1,66 @@
+"""Cases and tools that tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tests import paraview_programs
+from tlp_core import Problem
+from tlp_core.neighbors import EdgeGraph
+
+DATA = Path(__file__).parent / "data"
+TTK_CASES = sorted(path.name.removesuffix(".in.npz") for path in DATA.glob("*.in.npz"))
+
+
+@pytest.fixture(params=TTK_CASES)
+def ttk_case(request):
+    """Input and recorded output of TTK's merge tree filter."""
+    name = request.param
+    return np.load(DATA / f"{name}.in.npz"), np.load(DATA / f"{name}.ttk.npz")
+
+
+@pytest.fixture
+def small_problem():
+    """A network of 21 parameters in float64, on two batches of different sizes."""
+    generator = torch.Generator().manual_seed(3)
+    model = nn.Sequential(nn.Linear(2, 5), nn.Tanh(), nn.Linear(5, 1)).double()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, generator=generator)
+
+    def batch(size):
+        x = torch.randn(size, 2, dtype=torch.float64, generator=generator)
+        return x, torch.sin(x.sum(1, keepdim=True))
+
+    def loss(model, batch):
+        return nn.functional.mse_loss(model(batch[0]), batch[1])
+
+    return Problem(model, loss, [batch(30), batch(10)], name="small")
+
+
+@pytest.fixture
+def launcher():
+    """Return the path of a launcher by its name; skips where there is none."""
+    return paraview_programs.launcher
+
+
+@pytest.fixture
+def run_pvpython(tmp_path):
+    """Return a function that runs code in pvpython: see ``paraview_programs.run_pvpython``."""
+
+    def run(code: str, **options):
+        return paraview_programs.run_pvpython(code, tmp_path, **options)
+
+    return run
+
+
+def random_edge_graph(rng: np.random.Generator, count: int, extra: int) -> EdgeGraph:
+    """Return a random connected graph: a tree and some more edges."""
+    tree = [(int(rng.integers(i)), i) for i in range(1, count)]
+    more = [tuple(sorted(rng.choice(count, 2, replace=False))) for _ in range(extra)]
+    edges = np.array(sorted(set(tree + more)), dtype=np.int64).reshape(-1, 2)
+    return EdgeGraph(number_of_samples=count, edges=edges)

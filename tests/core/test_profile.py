@@ -1,0 +1,166 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.conftest import random_edge_graph
+from tests.oracles import branch_pairs
+from tlp_core import grid_graph, landscape_profile, merge_tree
+from tlp_core.array_names import CriticalType
+
+
+@st.composite
+def trees(draw):
+    """Trees of grids and of graphs whose root joins several basins, with ties and holes."""
+    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+    if draw(st.booleans()):
+        shape = tuple(rng.integers(2, 6, rng.integers(1, 4)))
+        graph, count = grid_graph(shape), int(np.prod(shape))
+    else:
+        count = int(rng.integers(2, 40))
+        graph = random_edge_graph(rng, count, int(rng.integers(0, 20)))
+    values = rng.integers(0, 7, count).astype(float) if draw(st.booleans()) else rng.random(count)
+    if draw(st.booleans()) and count > 3:
+        values[rng.integers(0, count, 2)] = np.nan
+    tree = merge_tree(values, graph)
+    return tree.simplified(draw(st.sampled_from([0.0, 0.0, 0.2, 0.6])), relative=True)
+
+
+def rungs(basins, b):
+    part = slice(basins.rung_start[b], basins.rung_start[b + 1])
+    return basins.rung_height[part], basins.rung_width[part]
+
+
+def samples_of(tree, basin):
+    inside = {basin}
+    for arc in range(basin - 1, -1, -1):
+        if tree.parent[arc] in inside:
+            inside.add(arc)
+    return np.flatnonzero(np.isin(tree.vertex_arc, list(inside)))
+
+
+@settings(deadline=None, max_examples=150)
+@given(trees())
+def test_width_is_the_number_of_samples_at_or_below(tree):
+    basins = landscape_profile(tree).basins
+    for b in range(len(basins)):
+        height, width = rungs(basins, b)
+        levels = tree.levels[samples_of(tree, b)]
+        assert basins.size[b] == len(levels)
+        assert (np.diff(height) >= 0).all()
+        assert (np.diff(width) >= 0).all()
+        assert height[0] == tree.node_level[b]
+        assert height[-1] == basins.death[b] == tree.node_level[tree.parent[b]]
+        for level in np.unique(height):
+            assert width[height == level].max() == (levels <= level).sum()
+
+
+@settings(deadline=None, max_examples=150)
+@given(trees())
+def test_children_stand_side_by_side_in_the_middle_widest_first(tree):
+    basins = landscape_profile(tree).basins
+    for node in range(len(tree.parent)):
+        children = np.flatnonzero(tree.parent == node)
+        if not len(children):
+            continue
+        middle = len(tree.values) / 2 if node == len(tree.parent) - 1 else basins.center[node]
+        left = basins.center[children] - basins.size[children] / 2
+        order = np.argsort(left)
+        edges = np.append(left[order], left[order[-1]] + basins.size[children][order[-1]])
+        np.testing.assert_array_equal(np.diff(edges), basins.size[children][order])
+        assert (edges[0] + edges[-1]) / 2 == middle
+        assert (np.diff(basins.size[children][order]) <= 0).all()
+
+
+@settings(deadline=None, max_examples=150)
+@given(trees())
+def test_total_width_is_the_number_of_samples(tree):
+    profile = landscape_profile(tree)
+    outermost = profile.basins.parent == -1
+    assert profile.basins.size[outermost].sum() == len(tree.values)
+    assert profile.outline[0, 0] == 0
+    assert profile.outline[-1, 0] == len(tree.values)
+    assert (np.diff(profile.outline[:, 0]) >= 0).all()
+
+
+@settings(deadline=None, max_examples=150)
+@given(trees())
+def test_the_outline_has_the_tree_of_the_landscape(tree):
+    heights = landscape_profile(tree).outline[:, 1]
+    outline = merge_tree(heights, grid_graph(heights.shape, rule="axis"))
+    assert branch_pairs(outline) == branch_pairs(tree)
+
+
+@settings(deadline=None, max_examples=100)
+@given(trees())
+def test_area_of_a_basin_is_what_its_samples_lie_below_its_top(tree):
+    basins = landscape_profile(tree).basins
+    area = np.zeros(len(basins))
+    for b in range(len(basins)):
+        height, width = rungs(basins, b)
+        area[b] += np.sum(np.diff(height) * width[:-1])
+        if basins.parent[b] >= 0:
+            area[basins.parent[b]] += area[b]
+        depth = basins.death[b] - tree.levels[samples_of(tree, b)]
+        assert area[b] == pytest.approx(depth.sum())
+
+
+@settings(deadline=None, max_examples=100)
+@given(trees())
+def test_critical_points_lie_on_the_outline(tree):
+    profile = landscape_profile(tree)
+    points = profile.critical_points
+    minima = points.type == CriticalType.MINIMUM
+    assert minima.sum() == len(tree.branches())
+    assert sorted(points.sample[minima]) == sorted(tree.branches().minimum)
+    assert (~minima).sum() == len(tree.branches()) - 1
+    x, height = profile.outline.T
+    for place, level, is_minimum in zip(points.x, points.height, minima):
+        there = height[np.isclose(x, place)]
+        if is_minimum:  # its floor is as wide as the samples that tie with it
+            below, above = np.searchsorted(x, place, "right") - 1, np.searchsorted(x, place)
+            assert height[below] == height[above] == level
+        else:
+            assert level in there
+
+
+def test_two_wells_drawn_by_hand():
+    tree = merge_tree([0.0, 3.0, 1.0, 2.0, 4.0], grid_graph((5,), rule="axis"))
+    profile = landscape_profile(tree)
+    basins = profile.basins
+    assert basins.size.tolist() == [1, 2, 5]
+    assert basins.center.tolist() == [3.5, 2.0, 2.5]  # the wider one stands on the left
+    assert basins.parent.tolist() == [2, 2, -1]
+    assert basins.minimum.tolist() == [0, 2, 0]
+    assert basins.saddle.tolist() == [1, 1, 4]
+    assert basins.persistence.tolist() == [3.0, 2.0, 4.0]
+    assert basins.average_loss.tolist() == [0.0, 1.5, 2.0]
+    assert basins.nesting_depth.tolist() == [1, 1, 0]
+    assert profile.critical_points.x.tolist() == [3.5, 2.0, 3.0]
+    assert profile.critical_points.height.tolist() == [0.0, 1.0, 3.0]
+    assert profile.outline.tolist() == [
+        [0.0, 4.0],
+        [0.5, 4.0],
+        [0.5, 3.0],
+        [1.0, 3.0],
+        [1.0, 2.0],
+        [1.5, 2.0],
+        [1.5, 1.0],
+        [2.5, 1.0],
+        [2.5, 2.0],
+        [3.0, 2.0],
+        [3.0, 3.0],
+        [3.0, 3.0],
+        [3.0, 0.0],
+        [4.0, 0.0],
+        [4.0, 3.0],
+        [4.5, 3.0],
+        [4.5, 4.0],
+        [5.0, 4.0],
+    ]
+
+
+def test_losses_that_are_not_finite_count_at_the_largest_finite_one():
+    tree = merge_tree([1.0, 3.0, np.nan, 2.0], grid_graph((4,), rule="axis"))
+    basins = landscape_profile(tree).basins
+    assert basins.average_loss[basins.parent == -1].tolist() == [2.0, 2.5]

@@ -1,0 +1,71 @@
+"""Runs ParaView's programs through the launchers, headless, and tells what they printed."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ERROR_LINE = re.compile(r"ERR\||Traceback|Segmentation|X Error")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a program printed, and its exit code."""
+
+    code: int
+    text: str
+
+    @property
+    def errors(self) -> list[str]:
+        """Lines that tell of an error."""
+        return [line for line in self.text.splitlines() if ERROR_LINE.search(line)]
+
+
+def launcher(name: str) -> Path:
+    """Return a launcher of the build; skip the test where there is none."""
+    folder = Path(os.environ.get("TLP_LAUNCHERS", ROOT / "build" / "bin"))
+    path = folder / name
+    if not path.exists():
+        pytest.skip(f"no launcher {name}; configure with CMake, or set TLP_LAUNCHERS")
+    return path
+
+
+def run(
+    command: list[str | Path], folder: Path, *, display: bool = False, timeout: float = 180
+) -> Result:
+    """Run a command with a home of its own and, on request, with a display."""
+    xvfb = os.environ.get("TLP_XVFB_RUN") or "xvfb-run"
+    prefix = [xvfb, "-a", "-s", "-screen 0 1600x1000x24"] if display else []
+    home = folder / "home"
+    home.mkdir(exist_ok=True)
+    environment = {**os.environ, "HOME": str(home), "NUMBA_CACHE_DIR": str(numba_cache())}
+    done = subprocess.run(
+        [str(part) for part in [*prefix, *command]],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    return Result(done.returncode, done.stdout)
+
+
+def run_pvpython(code: str, folder: Path, *, display: bool = False, timeout: float = 180) -> Result:
+    """Run code in pvpython, after ``from paraview.simple import *``."""
+    script = folder / "script.py"
+    script.write_text("from paraview.simple import *\n" + code, encoding="utf-8")
+    command: list[str | Path] = [launcher("pvpython"), "--dr", "--", script]
+    return run(command, folder, display=display, timeout=timeout)
+
+
+def numba_cache() -> Path:
+    """Return a folder that keeps compiled code from one test to the next."""
+    return ROOT / "build" / "numba"

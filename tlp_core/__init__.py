@@ -1,0 +1,60 @@
+"""Topological landscape profiles of neural networks: the numbers, without ParaView.
+
+The stages, in order: directions, sampling, neighbour graph, merge tree, profile. What needs torch
+is imported when it is first used, so that graph, tree and profile work where torch is missing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from tlp_core.branches import Branches
+from tlp_core.descriptors import Descriptors, describe
+from tlp_core.landscape import Landscape
+from tlp_core.merge_tree import MergeTree, merge_tree
+from tlp_core.neighbors import EdgeGraph, GridGraph, grid_graph, knn_graph
+from tlp_core.profile import Profile, landscape_profile
+
+if TYPE_CHECKING:
+    from tlp_core.directions import Directions
+    from tlp_core.hessian import hessian_directions
+    from tlp_core.problem import Problem
+    from tlp_core.problems import load_problem
+    from tlp_core.sampling import sample_grid
+
+__version__ = "0.1.0"
+
+_NEEDS_TORCH = {
+    "Directions": "directions",
+    "Problem": "problem",
+    "hessian_directions": "hessian",
+    "load_problem": "problems",
+    "sample_grid": "sampling",
+}
+
+__all__ = [
+    "Branches",
+    "Descriptors",
+    "Directions",
+    "EdgeGraph",
+    "GridGraph",
+    "Landscape",
+    "MergeTree",
+    "Problem",
+    "Profile",
+    "describe",
+    "grid_graph",
+    "hessian_directions",
+    "knn_graph",
+    "landscape_profile",
+    "load_problem",
+    "merge_tree",
+    "sample_grid",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NEEDS_TORCH:
+        raise AttributeError(f"module 'tlp_core' has no attribute {name!r}")
+    return getattr(import_module(f"tlp_core.{_NEEDS_TORCH[name]}"), name)

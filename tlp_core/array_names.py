@@ -1,0 +1,55 @@
+"""Every array name and integer code that crosses the pipeline.
+
+TTK's name is used where the meaning is TTK's, so that its merge tree filter and the built-in one
+can be exchanged.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class CriticalType(IntEnum):
+    """Kind of a node, with TTK's codes."""
+
+    MINIMUM = 0
+    SADDLE = 1
+    ROOT = 3
+    DEGENERATE_SADDLE = 4
+
+
+# landscape, point data
+LOSS = "Loss"
+COORDINATES = "Coordinates"
+SAMPLE_ID = "SampleId"
+IS_FINITE = "IsFinite"
+
+# landscape, field data
+SHAPE = "Shape"
+DISTANCE = "Distance"
+EIGENVALUES = "Eigenvalues"
+PROVENANCE = "Provenance"
+GRAPH_RULE = "GraphRule"
+
+# merge tree
+NODE_ID = "NodeId"
+VERTEX_ID = "VertexId"
+SCALAR = "Scalar"
+CRITICAL_TYPE = "CriticalType"
+REGION_SIZE = "RegionSize"
+SEGMENTATION_ID = "SegmentationId"
+UP_NODE_ID = "upNodeId"
+DOWN_NODE_ID = "downNodeId"
+
+# profile
+BASIN_ID = "BasinId"
+PARENT_ID = "ParentId"
+MINIMUM_ID = "MinimumId"
+SADDLE_ID = "SaddleId"
+BIRTH = "Birth"
+DEATH = "Death"
+PERSISTENCE = "Persistence"
+SIZE = "Size"
+AVERAGE_LOSS = "AverageLoss"
+NESTING_DEPTH = "NestingDepth"
+HEIGHT_SCALE = "HeightScale"

@@ -1,0 +1,105 @@
+"""Checks of arguments, called first by every public function.
+
+Each message gives the rule, then what arrived, then the way out.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+
+def integer(value: object, *, name: str, minimum: int | None = None) -> int:
+    """Return ``value`` as an int, or say why it is none."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if minimum is not None and number < minimum:
+        raise ValueError(f"{name} must be >= {minimum}, got {number}")
+    return number
+
+
+def positive(value: object, *, name: str) -> float:
+    """Return ``value`` as a finite float above zero."""
+    number = real(value, name=name)
+    if not number > 0:
+        raise ValueError(f"{name} must be > 0, got {number:g}")
+    return number
+
+
+def non_negative(value: object, *, name: str) -> float:
+    """Return ``value`` as a finite float, zero or above."""
+    number = real(value, name=name)
+    if number < 0:
+        raise ValueError(f"{name} must be >= 0, got {number:g}")
+    return number
+
+
+def real(value: object, *, name: str) -> float:
+    """Return ``value`` as a finite float."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, got {value!r}") from None
+    if not np.isfinite(number):
+        raise ValueError(f"{name} must be finite, got {number}")
+    return number
+
+
+def choice(value: str, choices: Iterable[str], *, name: str) -> str:
+    """Return ``value`` if it is one of ``choices``."""
+    allowed = list(choices)
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+    return value
+
+
+def resolution(value: object) -> int:
+    """Return an odd number of points >= 3, so that the centre sample is the model itself."""
+    number = integer(value, name="resolution")
+    if number < 3:
+        raise ValueError(f"resolution must be odd and >= 3, got {number}; use 3 or more")
+    if number % 2 == 0:
+        raise ValueError(
+            f"resolution must be odd, so that one sample is the model itself, got {number}; "
+            f"use {number - 1} or {number + 1}"
+        )
+    return number
+
+
+def grid_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the numbers of points per axis, each at least one, two samples or more in all."""
+    sizes = tuple(integer(size, name="each size in shape", minimum=1) for size in shape)
+    if not sizes or np.prod(sizes, dtype=np.float64) < 2:
+        raise ValueError(f"shape must hold at least two samples, got {sizes}")
+    return sizes
+
+
+def points(value: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return finite coordinates of shape (N, n), N >= 2."""
+    array = np.asarray(value, dtype=np.float64)
+    if array.ndim != 2 or array.shape[0] < 2 or array.shape[1] < 1:
+        raise ValueError(f"points must have shape (N, n) with N >= 2, got {array.shape}")
+    if not np.isfinite(array).all():
+        bad = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
+        raise ValueError(f"points must be finite, got {array[bad]} at point {bad}")
+    return array
+
+
+def edges(value: npt.ArrayLike, *, number_of_samples: int) -> npt.NDArray[np.int64]:
+    """Return edges of shape (E, 2) whose ends are sample ids."""
+    array = np.asarray(value)
+    if array.ndim != 2 or array.shape[1] != 2 or not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(
+            f"edges must be integers of shape (E, 2), got {array.dtype} of shape {array.shape}"
+        )
+    if array.size and (array.min() < 0 or array.max() >= number_of_samples):
+        raise ValueError(
+            f"edges must join samples 0 to {number_of_samples - 1}, "
+            f"got ids from {array.min()} to {array.max()}"
+        )
+    return np.ascontiguousarray(array, dtype=np.int64)

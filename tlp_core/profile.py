@@ -1,0 +1,255 @@
+"""Stage 4: the topological landscape profile.
+
+A basin is an arc of the merge tree and everything below it. At height h it is as wide as the
+number of its samples at or below h, so it never gets narrower upwards; children of a saddle stand
+side by side, without gaps, in the middle of their parent (Geniesse et al. 2024, arXiv 2411.12136,
+section 3; the layout is that of Weber, Bremer, Pascucci 2007, "Topological landscapes", in one
+dimension). Read as one function of x, the outline has exactly the merge tree of the landscape.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from tlp_core.branches import branches, elder_minimum, subtree_sizes, sum_upward
+from tlp_core.merge_tree import MergeTree
+
+
+@dataclass(frozen=True)
+class Basins:
+    """Basins, one per arc of the merge tree and with its number, lower ones first.
+
+    A basin is drawn as a ladder of rungs, bottom to top, each centred at ``center``; basin b owns
+    the rungs ``rung_start[b]`` to ``rung_start[b + 1]``.
+
+    Attributes:
+        parent: (A,) int64, the basin around each basin; -1 for an outermost one.
+        minimum: (A,) int64, sample id of the lowest sample.
+        saddle: (A,) int64, sample id of the upper node: the saddle where the basin meets its
+            siblings, or the root.
+        birth: (A,) float64, level of the minimum.
+        death: (A,) float64, level of the upper node.
+        persistence: (A,) float64, death - birth, the basin's depth.
+        size: (A,) int64, number of samples, 1 to N.
+        average_loss: (A,) float64, mean loss of all samples, non-finite ones at the largest
+            finite loss.
+        nesting_depth: (A,) int64, number of basins around each basin.
+        center: (A,) float64, x of the middle, in samples, 0 to N.
+        rung_start: (A + 1,) int64.
+        rung_height: (R,) float64, in units of the loss.
+        rung_width: (R,) float64, in samples.
+    """
+
+    parent: npt.NDArray[np.int64]
+    minimum: npt.NDArray[np.int64]
+    saddle: npt.NDArray[np.int64]
+    birth: npt.NDArray[np.float64]
+    death: npt.NDArray[np.float64]
+    persistence: npt.NDArray[np.float64]
+    size: npt.NDArray[np.int64]
+    average_loss: npt.NDArray[np.float64]
+    nesting_depth: npt.NDArray[np.int64]
+    center: npt.NDArray[np.float64]
+    rung_start: npt.NDArray[np.int64]
+    rung_height: npt.NDArray[np.float64]
+    rung_width: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        """Return A, the number of basins."""
+        return len(self.size)
+
+
+@dataclass(frozen=True)
+class CriticalPoints:
+    """Minima at the bottom of their basins, and a saddle between each two neighbouring children.
+
+    Attributes:
+        sample: (C,) int64, sample id; a saddle of k children comes k - 1 times.
+        type: (C,) uint8, ``CriticalType``; the root where it joins several basins.
+        x: (C,) float64, in samples.
+        height: (C,) float64, in units of the loss.
+        persistence: (C,) float64, of the minimum's branch, or of the most persistent branch that
+            dies at the saddle.
+        basin: (C,) int64, the basin to which the sample belongs.
+    """
+
+    sample: npt.NDArray[np.int64]
+    type: npt.NDArray[np.uint8]
+    x: npt.NDArray[np.float64]
+    height: npt.NDArray[np.float64]
+    persistence: npt.NDArray[np.float64]
+    basin: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The basins of a landscape, drawn in the plane.
+
+    Attributes:
+        basins: every basin and its polygon.
+        critical_points: minima and saddles.
+        outline: (P, 2) float64, x in samples and height, P >= 2, x from 0 to N never decreasing.
+    """
+
+    basins: Basins
+    critical_points: CriticalPoints
+    outline: npt.NDArray[np.float64]
+
+
+def landscape_profile(tree: MergeTree) -> Profile:
+    """Lay out the basins of a merge tree.
+
+    Args:
+        tree: the merge tree, simplified or not; samples of removed basins count at the level of
+            the saddle to which they were filled.
+
+    Returns:
+        The profile: total width N samples, heights in units of the loss.
+    """
+    siblings = _sibling_order(tree)
+    center = _centers(tree, siblings)
+    basins = _basins(tree, center)
+    return Profile(
+        basins=basins,
+        critical_points=_critical_points(tree, basins, siblings),
+        outline=_outline(tree, basins, siblings),
+    )
+
+
+def _sibling_order(tree: MergeTree) -> npt.NDArray[np.int64]:
+    """Return arcs grouped by upper node, left to right: widest first, then lower minimum."""
+    arcs = np.arange(tree.number_of_arcs)
+    sizes, elder = subtree_sizes(tree)[arcs], elder_minimum(tree)[arcs]
+    return np.asarray(np.lexsort((elder, -sizes, tree.parent[arcs])))
+
+
+def _centers(tree: MergeTree, siblings: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    width = subtree_sizes(tree).astype(np.float64)
+    right = np.cumsum(width[siblings])
+    upper = tree.parent[siblings]
+    first = np.flatnonzero(np.append(True, upper[1:] != upper[:-1]))
+    group = np.repeat(first, np.diff(np.append(first, len(siblings))))
+    start = right[group] - width[siblings[group]]
+    total = np.bincount(upper, weights=width[siblings], minlength=len(tree.parent))
+    from_middle = np.empty(len(siblings))
+    from_middle[siblings] = right - width[siblings] / 2 - start - total[upper] / 2
+    return np.asarray(_add_downward(tree.parent, from_middle, len(tree.values) / 2))
+
+
+@numba.njit(cache=True)
+def _add_downward(parent, step, start):  # type: ignore[no-untyped-def]
+    place = np.empty(len(parent))
+    place[-1] = start
+    for node in range(len(parent) - 2, -1, -1):
+        place[node] = place[parent[node]] + step[node]
+    return place[:-1]
+
+
+def _basins(tree: MergeTree, center: npt.NDArray[np.float64]) -> Basins:
+    arcs = np.arange(tree.number_of_arcs)
+    upper = tree.parent[arcs]
+    minimum = tree.node_vertex[elder_minimum(tree)[arcs]]
+    size = subtree_sizes(tree)[arcs]
+    start, height, width = _rungs(tree, size)
+    birth, death = tree.levels[minimum], tree.node_level[upper]
+    return Basins(
+        parent=np.where(upper == tree.number_of_arcs, -1, upper),
+        minimum=minimum,
+        saddle=tree.node_vertex[upper],
+        birth=birth,
+        death=death,
+        persistence=death - birth,
+        size=size,
+        average_loss=_loss_sums(tree)[arcs] / size,
+        nesting_depth=_add_downward(tree.parent, np.ones(len(arcs)), -1.0).astype(np.int64),
+        center=center,
+        rung_start=start,
+        rung_height=height,
+        rung_width=width,
+    )
+
+
+def _loss_sums(tree: MergeTree) -> npt.NDArray[np.float64]:
+    shown = np.where(np.isfinite(tree.values), tree.values, tree.levels.max())
+    own = np.bincount(tree.vertex_arc, weights=shown, minlength=len(tree.parent))
+    return np.asarray(sum_upward(tree.parent, own))
+
+
+def _rungs(
+    tree: MergeTree, size: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return where each basin's rungs start, their heights, and their widths.
+
+    The width is a step function of the height, so each level but the lowest has two rungs: one as
+    wide as before its samples, one as wide as with them. The upper node closes the ladder.
+    """
+    order = np.lexsort((tree.levels, tree.vertex_arc))
+    arc, level = tree.vertex_arc[order], tree.levels[order]
+    ends = np.flatnonzero(np.append((arc[1:] != arc[:-1]) | (level[1:] != level[:-1]), True))
+    own_last = np.cumsum(np.bincount(arc, minlength=len(size)))
+    width = (ends + 1 - own_last[arc[ends]] + size[arc[ends]]).astype(np.float64)
+    arc, level = arc[ends], level[ends]
+    is_first = np.append(True, arc[1:] != arc[:-1])
+    is_last = np.append(is_first[1:], True)
+    opens = is_last & (level < tree.node_level[tree.parent[arc]])
+
+    copies = np.where(is_first, 1, 2) + opens
+    rung = np.repeat(np.arange(len(arc)), copies)
+    before = np.append(0.0, width[:-1])
+    heights, widths = level[rung], width[rung]
+    place = np.cumsum(copies) - copies
+    heights[(place + copies - 1)[opens]] = tree.node_level[tree.parent[arc[opens]]]
+    widths[place[~is_first]] = before[~is_first]
+    start = np.append(0, np.cumsum(np.bincount(arc[rung], minlength=len(size))))
+    return start, heights, widths
+
+
+def _critical_points(
+    tree: MergeTree, basins: Basins, siblings: npt.NDArray[np.int64]
+) -> CriticalPoints:
+    pairs = branches(tree)
+    persistence = np.zeros(len(tree.parent))
+    np.maximum.at(persistence, pairs.saddle_node, pairs.persistence)
+    persistence[pairs.minimum_node] = pairs.persistence
+
+    upper = tree.parent[siblings]
+    left_of_junction = siblings[np.flatnonzero(upper[1:] == upper[:-1])]
+    minima = np.sort(pairs.minimum_node)
+    nodes = np.concatenate([minima, tree.parent[left_of_junction]])
+    junction = basins.center[left_of_junction] + basins.size[left_of_junction] / 2
+    return CriticalPoints(
+        sample=tree.node_vertex[nodes],
+        type=tree.node_type[nodes],
+        x=np.concatenate([basins.center[minima], junction]),
+        height=tree.node_level[nodes],
+        persistence=persistence[nodes],
+        basin=tree.vertex_arc[tree.node_vertex[nodes]],
+    )
+
+
+def _outline(
+    tree: MergeTree, basins: Basins, siblings: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Walk around the basins from left to right: down a left side, the children, up the right."""
+    children = np.searchsorted(tree.parent[siblings], np.arange(len(tree.parent) + 1))
+    pieces: list[npt.NDArray[np.int64]] = []
+    sides: list[float] = []
+    ahead = [(arc, True) for arc in siblings[children[-2] : children[-1]][::-1]]
+    while ahead:
+        arc, descends = ahead.pop()
+        rungs = np.arange(basins.rung_start[arc], basins.rung_start[arc + 1])
+        pieces.append(rungs[::-1] if descends else rungs)
+        sides.append(-0.5 if descends else 0.5)
+        if descends:
+            ahead.append((arc, False))
+            ahead.extend((c, True) for c in siblings[children[arc] : children[arc + 1]][::-1])
+    rungs = np.concatenate(pieces)
+    side = np.repeat(sides, [len(piece) for piece in pieces])
+    center = np.repeat(basins.center, np.diff(basins.rung_start))
+    return np.stack(
+        [center[rungs] + side * basins.rung_width[rungs], basins.rung_height[rungs]], axis=1
+    )
