@@ -1,0 +1,79 @@
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tlp_core.cli import INCOMPLETE, main
+
+
+@pytest.fixture
+def store(tmp_path):
+    path = str(tmp_path / "wells.zarr")
+    assert main(["sample", "two-wells", "-r", "11", "-o", path]) == 0
+    return path
+
+
+def told(capsys):
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_sample_and_info_tell_what_is_there(store, capsys):
+    assert main(["info", store, "--json"]) == 0
+    found = told(capsys)
+    assert found["shape"] == [11, 11]
+    assert found["evaluated"] == found["samples"] == 121
+    assert found["problem"] == "two wells, 2 parameters"
+
+
+def test_the_same_command_goes_on_where_it_stopped(tmp_path, capsys):
+    command = ["sample", "two-wells", "-r", "5", "-o", str(tmp_path / "a.zarr"), "--json"]
+    assert main([*command, "--time-budget", "1e-9"]) == INCOMPLETE
+    assert told(capsys)["evaluated"] < 25
+    assert main(command) == 0
+    assert told(capsys)["evaluated"] == 25
+
+
+def test_describe_and_profile_agree(store, tmp_path, capsys):
+    assert main(["describe", store, "--json"]) == 0
+    assert told(capsys)["number_of_minima"] == 2
+    output = tmp_path / "basins.csv"
+    assert main(["profile", store, "-o", str(output)]) == 0
+    rows = list(csv.DictReader(output.open()))
+    assert len(rows) == 3
+    assert sum(int(row["size"]) for row in rows if row["parent"] == "-1") == 121
+    assert main(["profile", store, "--threshold", "0.9", "-o", str(tmp_path / "b.npz")]) == 0
+    assert np.load(tmp_path / "b.npz")["size"].tolist() == [121]
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["info", "missing.zarr"], "tlp info: a landscape must exist"),
+        (["sample", "nothing", "-o", "x.zarr"], "tlp sample: a problem must be one of"),
+        (["sample", "two-wells", "-r", "4", "-o", "x.zarr"], "resolution must be odd"),
+        (["sample", "two-wells", "-n", "3", "-o", "x.zarr"], "at most the number of parameters, 2"),
+    ],
+)
+def test_errors_are_one_sentence_and_an_exit_code(command, message, capsys):
+    assert main(command) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert message in last
+
+
+def test_profile_wants_a_known_ending(store, capsys):
+    assert main(["profile", store, "-o", "basins.xlsx"]) == 1
+    assert "must end in .csv or .npz" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["sample", "info", "profile", "describe"])
+def test_every_command_has_help(command):
+    done = subprocess.run(
+        [sys.executable, "-m", "tlp_core.cli", command, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "usage: tlp" in done.stdout

@@ -1,0 +1,231 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tlp_core import (
+    Landscape,
+    Problem,
+    grid_graph,
+    hessian_directions,
+    landscape_profile,
+    load_problem,
+    merge_tree,
+    sample_grid,
+)
+from tlp_core.directions import Directions
+from tlp_core.landscape import axis_points
+from tlp_core.problem import LossError, mean_loss
+
+
+def along_axes(problem, n):
+    """Directions along the first n entries of a single parameter."""
+    ((name, parameter),) = problem.model.named_parameters()
+    units = torch.eye(parameter.numel(), dtype=parameter.dtype)[:n]
+    return Directions(
+        vectors=tuple({name: unit.reshape(parameter.shape)} for unit in units),
+        eigenvalues=np.full(n, np.nan),
+        residuals=np.full(n, np.nan),
+        method="axes",
+        normalization="none",
+        seed=0,
+    )
+
+
+@pytest.fixture
+def directions(small_problem):
+    return hessian_directions(small_problem, 2)
+
+
+def test_samples_are_the_loss_at_their_coordinates(small_problem, directions):
+    landscape = sample_grid(small_problem, directions, resolution=5, distance=[0.5, 2.0])
+    start = {name: p.detach().clone() for name, p in small_problem.model.named_parameters()}
+    for sample, alpha in enumerate(landscape.coordinates()):
+        with torch.no_grad():
+            for name, parameter in small_problem.model.named_parameters():
+                step = sum(a * vector[name] for a, vector in zip(alpha, directions.vectors))
+                parameter.copy_(start[name] + step)
+        assert landscape.loss.ravel()[sample] == pytest.approx(mean_loss(small_problem), abs=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_center_is_the_models_loss_to_the_last_bit(small_problem, dtype):
+    model = small_problem.model.to(dtype)
+    batches = [tuple(t.to(dtype) for t in batch) for batch in small_problem.batches]
+    problem = Problem(model, small_problem.loss, batches, name="small")
+    landscape = sample_grid(problem, hessian_directions(problem, 3), resolution=3, distance=1.0)
+    model.eval()
+    assert landscape.center == mean_loss(problem)
+
+
+def test_coordinates_are_symmetric_and_exactly_zero_in_the_middle():
+    for size, distance in ((3, 0.1), (41, 1 / 3), (21, 7.0)):
+        points = axis_points(size, distance)
+        np.testing.assert_array_equal(points, -points[::-1])
+        assert points[size // 2] == 0
+        assert points[-1] == distance
+
+
+def test_the_last_axis_is_the_fastest(small_problem, directions):
+    landscape = sample_grid(small_problem, directions, resolution=3, distance=[1.0, 2.0])
+    assert landscape.coordinates()[:4].tolist() == [[-1, -2], [-1, 0], [-1, 2], [0, -2]]
+
+
+def test_a_bowl_has_one_basin():
+    problem = load_problem("quadratic-bowl", arguments={"n": 3})
+    landscape = sample_grid(problem, hessian_directions(problem, 3), resolution=9, distance=1.0)
+    tree = merge_tree(landscape.loss, grid_graph(landscape.shape))
+    assert len(tree.branches()) == 1
+    assert tree.branches().minimum[0] == 9**3 // 2
+
+
+def test_two_wells_have_two_basins_of_the_right_depths():
+    problem = load_problem("two-wells", arguments={"n": 2, "tilt": 0.2})
+    landscape = sample_grid(problem, along_axes(problem, 2), resolution=41, distance=1.2)
+    tree = merge_tree(landscape.loss, grid_graph(landscape.shape))
+    pairs = tree.branches()
+    assert len(pairs) == 2
+    assert pairs.birth == pytest.approx([-0.2, 0.2])  # wells at u = -1, +1, both on the grid
+    # the barrier is where (u² - 1)² + 0.2u has its maximum between the wells
+    u = np.linspace(-0.5, 0.5, 100001)
+    barrier = ((u**2 - 1) ** 2 + 0.2 * u).max()
+    assert pairs.persistence[1] == pytest.approx(barrier - 0.2, abs=0.01)
+    basins = landscape_profile(tree).basins
+    assert basins.size[basins.parent == -1].sum() == 41 * 41
+    saddle = landscape.coordinates()[pairs.saddle[1]]
+    assert abs(saddle[0]) < 0.1
+    assert saddle[1] == 0
+
+
+def test_losses_that_are_not_finite_stay_as_they_are():
+    def loss(model, _):
+        return torch.where(model.x[0] > 0.4, torch.nan, 1.0) * model.x.square().sum()
+
+    ready = load_problem("quadratic-bowl", arguments={"n": 2})
+    problem = Problem(ready.model, loss, [None], name="holes")
+    landscape = sample_grid(problem, along_axes(problem, 2), resolution=5, distance=1.0)
+    assert np.isnan(landscape.loss[3:]).all()
+    assert np.isfinite(landscape.loss[:3]).all()
+    assert landscape.is_complete
+
+
+def test_a_loss_may_take_derivatives_in_its_inputs(small_problem):
+    def loss(model, batch):
+        x = batch[0].clone().requires_grad_()
+        (slope,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+        return slope.square().mean()
+
+    problem = Problem(small_problem.model, loss, small_problem.batches, name="slopes")
+    landscape = sample_grid(problem, hessian_directions(problem, 1), resolution=3, distance=0.1)
+    assert landscape.center == mean_loss(problem)
+
+
+def test_evaluation_mode_is_used_and_the_model_given_back():
+    model = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 1))
+    x = torch.randn(16, 2, generator=torch.Generator().manual_seed(0))
+    problem = Problem(model, lambda m, b: m(b).square().mean(), [x], name="modes")
+    model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    directions = hessian_directions(problem, 2)
+    first, second = (sample_grid(problem, directions, resolution=3, distance=0.5) for _ in range(2))
+    np.testing.assert_array_equal(first.loss, second.loss)
+    assert model.training
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_a_budget_stops_and_the_same_call_goes_on(small_problem, directions, tmp_path):
+    options = {"resolution": 5, "distance": 1.0}
+    whole = sample_grid(small_problem, directions, **options)
+    asked = []
+
+    def stop_after_two():
+        asked.append(None)
+        return len(asked) > 2
+
+    store = tmp_path / "part.zarr"
+    with pytest.warns(UserWarning, match="stopped with 10 of 25 samples"):
+        part = sample_grid(
+            small_problem, directions, store=store, should_stop=stop_after_two, **options
+        )
+    assert part.evaluated.sum() == 10
+    assert np.isnan(part.loss[~part.evaluated]).all()
+    np.testing.assert_array_equal(part.loss[part.evaluated], whole.loss[part.evaluated])
+    with pytest.warns(UserWarning, match="stopped with 10 of 25"):
+        sample_grid(small_problem, directions, store=store, time_budget=1e-9, **options)
+    rest = sample_grid(small_problem, directions, store=store, **options)
+    np.testing.assert_array_equal(rest.loss, whole.loss)
+
+
+def test_a_stopped_and_resumed_store_has_the_bytes_of_an_undisturbed_one(
+    small_problem, directions, tmp_path
+):
+    options = {"resolution": 5, "distance": 1.0}
+    with pytest.warns(UserWarning, match="stopped"):
+        sample_grid(small_problem, directions, store=tmp_path / "a", time_budget=1e-9, **options)
+    for name in ("a", "b"):
+        sample_grid(small_problem, directions, store=tmp_path / name, **options)
+    files = [
+        {p.relative_to(tmp_path / name): p.read_bytes() for p in (tmp_path / name).rglob("*.*")}
+        | {p.relative_to(tmp_path / name): p.read_bytes() for p in (tmp_path / name).rglob("c/*/*")}
+        for name in ("a", "b")
+    ]
+    assert len(files[0]) >= 7
+    assert files[0] == files[1]
+
+
+def test_progress_tells_share_and_time_left(small_problem, directions):
+    told = []
+    sample_grid(
+        small_problem,
+        directions,
+        resolution=5,
+        distance=1.0,
+        progress=lambda share, text: told.append((share, text)),
+    )
+    assert [share for share, _ in told] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert told[0][1].startswith("sampled 5 of 25, ")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resolution": 40}, "resolution must be odd.*got 40; use 39 or 41"),
+        ({"resolution": 1}, "resolution must be odd and >= 3, got 1"),
+        ({"resolution": 3.0}, "resolution must be an integer"),
+        ({"distance": 0.0}, "distance must be > 0, got 0"),
+        ({"distance": np.inf}, "distance must be finite"),
+        ({"distance": [1.0, 1.0, 1.0]}, "one for each of 2 directions"),
+        ({"time_budget": -1.0}, "time_budget must be > 0"),
+    ],
+)
+def test_bad_options_are_told(small_problem, directions, options, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        sample_grid(small_problem, directions, **{"resolution": 3, "distance": 1.0, **options})
+
+
+def test_a_loss_that_fails_away_from_the_center_is_told():
+    def loss(model, _):
+        if model.x[0] > 0:
+            raise FloatingPointError("too far")
+        return model.x.square().sum()
+
+    ready = load_problem("quadratic-bowl", arguments={"n": 2})
+    problem = Problem(ready.model, loss, [None], name="cliff")
+    with pytest.raises(LossError, match="'cliff' raised FloatingPointError: too far"):
+        sample_grid(problem, along_axes(problem, 2), resolution=3, distance=1.0)
+    assert torch.equal(ready.model.x, torch.zeros(2, dtype=torch.float64))
+
+
+def test_save_and_open_give_the_landscape_back(small_problem, directions, tmp_path):
+    landscape = sample_grid(small_problem, directions, resolution=5, distance=1.0)
+    landscape.save(tmp_path / "net.zarr")
+    again = Landscape.open(tmp_path / "net.zarr")
+    np.testing.assert_array_equal(again.loss, landscape.loss)
+    np.testing.assert_array_equal(again.distance, landscape.distance)
+    assert again.is_complete
+    assert dict(again.facts) == dict(landscape.facts)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["net.zarr"]
+    with pytest.raises(FileExistsError, match="needs a free path"):
+        landscape.save(tmp_path / "net.zarr")

@@ -1,0 +1,113 @@
+"""Stage 1: directions in parameter space.
+
+Whatever makes them, directions are kept as one tensor per trainable parameter, with a fixed sign
+and one of four normalizations.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from tlp_core.parameters import trainable_parameters
+
+Normalization = Literal["none", "model", "layer", "filter"]
+NORMALIZATIONS: tuple[Normalization, ...] = get_args(Normalization)
+
+Vector = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Directions:
+    """n directions with their quality and provenance.
+
+    Attributes:
+        vectors: n directions; each maps the name of a trainable parameter to a tensor of its
+            shape.
+        eigenvalues: (n,) float64, λ of each Hessian eigenvector.
+        residuals: (n,) float64, ‖Hv - λv‖ of each unit eigenvector, before normalization.
+        method: how they were made, such as ``pyhessian``.
+        normalization: how they were scaled.
+        seed: of the start vectors.
+    """
+
+    vectors: tuple[Vector, ...]
+    eigenvalues: npt.NDArray[np.float64]
+    residuals: npt.NDArray[np.float64]
+    method: str
+    normalization: Normalization
+    seed: int
+
+    def __len__(self) -> int:
+        """Return n, the number of directions."""
+        return len(self.vectors)
+
+    def digest(self) -> str:
+        """Return a hash of all directions, hex."""
+        from tlp_core.problem import tensor_bytes
+
+        digest = hashlib.sha256()
+        for vector in self.vectors:
+            for name, tensor in vector.items():
+                digest.update(name.encode() + tensor_bytes(tensor))
+        return digest.hexdigest()
+
+
+def finished(
+    flat: npt.NDArray[np.float64], model: nn.Module, normalization: Normalization
+) -> tuple[Vector, ...]:
+    """Return unit vectors (n, P) as directions: sign fixed, cut up by parameter, normalized.
+
+    The entry of largest magnitude is made positive, so that equal seeds give equal pictures.
+    """
+    parameters = trainable_parameters(model)
+    largest = np.abs(flat).argmax(axis=1)
+    signs = np.where(flat[np.arange(len(flat)), largest] < 0, -1.0, 1.0)
+    return tuple(
+        _normalized(_cut(row, parameters), parameters, normalization)
+        for row in flat * signs[:, None]
+    )
+
+
+def flattened(tensors: Sequence[Tensor]) -> npt.NDArray[np.float64]:
+    """Return tensors end to end, (P,) float64."""
+    return np.concatenate([t.detach().double().cpu().numpy().ravel() for t in tensors])
+
+
+def _cut(row: npt.NDArray[np.float64], parameters: dict[str, nn.Parameter]) -> Vector:
+    ends = np.cumsum([p.numel() for p in parameters.values()])
+    return {
+        name: torch.from_numpy(part.reshape(tuple(p.shape))).to(p.device, p.dtype)
+        for (name, p), part in zip(parameters.items(), np.split(row, ends[:-1]))
+    }
+
+
+def _normalized(
+    vector: Vector, parameters: dict[str, nn.Parameter], normalization: Normalization
+) -> Vector:
+    """Scale a unit vector: to ‖θ*‖, per tensor, or per output filter (Li et al. 2018, sect. 4)."""
+    if normalization == "none":
+        return vector
+    if normalization == "model":
+        norm = torch.cat([p.detach().ravel() for p in parameters.values()]).norm()
+        return {name: part * norm for name, part in vector.items()}
+    per_filter = normalization == "filter"
+    return {
+        name: part * _scale(part, parameters[name].detach(), per_filter)
+        for name, part in vector.items()
+    }
+
+
+def _scale(part: Tensor, parameter: Tensor, per_filter: bool) -> Tensor:
+    """Return ‖θ_l‖ / ‖d_l‖, one for each filter if asked for; 0 where the direction has no part."""
+    axes = tuple(range(1, part.ndim)) if per_filter and part.ndim > 1 else None
+    length = torch.linalg.vector_norm(part, dim=axes, keepdim=True)
+    target = torch.linalg.vector_norm(parameter, dim=axes, keepdim=True)
+    return torch.where(length > 0, target / length, torch.zeros_like(length))

@@ -1,0 +1,167 @@
+"""What a user supplies: a model, its loss, and the batches on which the loss is taken."""
+
+from __future__ import annotations
+
+import hashlib
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tlp_core.parameters import trainable_parameters
+
+Loss = Callable[[nn.Module, Any], Tensor]
+Metrics = Callable[[nn.Module], Mapping[str, float]]
+
+
+def _no_metrics(_model: nn.Module) -> Mapping[str, float]:
+    return {}
+
+
+class LossError(RuntimeError):
+    """The user's loss failed, or returned something that is no loss."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A network with its loss.
+
+    Attributes:
+        model: the network, with the parameters θ* in the middle of the landscape.
+        loss: ``loss(model, batch)`` returns a scalar tensor, the mean over the batch; it must be
+            differentiable twice in the parameters for Hessian directions.
+        batches: what the loss is averaged over, weighted by size; anything that can be iterated
+            again and again, such as a list or a DataLoader that does not shuffle.
+        name: shown in titles and kept in the provenance.
+        metrics: ``metrics(model)`` returns numbers to show beside the name, such as an error.
+
+    Example:
+        >>> model = torch.nn.Linear(2, 1)
+        >>> x, y = torch.ones(8, 2), torch.zeros(8, 1)
+        >>> def loss(model, batch):
+        ...     return torch.nn.functional.mse_loss(model(batch[0]), batch[1])
+        >>> Problem(model, loss, [(x, y)], name="regression").name
+        'regression'
+    """
+
+    model: nn.Module
+    loss: Loss
+    batches: Iterable[Any]
+    name: str = field(kw_only=True)
+    metrics: Metrics = field(default=_no_metrics, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Check the types, so that a swapped argument is told at once."""
+        if not isinstance(self.model, nn.Module):
+            raise TypeError(f"model must be a torch.nn.Module, got {_kind(self.model)}")
+        if not callable(self.loss):
+            raise TypeError(f"loss must be a function of (model, batch), got {_kind(self.loss)}")
+        if not isinstance(self.batches, Iterable) or isinstance(self.batches, Tensor):
+            raise TypeError(
+                f"batches must be a list of batches, got {_kind(self.batches)}; "
+                "put a single batch into a list"
+            )
+
+
+def batch_loss(problem: Problem, batch: Any) -> Tensor:
+    """Return the loss on one batch, a scalar tensor.
+
+    Raises:
+        LossError: if the loss raises or returns something else.
+    """
+    try:
+        loss = problem.loss(problem.model, batch)
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise LossError(
+            f"the loss of {problem.name!r} raised {type(error).__name__}: {error} "
+            f"({where.filename}, line {where.lineno})"
+        ) from error
+    if not isinstance(loss, Tensor):
+        raise LossError(f"the loss of {problem.name!r} must return a tensor, got {_kind(loss)}")
+    if loss.ndim != 0:
+        raise LossError(
+            f"the loss of {problem.name!r} must return a scalar, got shape {tuple(loss.shape)}; "
+            "take the mean"
+        )
+    return loss
+
+
+def mean_loss(problem: Problem) -> float:
+    """Return the loss over all batches, weighted by their sizes."""
+    weighted = [(batch_size(batch), batch_loss(problem, batch)) for batch in problem.batches]
+    total = sum(size for size, _ in weighted)
+    if not total:
+        raise LossError(
+            f"batches of {problem.name!r} must hold at least one sample, got none; "
+            "a generator is empty after its first pass, so give a list"
+        )
+    return sum(float(loss.detach()) * (size / total) for size, loss in weighted)
+
+
+def batch_size(batch: Any) -> int:
+    """Return the number of items in a batch: the length of its first tensor; 1 without any."""
+    for tensor in _tensors(batch):
+        return len(tensor) if tensor.ndim else 1
+    return 1
+
+
+def batches_digest(problem: Problem) -> str:
+    """Return a hash of every tensor in the batches, hex."""
+    digest = hashlib.sha256()
+    for batch in problem.batches:
+        for tensor in _tensors(batch):
+            digest.update(tensor_bytes(tensor))
+    return digest.hexdigest()
+
+
+def tensor_bytes(tensor: Tensor) -> bytes:
+    """Return dtype, shape and content of a tensor as bytes."""
+    plain = tensor.detach().cpu().contiguous()
+    return (
+        f"{plain.dtype}{tuple(plain.shape)}".encode()
+        + plain.reshape(-1).view(torch.uint8).numpy().tobytes()
+    )
+
+
+def check_center(problem: Problem) -> None:
+    """Check that the loss at the model is finite and depends on its parameters.
+
+    Raises:
+        LossError: if not.
+    """
+    depends = False
+    parameters = list(trainable_parameters(problem.model).values())
+    for batch in problem.batches:
+        loss = batch_loss(problem, batch)
+        if not torch.isfinite(loss):
+            raise LossError(
+                f"the loss of {problem.name!r} must be finite at the model itself, "
+                f"got {loss.item()}; check the checkpoint"
+            )
+        if loss.requires_grad:
+            slopes = torch.autograd.grad(loss, parameters, allow_unused=True)
+            depends = depends or any(slope is not None for slope in slopes)
+    if not depends:
+        raise LossError(
+            f"the loss of {problem.name!r} must depend on the model's parameters, and does not; "
+            "use the model that is passed in, without detach or no_grad"
+        )
+
+
+def _tensors(batch: Any) -> Iterable[Tensor]:
+    if isinstance(batch, Tensor):
+        yield batch
+    elif isinstance(batch, Mapping):
+        for value in batch.values():
+            yield from _tensors(value)
+    elif isinstance(batch, list | tuple):
+        for value in batch:
+            yield from _tensors(value)
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
