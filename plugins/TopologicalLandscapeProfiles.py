@@ -1,0 +1,33 @@
+"""The plugin as a single file, for ParaView 5.12 and later.
+
+It puts the suite's packages on the Python path and hands ParaView the same XML that 5.11 loads.
+(5.11 cannot load any .py plugin under Python 3.11; load the .xml there.)
+"""
+
+import sys
+from pathlib import Path
+
+paraview_plugin_name = "TopologicalLandscapeProfiles"
+paraview_plugin_version = "0.1.0"
+
+_FOLDER = Path(__file__).resolve().parent
+
+for _place in (_FOLDER, _FOLDER.parent):
+    if (_place / "tlp_paraview").is_dir() or (_place / "tlp_core").is_dir():
+        sys.path.append(str(_place))
+
+try:
+    import tlp_paraview  # noqa: F401
+
+    import tlp_core  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ImportError(
+        f"the plugin needs the Python package {error.name}, which is not on ParaView's Python "
+        "path; start ParaView by a launcher of the suite, or set PYTHONPATH to where it is"
+    ) from error
+
+
+class Proxies:
+    """Carries the XML of all proxies under the attribute where ParaView looks for it."""
+
+    _pvsm_proxy_xml = (_FOLDER / "TopologicalLandscapeProfiles.xml").read_text(encoding="utf-8")

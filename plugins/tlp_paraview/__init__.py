@@ -1,0 +1,1 @@
+"""Topological landscape profiles as ParaView filters; see TopologicalLandscapeProfiles.xml."""

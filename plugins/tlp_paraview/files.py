@@ -1,0 +1,22 @@
+"""Where files lie that state files and properties name by a relative path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PLUGINS = Path(__file__).resolve().parents[1]
+
+
+def state_folder() -> Path:
+    """Return the folder of the suite's state files, beside the plugin."""
+    return _PLUGINS.parent / "state_files"
+
+
+def found(path: str) -> str:
+    """Return a path that exists: as given, else in the suite's folder of state files.
+
+    A path that is found nowhere is returned as given, for the error message.
+    """
+    if path and not Path(path).exists() and (state_folder() / path).exists():
+        return str(state_folder() / path)
+    return path

@@ -1,0 +1,28 @@
+"""TLP Landscape Descriptors: numbers that summarise a merge tree, as a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tlp_paraview.algorithm import Algorithm, fails_in_words, output
+from tlp_paraview.landscape_profile import TreeAlgorithm
+
+
+class TLPLandscapeDescriptors(TreeAlgorithm):
+    """One row of descriptors."""
+
+    LABEL = "TLP Landscape Descriptors"
+    OUTPUTS = ("vtkTable",)
+    RequestDataObject = Algorithm.RequestDataObject
+
+    @fails_in_words
+    def RequestData(self, _request: Any, in_info: Any, out_info: Any) -> int:
+        from tlp_core import describe, vtk_bridge
+
+        tree = self.tree(in_info)
+        if tree is None:
+            return 1
+        facts = vtk_bridge.provenance(self.input_data(in_info, 2))
+        extra = {"problem": facts.get("problem", ""), **facts.get("metrics", {})}
+        output(out_info, 0).ShallowCopy(vtk_bridge.descriptors_to_table(describe(tree), extra))
+        return 1

@@ -1,0 +1,130 @@
+"""TLP Loss Landscape: samples the loss of a network around its parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tlp_paraview.algorithm import Algorithm, announce_image, fails_in_words, output
+from tlp_paraview.files import found
+
+FILE = "file"
+"""Choice of the Problem property that reads the problem from a file."""
+
+
+class TLPLossLandscape(Algorithm):
+    """The source of a pipeline: model, directions and grid in, samples out."""
+
+    LABEL = "TLP Loss Landscape"
+    OUTPUTS = ("vtkUnstructuredGrid", "vtkImageData")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sampler: Any = None
+        self._problem, self._problem_file, self._function = "two-wells", "", "make_problem"
+        self._arguments, self._checkpoint = "", ""
+        self._directions, self._method, self._normalization = 2, 0, 0
+        self._max_iterations, self._tolerance, self._seed = 200, 1e-4, 0
+        self._resolution, self._distance = 41, 1.0
+        self._store, self._time_budget = "", 0.0
+
+    def SetProblem(self, name: str | None) -> None:
+        self.assign("_problem", name or "")
+
+    def SetProblemFile(self, path: str | None) -> None:
+        self.assign("_problem_file", path or "")
+
+    def SetProblemFunction(self, name: str | None) -> None:
+        self.assign("_function", name or "")
+
+    def SetArguments(self, text: str | None) -> None:
+        self.assign("_arguments", text or "")
+
+    def SetCheckpoint(self, path: str | None) -> None:
+        self.assign("_checkpoint", path or "")
+
+    def SetNumberOfDirections(self, n: int) -> None:
+        self.assign("_directions", n)
+
+    def SetDirectionMethod(self, index: int) -> None:
+        self.assign("_method", index)
+
+    def SetNormalization(self, index: int) -> None:
+        self.assign("_normalization", index)
+
+    def SetMaxIterations(self, count: int) -> None:
+        self.assign("_max_iterations", count)
+
+    def SetTolerance(self, tolerance: float) -> None:
+        self.assign("_tolerance", tolerance)
+
+    def SetSeed(self, seed: int) -> None:
+        self.assign("_seed", seed)
+
+    def SetResolution(self, resolution: int) -> None:
+        self.assign("_resolution", resolution)
+
+    def SetDistance(self, distance: float) -> None:
+        self.assign("_distance", distance)
+
+    def SetStore(self, path: str | None) -> None:
+        self.assign("_store", path or "")
+
+    def SetTimeBudget(self, seconds: float) -> None:
+        self.assign("_time_budget", seconds)
+
+    def RequestInformation(self, _request: Any, _in_info: Any, out_info: Any) -> int:
+        announce_image(out_info, 1, (self._resolution,) * self._directions)
+        return 1
+
+    @fails_in_words
+    def RequestData(self, _request: Any, _in_info: Any, out_info: Any) -> int:
+        from tlp_core import vtk_bridge
+
+        landscape = self._landscape()
+        output(out_info, 0).ShallowCopy(vtk_bridge.landscape_to_grid(landscape))
+        output(out_info, 1).ShallowCopy(vtk_bridge.landscape_to_image(landscape))
+        return 1
+
+    def _landscape(self) -> Any:
+        from tlp_core.workflow import LandscapeSampler
+
+        if self._sampler is None:
+            self._sampler = LandscapeSampler()
+        return self._sampler.sample(
+            self._settings(), progress=self._tell, should_stop=self._is_aborted
+        )
+
+    def _settings(self) -> Any:
+        from tlp_core.directions import NORMALIZATIONS
+        from tlp_core.hessian import HESSIAN_METHODS
+        from tlp_core.workflow import LandscapeSettings
+
+        return LandscapeSettings(
+            problem=self._problem_name(),
+            arguments=self._arguments,
+            checkpoint=found(self._checkpoint),
+            number_of_directions=self._directions,
+            method=HESSIAN_METHODS[self._method],
+            normalization=NORMALIZATIONS[self._normalization],
+            max_iterations=self._max_iterations,
+            tolerance=self._tolerance,
+            seed=self._seed,
+            resolution=self._resolution,
+            distance=self._distance,
+            store=self._store,
+            time_budget=self._time_budget or None,
+        )
+
+    def _problem_name(self) -> str:
+        if self._problem != FILE:
+            return self._problem
+        if not self._problem_file:
+            raise ValueError("Problem File must name a Python file where Problem is 'file'")
+        return f"{found(self._problem_file)}:{self._function}"
+
+    def _tell(self, share: float, text: str) -> None:
+        self.SetProgressText(text)
+        self.UpdateProgress(share)
+
+    def _is_aborted(self) -> bool:
+        return bool(self.GetAbortExecute() or self.CheckAbort())

@@ -1,0 +1,43 @@
+"""TLP Merge Tree: the built-in twin of TTK's merge tree filter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vtkmodules.vtkCommonDataModel import vtkDataObject
+
+from tlp_core.array_names import LOSS
+from tlp_paraview.algorithm import SameTypeAlgorithm, fails_in_words, output
+
+
+def chosen_array(algorithm: Any) -> str:
+    """Return the name of the array that the ScalarField property chose, ``Loss`` by default.
+
+    ParaView writes "0" for a choice that it could not make, as in a script that connects filters
+    before anything has run.
+    """
+    name = algorithm.GetInputArrayInformation(0).Get(vtkDataObject.FIELD_NAME())
+    return LOSS if name in (None, "", "0") else name
+
+
+class TLPMergeTree(SameTypeAlgorithm):
+    """The merge tree of sublevel sets, with the ports and arrays of TTK's filter."""
+
+    LABEL = "TLP Merge Tree"
+    INPUTS = ("vtkDataSet",)
+    OUTPUTS = ("vtkUnstructuredGrid", "vtkUnstructuredGrid", "vtkDataSet")
+    SAME_TYPE = (0, 2)
+
+    @fails_in_words
+    def RequestData(self, _request: Any, in_info: Any, out_info: Any) -> int:
+        from tlp_core import merge_tree, vtk_bridge
+
+        data = self.input_data(in_info)
+        if not data.GetNumberOfPoints():
+            return 1
+        values = vtk_bridge.point_values(data, chosen_array(self))
+        tree = merge_tree(values, vtk_bridge.dataset_graph(data))
+        output(out_info, 0).ShallowCopy(vtk_bridge.tree_to_nodes(tree, data))
+        output(out_info, 1).ShallowCopy(vtk_bridge.tree_to_arcs(tree, data))
+        output(out_info, 2).ShallowCopy(vtk_bridge.tree_to_segmentation(tree, data))
+        return 1

@@ -1,0 +1,179 @@
+"""Builds the pipeline from a source to the profile, in the GUI and in scripts.
+
+    source → TLP Neighbor Graph → merge tree → TLP Landscape Profile and Descriptors
+
+The merge tree is TTK's filter wherever its plugin can be loaded, and TLP Merge Tree otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paraview import servermanager, simple
+from vtkmodules.vtkCommonCore import vtkOutputWindow
+
+from tlp_core import array_names as names
+from tlp_paraview import versions
+
+PLUGIN = Path(__file__).resolve().parents[1] / "TopologicalLandscapeProfiles.xml"
+TTK_VARIABLE = "TLP_TTK_PLUGIN"
+TTK_FILTERS = ("TTKMergeTree", "TTKMergeandContourTreeFTM")
+"""TTK's filter since 1.3, and before."""
+
+_ERROR = re.compile(r"\bERR(OR)?\b|Traceback")
+"""What tells an error apart from other text that ends up on stderr, which ParaView also reports."""
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The proxies of one pipeline, and which merge tree filter it uses."""
+
+    source: Any
+    graph: Any
+    tree: Any
+    profile: Any
+    descriptors: Any
+    tree_filter: str
+
+    @property
+    def basins(self) -> Any:
+        """Port 0 of the profile."""
+        return simple.OutputPort(self.profile, 0)
+
+    @property
+    def critical_points(self) -> Any:
+        """Port 1 of the profile."""
+        return simple.OutputPort(self.profile, 1)
+
+    @property
+    def samples(self) -> Any:
+        """Port 2 of the profile."""
+        return simple.OutputPort(self.profile, 2)
+
+    @property
+    def outline(self) -> Any:
+        """Port 3 of the profile."""
+        return simple.OutputPort(self.profile, 3)
+
+
+def load_plugin() -> None:
+    """Load the suite's plugin where it is not loaded yet."""
+    if not hasattr(simple, "TLPLandscapeProfile"):
+        simple.LoadPlugin(str(PLUGIN), remote=False, ns=vars(simple))
+
+
+def find_ttk_plugin() -> Path | None:
+    """Return TTK's plugin: named by TLP_TTK_PLUGIN, else in ParaView's plugin folders."""
+    named = os.environ.get(TTK_VARIABLE)
+    if named:
+        if not Path(named).is_file():
+            raise FileNotFoundError(f"{TTK_VARIABLE} must name TTK's plugin file, got {named}")
+        return Path(named)
+    places = [
+        folder / inner / file
+        for folder in versions.library_folders()
+        for inner in ("", "TopologyToolKit")
+        for file in ("TopologyToolKit.so", "TopologyToolKit.dll", "TopologyToolKit.dylib")
+    ]
+    return next((place for place in places if place.is_file()), None)
+
+
+def ttk_filter() -> Any:
+    """Return the constructor of TTK's merge tree filter, its plugin loaded; None without it."""
+    found = _first_filter()
+    if found is None and (plugin := find_ttk_plugin()) is not None:
+        simple.LoadPlugin(str(plugin), remote=False, ns=vars(simple))
+        found = _first_filter()
+    return found
+
+
+def build(source: Any, *, threshold: float = 0.0) -> Pipeline:
+    """Build the pipeline behind a source or reader, and run it.
+
+    Args:
+        source: a proxy that yields a landscape at port 0.
+        threshold: smallest persistence that stays, as a share of the range of the losses.
+    """
+    load_plugin()
+    source.UpdatePipeline()
+    graph = simple.TLPNeighborGraph(registrationName="Neighbor Graph", Input=source)
+    graph.UpdatePipeline()
+    tree, tree_filter = _merge_tree(graph)
+    tree.UpdatePipeline()
+    ports = {
+        name: simple.OutputPort(tree, port)
+        for port, name in enumerate(("Nodes", "Arcs", "Segmentation"))
+    }
+    options = {"PersistenceThreshold": threshold, "ScalarField": ["POINTS", names.LOSS]}
+    profile = simple.TLPLandscapeProfile(registrationName="Profile", **ports, **options)
+    descriptors = simple.TLPLandscapeDescriptors(registrationName="Descriptors", **ports, **options)
+    profile.UpdatePipeline()
+    descriptors.UpdatePipeline()
+    return Pipeline(source, graph, tree, profile, descriptors, tree_filter)
+
+
+def number_of_directions(source: Any) -> int:
+    """Return n, the number of coordinates of each sample; 0 where there are none."""
+    array = source.PointData.GetArray(names.COORDINATES)
+    return 0 if array is None else int(array.GetNumberOfComponents())
+
+
+def title(source: Any) -> str:
+    """Return the network's name and what it says of itself, such as an error."""
+    from tlp_core import vtk_bridge
+
+    facts = vtk_bridge.provenance(servermanager.Fetch(source, idx=0))
+    told = [f"{name} {value:.2g}" for name, value in facts.get("metrics", {}).items()]
+    return ", ".join([facts.get("problem", "loss landscape"), *told])
+
+
+@contextmanager
+def pipeline_errors() -> Iterator[list[str]]:
+    """Collect the error messages of filters, which raise nothing in scripts.
+
+    Example:
+        with pipeline_errors() as errors:
+            build(source)
+        sys.exit(1 if errors else 0)
+    """
+    errors: list[str] = []
+
+    def note(_window: Any, _event: str, text: str | None = None) -> None:
+        if _ERROR.search(text or ""):
+            errors.append((text or "").strip())
+
+    note.CallDataType = "string0"  # type: ignore[attr-defined]
+    window = vtkOutputWindow.GetInstance()
+    tag = window.AddObserver("ErrorEvent", note)
+    try:
+        yield errors
+    finally:
+        window.RemoveObserver(tag)
+
+
+def _first_filter() -> Any:
+    return next((getattr(simple, name) for name in TTK_FILTERS if hasattr(simple, name)), None)
+
+
+def _merge_tree(graph: Any) -> tuple[Any, str]:
+    """Return a merge tree filter behind the graph, and which one it is."""
+    make = ttk_filter()
+    if number_of_directions(graph) < 2:
+        make, reason = None, "TTK's filter crashes on a path, so along one direction"
+    else:
+        reason = "TTK's plugin is not there, so"
+    if make is None:
+        tree = simple.TLPMergeTree(registrationName="Merge Tree", Input=graph)
+        tree.ScalarField = ["POINTS", names.LOSS]
+        return tree, f"TLP Merge Tree ({reason} the built-in filter is used)"
+    tree = make(registrationName="Merge Tree", Input=graph)
+    tree.ScalarField = ["POINTS", names.LOSS]
+    tree.TreeType = "Join Tree"
+    tree.DebugLevel = 0
+    return tree, "TTK's merge tree filter"
