@@ -31,7 +31,7 @@ def fails_in_words(request_data: RequestData) -> RequestData:
                 request_data(self, request, in_info, out_info)
             except Exception as error:
                 for port in range(self.GetNumberOfOutputPorts()):
-                    output(out_info, port).Initialize()
+                    _empty(out_info, port)
                 paraview.print_error(f"{self.LABEL}: {sentence(error)}")
         for message in dict.fromkeys(str(warning.message) for warning in told):
             paraview.print_warning(f"{self.LABEL}: {message}")
@@ -70,6 +70,16 @@ def announce_image(out_info: Any, port: int, shape: tuple[int, ...]) -> None:
     extent = [end for size in sizes for end in (0, size - 1)]
     key = vtkStreamingDemandDrivenPipeline.WHOLE_EXTENT()
     out_info.GetInformationObject(port).Set(key, extent, 6)
+
+
+def _empty(out_info: Any, port: int) -> None:
+    """Empty an output; of an image the extents too, lest ParaView asks for it again at once."""
+    data = output(out_info, port)
+    data.Initialize()
+    if data.IsA("vtkImageData"):
+        announce_image(out_info, port, ())
+        key = vtkStreamingDemandDrivenPipeline.UPDATE_EXTENT()
+        out_info.GetInformationObject(port).Set(key, data.GetExtent(), 6)
 
 
 class Algorithm(VTKPythonAlgorithmBase):

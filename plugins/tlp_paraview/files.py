@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-_PLUGINS = Path(__file__).resolve().parents[1]
+STATE_FOLDER_VARIABLE = "TLP_STATE_FILES"
+"""Set by the launchers, for an installed suite has its state files elsewhere."""
+
+_CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def state_folder() -> Path:
-    """Return the folder of the suite's state files, beside the plugin."""
-    return _PLUGINS.parent / "state_files"
+    """Return the folder of the suite's state files."""
+    return Path(os.environ.get(STATE_FOLDER_VARIABLE) or _CHECKOUT / "state_files")
 
 
 def found(path: str) -> str:

@@ -9,14 +9,19 @@ from paraview import simple
 
 
 def library_folders() -> list[Path]:
-    """Return the folders in which this ParaView looks for its plugins.
+    """Return the folders in which this ParaView keeps its plugins.
 
-    From 5.11 to 6.1 the search paths are those of ``vtkPVPluginLoader``.
+    5.11 tells only the paths of the variable PV_PLUGIN_PATH and one beside the program, so the
+    folder in its library path, ``paraview-5.11/plugins``, is added.
     """
-    from paraview.modules.vtkRemotingCore import vtkPVPluginLoader
+    from paraview.modules.vtkRemotingCore import vtkPVPluginLoader, vtkProcessModule
 
     paths = vtkPVPluginLoader().GetSearchPaths() or ""
-    return [Path(path) for path in paths.replace(";", ":").split(":") if path]
+    named = [Path(path) for path in paths.replace(";", ":").split(":") if path]
+    version = simple.GetParaViewVersion()
+    prefix = Path(vtkProcessModule.GetProcessModule().GetSelfDir()).parent
+    inner = f"paraview-{version.major}.{version.minor}/plugins"
+    return named + sorted(prefix.glob(f"lib*/{inner}")) + sorted(prefix.glob(f"lib/*/{inner}"))
 
 
 def split_right(layout: Any, view: Any, new_view: Any) -> None:

@@ -30,7 +30,7 @@ RED, ORANGE = [0.84, 0.10, 0.11], [0.99, 0.55, 0.0]
 _FRAME = (0.13, 0.80, 0.13, 0.86)
 """Left, right, bottom and top of a profile in its view; outside are labels, title, colour bar."""
 
-_SHIFT = 0.05
+_SHIFT = 0.04
 """Share of its width by which the native view looks to the right, to free the colour bar."""
 
 _LEVELS = (0.02, 0.1, 0.3)
@@ -222,10 +222,11 @@ def _color_bar(array: str, text: str, view: Any, size: tuple[int, int]) -> None:
     bar.Title, bar.ComponentTitle = text, ""
     bar.TitleColor = bar.LabelColor = BLACK
     bar.TitleFontSize, bar.LabelFontSize = _font(size), _font(size, 0.85)
+    bar.HorizontalTitle = 1
     bar.AutomaticLabelFormat = 0
     bar.LabelFormat = bar.RangeLabelFormat = "%.3g"
     bar.WindowLocation = "Any Location"
-    bar.Position = [0.86, 0.2]
+    bar.Position = [0.84, 0.2]
     bar.ScalarBarLength = 0.5
     bar.ScalarBarThickness = size[1] // 50
     bar.Visibility = 1
@@ -327,7 +328,7 @@ def _look_from(view: Any, direction: tuple[float, float, float]) -> None:
     view.CameraPosition = list(direction)
     simple.ResetCamera(view)
     focus, place = np.array(view.CameraFocalPoint), np.array(view.CameraPosition)
-    sight = (place - focus) * 1.45
+    sight = (place - focus) * 1.6
     right = np.cross([0.0, 0.0, 1.0], sight)
     shift = right / np.linalg.norm(right) * np.linalg.norm(sight) * _SHIFT
     view.CameraFocalPoint = list(focus + shift)

@@ -1,0 +1,27 @@
+"""The loss landscape of a network that failed to train, beside its topological profile.
+
+    pvpython pinn_convection_profile.py [STATE.pvsm]
+
+Builds the pipeline of pinn_convection_profile.pvsm; with an argument, saves it there.
+"""
+
+import sys
+
+from paraview import simple
+from tlp_paraview import pipeline, views
+
+pipeline.load_plugin()
+source = simple.TLPLossLandscape(
+    registrationName="PINN convection",
+    Problem="pinn-convection",
+    Arguments="beta=30, seed=1",
+    Checkpoint="pinn_convection_beta30.pt",
+    NumberOfDirections=3,
+    Resolution=21,
+    Distance=0.25,
+)
+views.show_landscape(pipeline.build(source))
+
+if sys.argv[1:]:
+    simple.SaveState(sys.argv[1])
+    views.close_views()
