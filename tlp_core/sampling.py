@@ -61,7 +61,7 @@ def sample_grid(
             already is gone on with. None keeps the losses in memory.
         time_budget: seconds after which no further chunk is begun; None for no limit.
         progress: called with the share done, 0 to 1, and a text that tells the time left.
-        should_stop: asked before each chunk.
+        should_stop: asked before each further chunk.
 
     Returns:
         The landscape. Where the budget was spent or a stop was asked for, the samples that are
@@ -179,8 +179,8 @@ def _fill(
     done = 0
     with _loss_at(problem, directions) as loss_at:
         for chunk in waiting:
-            if clock.is_over():
-                return
+            if done and clock.is_over():
+                return  # after one chunk at least, so that any budget gets on
             store.write(chunk, _chunk_losses(loss_at, axes, chunk))
             done += _size(chunk)
             left = clock.spent() / done * (missing - done)

@@ -14,7 +14,7 @@ def library_folders() -> list[Path]:
     5.11 tells only the paths of the variable PV_PLUGIN_PATH and one beside the program, so the
     folder in its library path, ``paraview-5.11/plugins``, is added.
     """
-    from paraview.modules.vtkRemotingCore import vtkPVPluginLoader, vtkProcessModule
+    from paraview.modules.vtkRemotingCore import vtkProcessModule, vtkPVPluginLoader
 
     paths = vtkPVPluginLoader().GetSearchPaths() or ""
     named = [Path(path) for path in paths.replace(";", ":").split(":") if path]

@@ -1,0 +1,136 @@
+"""The XML against the classes behind it and the tables of the core."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from tlp_core.directions import NORMALIZATIONS
+from tlp_core.hessian import HESSIAN_METHODS
+from tlp_core.neighbors import GRID_RULES, KNN_METHODS, KNN_RULES
+from tlp_core.problems import READY_PROBLEMS
+
+PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
+ROOT = ElementTree.parse(PLUGINS / "TopologicalLandscapeProfiles.xml").getroot()
+PROXIES = {proxy.get("name"): proxy for proxy in ROOT.iter("SourceProxy")}
+PROPERTIES = [
+    (proxy, element)
+    for proxy in PROXIES
+    for element in PROXIES[proxy]
+    if element.tag.endswith("VectorProperty")
+]
+
+PORTS = {
+    "TLPLossLandscape": (["Samples", "Image"], []),
+    "TLPLandscapeReader": (["Samples", "Image"], []),
+    "TLPNeighborGraph": (["Graph"], ["Input"]),
+    "TLPMergeTree": (["Skeleton Nodes", "Skeleton Arcs", "Segmentation"], ["Input"]),
+    "TLPLandscapeProfile": (
+        ["Basins", "Critical Points", "Samples", "Outline"],
+        ["Nodes", "Arcs", "Segmentation"],
+    ),
+    "TLPLandscapeDescriptors": (["Descriptors"], ["Nodes", "Arcs", "Segmentation"]),
+}
+
+
+def behind(proxy):
+    pytest.importorskip("paraview")
+    module, _, name = PROXIES[proxy].get("class").rpartition(".")
+    return getattr(import_module(module), name)
+
+
+def test_proxies_and_ports_are_those_of_the_design():
+    assert {
+        name: (
+            [port.get("name") for port in proxy.iter("OutputPort")],
+            [entry.get("name") for entry in proxy.iter("InputProperty")],
+        )
+        for name, proxy in PROXIES.items()
+    } == PORTS
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_names_are_labels_without_blanks_and_classes(proxy):
+    assert PROXIES[proxy].get("label").replace(" ", "") == proxy
+    assert PROXIES[proxy].get("class").endswith(f".{proxy}")
+    assert PROXIES[proxy].get("label") == behind(proxy).LABEL
+
+
+@pytest.mark.parametrize(
+    ("proxy", "element"), PROPERTIES, ids=lambda v: getattr(v, "attrib", {}).get("name", v)
+)
+def test_properties_are_documented_and_named_like_their_labels(proxy, element):
+    assert element.get("label").replace(" ", "") == element.get("name")
+    assert len(element.findtext("Documentation").split()) >= 3
+    assert hasattr(behind(proxy), element.get("command"))
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_every_proxy_is_in_the_menu_with_help(proxy):
+    assert PROXIES[proxy].find("Hints/ShowInMenu").get("category") == "Loss Landscape"
+    help_text = PROXIES[proxy].find("Documentation")
+    assert help_text.get("short_help")
+    assert len(help_text.text.split()) > 10
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_the_classes_have_as_many_ports(proxy):
+    outputs, inputs = PORTS[proxy]
+    assert len(behind(proxy).OUTPUTS) == len(outputs)
+    assert len(behind(proxy).INPUTS) == len(inputs)
+
+
+def test_setting_the_defaults_changes_nothing():
+    for proxy in PROXIES:
+        algorithm = behind(proxy)()
+        before = dict(vars(algorithm))
+        for owner, element in PROPERTIES:
+            command = element.get("command")
+            if owner == proxy and command != "SetInputArrayToProcess":
+                kind = {"I": int, "D": float, "S": str}[element.tag[0]]
+                getattr(algorithm, command)(kind(element.get("default_values")))
+        assert vars(algorithm) == before, proxy
+
+
+def entries(proxy, name):
+    element = next(e for p, e in PROPERTIES if p == proxy and e.get("name") == name)
+    return tuple(
+        entry.get("text") or entry.get("value")
+        for entry in element.iter()
+        if entry.tag in ("Entry", "String")
+    )
+
+
+@pytest.mark.parametrize(
+    ("proxy", "name", "table"),
+    [
+        ("TLPLossLandscape", "Problem", (*READY_PROBLEMS, "file")),
+        ("TLPLossLandscape", "Normalization", NORMALIZATIONS),
+        ("TLPLossLandscape", "DirectionMethod", HESSIAN_METHODS),
+        ("TLPNeighborGraph", "GridRule", GRID_RULES),
+        ("TLPNeighborGraph", "NeighborRule", KNN_RULES),
+        ("TLPNeighborGraph", "NeighborMethod", KNN_METHODS),
+    ],
+)
+def test_choices_are_the_cores(proxy, name, table):
+    assert entries(proxy, name) == tuple(table)
+
+
+def test_groups_name_properties_that_come_before_them():
+    for proxy, element in PROXIES.items():
+        seen = set()
+        for child in element:
+            if child.tag == "PropertyGroup":
+                assert {entry.get("name") for entry in child} <= seen, proxy
+            seen.add(child.get("name"))
+
+
+def test_every_setter_is_a_property():
+    for proxy in PROXIES:
+        commands = {e.get("command") for p, e in PROPERTIES if p == proxy}
+        source = Path(import_module(behind(proxy).__module__).__file__).read_text()
+        own = {f"Set{name}" for name in re.findall(r"def Set(\w+)", source)}
+        if proxy != "TLPLandscapeDescriptors":
+            assert own <= commands, proxy

@@ -1,0 +1,236 @@
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("vtkmodules")
+
+from vtkmodules.util.numpy_support import vtk_to_numpy
+from vtkmodules.vtkCommonDataModel import VTK_LINE, vtkImageData, vtkUnstructuredGrid
+
+from tests.oracles import arcs_of
+from tlp_core import Landscape, grid_graph, landscape_profile, merge_tree, vtk_bridge
+from tlp_core import array_names as names
+from tlp_core.neighbors import GRID_RULES
+
+
+@pytest.fixture
+def landscape():
+    loss = np.random.default_rng(0).random((3, 5, 7))
+    loss[1, 2, 3] = np.nan
+    return Landscape(
+        loss=loss,
+        distance=np.array([1.0, 2.0, 3.0]),
+        evaluated=np.ones(loss.shape, dtype=bool),
+        facts={"problem": "β", "eigenvalues": [3.0, 2.0, None], "metrics": {"error": 0.5}},
+    )
+
+
+@pytest.fixture
+def graph(landscape):
+    grid = vtk_bridge.landscape_to_grid(landscape)
+    return vtk_bridge.with_edges(grid, grid_graph(landscape.shape).edges(), "diagonal")
+
+
+def array(data, name):
+    return vtk_to_numpy(data.GetArray(name))
+
+
+def vtk_grid(points, edges, values):
+    """A graph as TTK gets it."""
+    grid = vtkUnstructuredGrid()
+    padded = np.zeros((len(points), 3))
+    padded[:, : min(3, points.shape[1])] = points[:, :3]
+    grid.SetPoints(vtk_bridge._points(padded))
+    grid.SetCells(VTK_LINE, vtk_bridge._cells(edges.ravel(), np.arange(len(edges) + 1) * 2))
+    vtk_bridge._add(grid.GetPointData(), "Loss", values)
+    return grid
+
+
+def recorded_outputs(given, recorded):
+    """The three outputs of TTK's filter, from their recorded arrays."""
+    nodes, arcs = vtkUnstructuredGrid(), vtkUnstructuredGrid()
+    segmentation = vtk_grid(given["points"], given["edges"], given["values"])
+    places = {
+        "nodes/point": nodes.GetPointData(),
+        "arcs/cell": arcs.GetCellData(),
+        "segmentation/point": segmentation.GetPointData(),
+    }
+    for key in recorded:
+        place, _, name = key.rpartition("/")
+        if place in places:
+            vtk_bridge._add(places[place], name, recorded[key])
+    return nodes, arcs, segmentation
+
+
+def test_samples_keep_their_order_and_their_facts(landscape):
+    grid = vtk_bridge.landscape_to_grid(landscape)
+    data = grid.GetPointData()
+    np.testing.assert_array_equal(array(data, names.COORDINATES), landscape.coordinates())
+    np.testing.assert_array_equal(array(data, names.SAMPLE_ID), np.arange(105))
+    hole = np.ravel_multi_index((1, 2, 3), landscape.shape)
+    assert array(data, names.IS_FINITE).tolist() == [int(i != hole) for i in range(105)]
+    assert array(data, names.LOSS)[hole] == np.nanmax(landscape.loss)
+    assert vtk_bridge.landscape_shape(grid) == (3, 5, 7)
+    assert vtk_bridge.provenance(grid) == json.loads(json.dumps(dict(landscape.facts)))
+    assert np.isnan(array(grid.GetFieldData(), names.EIGENVALUES)[2])
+
+
+def test_the_image_has_the_same_samples_at_the_same_places(landscape):
+    image = vtk_bridge.landscape_to_image(landscape)
+    assert image.GetDimensions() == (3, 5, 7)
+    coordinates = landscape.coordinates()
+    ids = array(image.GetPointData(), names.SAMPLE_ID)
+    losses = array(image.GetPointData(), names.LOSS)
+    for point in range(image.GetNumberOfPoints()):
+        assert image.GetPoint(point) == pytest.approx(coordinates[ids[point]])
+        if np.isfinite(landscape.loss.ravel()[ids[point]]):
+            assert losses[point] == landscape.loss.ravel()[ids[point]]
+
+
+def test_more_than_three_directions_have_no_image():
+    loss = np.zeros((3, 3, 3, 3))
+    whole = Landscape(loss=loss, distance=np.ones(4), evaluated=np.ones(loss.shape, dtype=bool))
+    assert vtk_bridge.landscape_to_image(whole).GetNumberOfPoints() == 0
+    assert vtk_bridge.landscape_to_grid(whole).GetNumberOfPoints() == 81
+
+
+@pytest.mark.parametrize("rule", GRID_RULES)
+def test_lines_are_the_edges(landscape, rule):
+    grid = vtk_bridge.landscape_to_grid(landscape)
+    edges = grid_graph(landscape.shape, rule=rule).edges()
+    graph = vtk_bridge.with_edges(grid, edges, rule)
+    np.testing.assert_array_equal(vtk_bridge.dataset_graph(graph).edges, edges)
+    assert grid.GetNumberOfCells() == 0
+
+
+def test_edges_of_other_cells_are_found():
+    from vtkmodules.vtkFiltersSources import vtkPlaneSource
+
+    plane = vtkPlaneSource()
+    plane.SetResolution(2, 1)
+    plane.Update()
+    graph = vtk_bridge.dataset_graph(plane.GetOutput())
+    assert graph.number_of_samples == 6
+    assert len(graph.edges) == 7
+
+
+def test_image_data_is_read_as_ttk_reads_it():
+    image = vtkImageData()
+    image.SetDimensions(4, 3, 2)
+    graph = vtk_bridge.dataset_graph(image)
+    assert graph.shape == (2, 3, 4)
+    assert graph.rule == "freudenthal"
+
+
+def test_a_tree_comes_back_from_its_outputs(graph):
+    values = vtk_bridge.point_values(graph, names.LOSS)
+    assert np.isnan(values).sum() == 1
+    tree = merge_tree(values, vtk_bridge.dataset_graph(graph))
+    outputs = (
+        vtk_bridge.tree_to_nodes(tree, graph),
+        vtk_bridge.tree_to_arcs(tree, graph),
+        vtk_bridge.tree_to_segmentation(tree, graph),
+    )
+    again = vtk_bridge.skeleton_to_tree(*outputs, names.LOSS)
+    for name in ("values", "levels", "node_vertex", "parent", "node_type", "vertex_arc"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(tree, name))
+
+
+def test_outputs_have_the_values_of_ttks(ttk_case):
+    given, recorded = ttk_case
+    grid = vtk_grid(given["points"], given["edges"], given["values"])
+    tree = merge_tree(given["values"], given["edges"])
+    nodes = vtk_bridge.tree_to_nodes(tree, grid).GetPointData()
+    ours = {
+        int(vertex): (float(np.float32(scalar)), int(kind), int(size))
+        for vertex, scalar, kind, size in zip(
+            *(array(nodes, n) for n in ("VertexId", "Scalar", "CriticalType", "RegionSize"))
+        )
+    }
+    theirs = {
+        int(vertex): (float(scalar), int(kind), int(size))
+        for vertex, scalar, kind, size in zip(
+            *(
+                recorded[f"nodes/point/{n}"]
+                for n in ("VertexId", "Scalar", "CriticalType", "RegionSize")
+            )
+        )
+    }
+    assert ours == theirs
+    segmentation = vtk_bridge.tree_to_segmentation(tree, grid).GetPointData()
+    np.testing.assert_array_equal(
+        array(segmentation, "RegionSize"), recorded["segmentation/point/RegionSize"]
+    )
+
+
+def test_ttks_recorded_outputs_give_the_built_in_tree(ttk_case):
+    given, recorded = ttk_case
+    tree = vtk_bridge.skeleton_to_tree(*recorded_outputs(given, recorded), "Loss")
+    assert arcs_of(tree) == arcs_of(merge_tree(given["values"], given["edges"]))
+
+
+def test_inputs_of_different_trees_are_told(graph):
+    values = vtk_bridge.point_values(graph, names.LOSS)
+    outputs = []
+    for rule in ("diagonal", "axis"):
+        tree = merge_tree(values, grid_graph((3, 5, 7), rule=rule))
+        outputs.append(
+            (
+                vtk_bridge.tree_to_nodes(tree, graph),
+                vtk_bridge.tree_to_arcs(tree, graph),
+                vtk_bridge.tree_to_segmentation(tree, graph),
+            )
+        )
+    (nodes, arcs, segmentation), (nodes2, arcs2, segmentation2) = outputs
+    for mixed in (
+        (nodes2, arcs, segmentation),
+        (nodes, arcs2, segmentation),
+        (nodes, arcs, segmentation2),
+    ):
+        with pytest.raises(ValueError, match="must come from one merge tree"):
+            vtk_bridge.skeleton_to_tree(*mixed, names.LOSS)
+
+
+def test_outputs_in_the_wrong_ports_are_told(graph):
+    tree = merge_tree(vtk_bridge.point_values(graph, names.LOSS), grid_graph((3, 5, 7)))
+    nodes, arcs = vtk_bridge.tree_to_nodes(tree, graph), vtk_bridge.tree_to_arcs(tree, graph)
+    segmentation = vtk_bridge.tree_to_segmentation(tree, graph)
+    with pytest.raises(ValueError, match="nodes of a merge tree must have an array 'VertexId'"):
+        vtk_bridge.skeleton_to_tree(arcs, nodes, segmentation, names.LOSS)
+
+
+def test_a_missing_array_is_told_with_those_that_are_there(graph):
+    with pytest.raises(ValueError, match="must have a point array 'Cost', got Coordinates, Loss"):
+        vtk_bridge.point_values(graph, "Cost")
+    with pytest.raises(ValueError, match="must have one component, got 3"):
+        vtk_bridge.point_values(graph, names.COORDINATES)
+
+
+def test_a_profile_keeps_its_numbers_in_vtk(graph):
+    tree = merge_tree(vtk_bridge.point_values(graph, names.LOSS), grid_graph((3, 5, 7)))
+    profile = landscape_profile(tree)
+    scale = vtk_bridge.automatic_height_scale(profile)
+    basins = vtk_bridge.profile_to_basins(profile, scale)
+    assert basins.GetNumberOfCells() == len(profile.basins)
+    bounds = basins.GetBounds()
+    assert bounds[1] - bounds[0] == 105
+    assert (bounds[3] - bounds[2]) / (bounds[1] - bounds[0]) == pytest.approx(0.7)
+    for b in range(len(profile.basins)):
+        corners = np.zeros(6)
+        basins.GetCellBounds(b, corners)
+        assert corners[1] - corners[0] == pytest.approx(profile.basins.size[b])
+        assert corners[2:4] / scale == pytest.approx(
+            [tree.node_level[b], profile.basins.death[b]], rel=1e-5
+        )
+    np.testing.assert_array_equal(array(basins.GetCellData(), names.SIZE), profile.basins.size)
+    points = vtk_bridge.profile_to_critical_points(
+        profile, scale, vtk_bridge.sample_coordinates(graph)
+    )
+    np.testing.assert_array_equal(
+        array(points.GetPointData(), names.COORDINATES),
+        vtk_bridge.sample_coordinates(graph)[profile.critical_points.sample],
+    )
+    samples = vtk_bridge.profile_to_samples(tree, graph)
+    assert set(array(samples.GetPointData(), names.BASIN_ID)) == set(range(len(profile.basins)))
+    assert graph.GetPointData().GetArray(names.BASIN_ID) is None

@@ -1,0 +1,240 @@
+"""The plugin in pvpython: loaded, built, failing in words, with TTK and without."""
+
+import inspect
+import os
+import re
+
+import pytest
+
+from tests.paraview_programs import ROOT, run
+
+pytestmark = pytest.mark.paraview
+
+PROPERTIES = {
+    "TLPLossLandscape": (
+        "Arguments Checkpoint DirectionMethod Distance MaxIterations Normalization "
+        "NumberOfDirections Problem ProblemFile ProblemFunction Resolution Seed Store TimeBudget "
+        "Tolerance"
+    ),
+    "TLPLandscapeReader": "FileName",
+    "TLPNeighborGraph": ("Graph GridRule Input NeighborMethod NeighborRule NumberOfNeighbors Seed"),
+    "TLPMergeTree": "Input ScalarField",
+    "TLPLandscapeProfile": (
+        "Arcs HeightScale Nodes PersistenceThreshold RelativeThreshold ScalarField Segmentation"
+    ),
+    "TLPLandscapeDescriptors": (
+        "Arcs Nodes PersistenceThreshold RelativeThreshold ScalarField Segmentation"
+    ),
+}
+
+
+def test_the_launcher_loads_the_plugin_and_properties_are_a_contract(run_pvpython):
+    done = run_pvpython(
+        f"for name in {list(PROPERTIES)}:\n"
+        "    print(name, *sorted(globals()[name](registrationName=name).ListProperties()))\n"
+    )
+    assert done.errors == []
+    found = dict(line.split(" ", 1) for line in done.text.splitlines() if line.startswith("TLP"))
+    assert found == PROPERTIES
+
+
+def test_filters_connect_in_a_script_before_anything_ran(run_pvpython):
+    done = run_pvpython(
+        "source = TLPLossLandscape(Resolution=9)\n"
+        "graph = TLPNeighborGraph(Input=source)\n"
+        "tree = TLPMergeTree(Input=graph)\n"
+        "profile = TLPLandscapeProfile(Nodes=tree[0], Arcs=tree[1], Segmentation=tree[2])\n"
+        "profile.UpdatePipeline()\n"
+        "print('basins', profile.GetDataInformation().GetNumberOfCells())\n"
+    )
+    assert done.errors == []
+    assert "basins 3" in done.text
+
+
+BUILD = """
+from tlp_paraview import pipeline
+import sys
+with pipeline.pipeline_errors() as errors:
+    built = pipeline.build(TLPLossLandscape({options}))
+print("filter", built.tree_filter)
+print("basins", built.profile.GetDataInformation().GetNumberOfCells())
+sys.exit(1 if errors else 0)
+"""
+
+
+def test_build_says_which_merge_tree_filter_it_uses(run_pvpython, monkeypatch):
+    monkeypatch.delenv("TLP_TTK_PLUGIN", raising=False)
+    done = run_pvpython(BUILD.format(options="Arguments='n=3', NumberOfDirections=3, Resolution=9"))
+    assert done.code == 0
+    assert "basins 3" in done.text
+    assert re.search("filter (TTK's merge tree filter|TLP Merge Tree)", done.text)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("Resolution=40", "resolution must be odd, so that one sample is the model itself, got 40"),
+        ("Resolution=1", "resolution must be odd and >= 3, got 1"),
+        ("NumberOfDirections=3", "n must be at most the number of parameters, 2, got 3"),
+        ("Problem='file', ProblemFile='no.py'", "found no file 'no.py'"),
+        ("Problem='file', ProblemFile='bad.py'", "bad.py must parse: line 1"),
+        ("Problem='file', ProblemFile='empty.py'", "must define a function make_problem"),
+        ("Problem='file', ProblemFile='raises.py'", "raised ZeroDivisionError: division by zero"),
+        ("Problem='file', ProblemFile='vector.py'", "must return a scalar, got shape"),
+        ("Problem='file', ProblemFile='infinite.py'", "must be finite at the model itself"),
+        ("Problem='file', ProblemFile='constant.py'", "must depend on the model's parameters"),
+        ("Problem='pinn-convection', Checkpoint='other.pt'", "must fit the network of"),
+    ],
+)
+def test_bad_input_is_one_sentence_an_exit_code_and_nothing_downstream(
+    run_pvpython, tmp_path, options, message
+):
+    write_bad_problems(tmp_path)
+    done = run_pvpython(BUILD.format(options=options))
+    assert done.code == 1
+    assert "basins 0" in done.text
+    assert len(done.errors) == 1, done.text
+    assert "TLP Loss Landscape: " in done.errors[0]
+    assert message in done.errors[0]
+
+
+def write_bad_problems(folder):
+    import torch
+
+    frame = """
+        import torch
+        from tlp_core import Problem
+        def make_problem():
+            model = torch.nn.Linear(2, 2)
+            return Problem(model, lambda m, b: {loss}, [torch.ones(3, 2)], name="bad")
+    """
+    losses = {
+        "raises": "1 / 0",
+        "vector": "m(b)",
+        "infinite": "m(b).mean() / 0",
+        "constant": "b.mean()",
+    }
+    for name, loss in losses.items():
+        (folder / f"{name}.py").write_text(inspect.cleandoc(frame.format(loss=loss)))
+    (folder / "bad.py").write_text("def make_problem(:\n")
+    (folder / "empty.py").write_text("x = 1\n")
+    torch.save(torch.nn.Linear(2, 3).state_dict(), folder / "other.pt")
+
+
+def test_without_its_python_path_the_plugin_names_what_is_missing(launcher, tmp_path):
+    program = re.search(r'exec "(.*)" "\$@"', launcher("pvpython").read_text()).group(1)
+    plugin = ROOT / "plugins" / "TopologicalLandscapeProfiles.xml"
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from paraview.simple import *\n"
+        f"LoadPlugin({str(plugin)!r}, remote=False, ns=globals())\n"
+        "TLPLossLandscape()\n"
+    )
+    done = run(["env", "-u", "PYTHONPATH", program, "--dr", "--", script], tmp_path)
+    assert "No module named 'tlp_paraview'" in done.text
+
+
+SINGLE_FILE = """
+import inspect
+inspect.getargspec = getattr(inspect, "getargspec", inspect.getfullargspec)  # 5.11, Python 3.11
+LoadPlugin({plugin!r}, remote=False, ns=globals())
+source = TLPLossLandscape(Resolution=5)
+source.UpdatePipeline()
+print("samples", source.GetDataInformation().GetNumberOfPoints())
+"""
+
+
+def test_the_single_file_plugin_finds_its_packages(launcher, tmp_path):
+    text = launcher("pvpython").read_text()
+    program = re.search(r'exec "(.*)" "\$@"', text).group(1)
+    packages = re.search(r"[^:\"]*site-packages", text).group(0)
+    script = tmp_path / "script.py"
+    plugin = ROOT / "plugins" / "TopologicalLandscapeProfiles.py"
+    script.write_text("from paraview.simple import *\n" + SINGLE_FILE.format(plugin=str(plugin)))
+    found = run(["env", f"PYTHONPATH={packages}", program, "--dr", "--", script], tmp_path)
+    assert found.errors == []
+    assert "samples 25" in found.text
+    moved = tmp_path / "TopologicalLandscapeProfiles.py"
+    moved.write_text(plugin.read_text())
+    script.write_text("from paraview.simple import *\n" + SINGLE_FILE.format(plugin=str(moved)))
+    lost = run(["env", "-u", "PYTHONPATH", program, "--dr", "--", script], tmp_path)
+    assert "the plugin needs the Python package tlp_core, which is not on" in lost.text
+
+
+DEMO = """
+from pathlib import Path
+from tlp_paraview import demo
+demo.RESOLUTION = 5
+code = demo.main(Path("demo").resolve())
+import sys
+sys.exit(code)
+"""
+
+
+def test_the_demo_leaves_what_it_promises_and_trains_once(run_pvpython, tmp_path):
+    first = run_pvpython(DEMO, display=True)
+    assert first.code == 0, first.text
+    assert first.errors == []
+    names = {path.name for path in (tmp_path / "demo").iterdir()}
+    expected = {"profiles_side_by_side.png"}
+    for beta in (1, 30):
+        stem = f"pinn_convection_beta{beta}"
+        endings = (".png", ".pt", "_basins.vtp", "_samples.vtu", "_descriptors.csv")
+        expected |= {stem + ending for ending in endings}
+    assert names == expected
+    assert str(tmp_path / "demo") in first.text
+    assert "merge tree by" in first.text
+    assert "training: 100%" in first.text
+    assert "landscape: 100%" in first.text
+    second = run_pvpython(DEMO, display=True)
+    assert second.code == 0
+    assert "training" not in second.text
+
+
+@pytest.mark.parametrize("name", ["profiles_side_by_side", "pinn_convection_beta30"])
+def test_pictures_have_the_colors_of_the_paper(run_pvpython, tmp_path, name):
+    from PIL import Image
+
+    done = run_pvpython(DEMO, display=True)
+    assert done.code == 0
+    picture = Image.open(tmp_path / "demo" / f"{name}.png").convert("RGB")
+    assert picture.size == (1600, 900)
+    pixels = list(picture.getdata())
+    red = sum(r > 140 and g < 60 and b < 60 for r, g, b in pixels)
+    blue = sum(b > r + 30 and b >= g for r, g, b in pixels)
+    white = sum(min(p) > 250 for p in pixels)
+    assert red > 20
+    assert blue > 20_000
+    assert white > 400_000
+    border = [picture.getpixel((x, y)) for x in range(1600) for y in (0, 899)]
+    assert all(min(p) > 200 for p in border)  # nothing runs out of the picture
+
+
+TTK = os.environ.get("TLP_TTK_PLUGIN")
+
+
+@pytest.mark.ttk
+@pytest.mark.skipif(not TTK, reason="TTK's plugin was not found (TLP_TTK_PLUGIN)")
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_ttks_filter_gives_the_same_profile(run_pvpython, n):
+    done = run_pvpython(
+        "import numpy as np\n"
+        "from paraview import servermanager\n"
+        "from vtkmodules.util.numpy_support import vtk_to_numpy\n"
+        "from tlp_paraview import pipeline\n"
+        f"source = TLPLossLandscape(Arguments='n={n}', NumberOfDirections={n}, Resolution=7)\n"
+        "built = pipeline.build(source)\n"
+        "assert built.tree_filter.startswith('TTK'), built.tree_filter\n"
+        "tree = TLPMergeTree(Input=built.graph)\n"
+        "other = TLPLandscapeProfile(Nodes=tree[0], Arcs=tree[1], Segmentation=tree[2])\n"
+        "for port in range(2):\n"
+        "    one, two = (servermanager.Fetch(p, idx=port) for p in (built.profile, other))\n"
+        "    for data in ('GetCellData', 'GetPointData'):\n"
+        "        a, b = getattr(one, data)(), getattr(two, data)()\n"
+        "        for i in range(a.GetNumberOfArrays()):\n"
+        "            x, y = (vtk_to_numpy(d.GetArray(a.GetArrayName(i))) for d in (a, b))\n"
+        "            assert np.array_equal(x, y), a.GetArrayName(i)\n"
+        "print('equal')\n"
+    )
+    assert done.errors == []
+    assert "equal" in done.text
