@@ -7,6 +7,8 @@ It puts the suite's packages on the Python path and hands ParaView the same XML 
 import sys
 from pathlib import Path
 
+import paraview
+
 paraview_plugin_name = "TopologicalLandscapeProfiles"
 paraview_plugin_version = "0.1.0"
 
@@ -21,10 +23,12 @@ try:
 
     import tlp_core  # noqa: F401
 except ModuleNotFoundError as error:
-    raise ImportError(
+    _missing = (
         f"the plugin needs the Python package {error.name}, which is not on ParaView's Python "
         "path; start ParaView by a launcher of the suite, or set PYTHONPATH to where it is"
-    ) from error
+    )
+    paraview.print_error(_missing)
+    raise ImportError(_missing) from error
 
 
 class Proxies:

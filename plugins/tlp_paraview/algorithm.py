@@ -102,11 +102,16 @@ class Algorithm(VTKPythonAlgorithmBase):
 
     def input_data(self, in_info: Any, port: int = 0) -> Any:
         """Return the data set at an input port; scripts may connect one of a wrong type."""
-        data = self.GetInputData(in_info, port, 0)
+        data = self.connected(in_info, port)
         if data is None or not data.IsA(self.INPUTS[port]):
             arrived = "nothing" if data is None else data.GetClassName()
             raise TypeError(f"input {port} must be a {self.INPUTS[port]}, got {arrived}")
         return data
+
+    def connected(self, in_info: Any, port: int) -> Any:
+        """Return the data set at an input port; None where nothing is connected yet."""
+        there = in_info[port].GetNumberOfInformationObjects() > 0
+        return self.GetInputData(in_info, port, 0) if there else None
 
     def assign(self, name: str, value: Any) -> None:
         """Set a property, and run again only if it changed."""
@@ -128,7 +133,7 @@ class SameTypeAlgorithm(Algorithm):
             info = out_info.GetInformationObject(port)
             kind = self.OUTPUTS[port]
             if port == target:
-                arrived = self.GetInputData(in_info, source, 0)
+                arrived = self.connected(in_info, source)
                 kind = arrived.GetClassName() if arrived is not None else "vtkUnstructuredGrid"
             there = info.Get(vtkDataObject.DATA_OBJECT())
             if there is None or there.GetClassName() != kind:

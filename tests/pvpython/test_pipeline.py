@@ -33,7 +33,6 @@ def test_the_launcher_loads_the_plugin_and_properties_are_a_contract(run_pvpytho
         f"for name in {list(PROPERTIES)}:\n"
         "    print(name, *sorted(globals()[name](registrationName=name).ListProperties()))\n"
     )
-    assert done.errors == []
     found = dict(line.split(" ", 1) for line in done.text.splitlines() if line.startswith("TLP"))
     assert found == PROPERTIES
 
@@ -158,7 +157,7 @@ def test_the_single_file_plugin_finds_its_packages(launcher, tmp_path):
     moved.write_text(plugin.read_text())
     script.write_text("from paraview.simple import *\n" + SINGLE_FILE.format(plugin=str(moved)))
     lost = run(["env", "-u", "PYTHONPATH", program, "--dr", "--", script], tmp_path)
-    assert "the plugin needs the Python package tlp_core, which is not on" in lost.text
+    assert re.search(r"the plugin needs the Python package \w+, which is not on", lost.text)
 
 
 DEMO = """
@@ -182,6 +181,8 @@ def test_the_demo_leaves_what_it_promises_and_trains_once(run_pvpython, tmp_path
         endings = (".png", ".pt", "_basins.vtp", "_samples.vtu", "_descriptors.csv")
         expected |= {stem + ending for ending in endings}
     assert names == expected
+    for picture in (tmp_path / "demo").glob("*.png"):
+        check_picture(picture)
     assert str(tmp_path / "demo") in first.text
     assert "merge tree by" in first.text
     assert "training: 100%" in first.text
@@ -191,23 +192,18 @@ def test_the_demo_leaves_what_it_promises_and_trains_once(run_pvpython, tmp_path
     assert "training" not in second.text
 
 
-@pytest.mark.parametrize("name", ["profiles_side_by_side", "pinn_convection_beta30"])
-def test_pictures_have_the_colors_of_the_paper(run_pvpython, tmp_path, name):
+def check_picture(path):
+    """The colours of the paper are there, and nothing runs out of the picture."""
     from PIL import Image
 
-    done = run_pvpython(DEMO, display=True)
-    assert done.code == 0
-    picture = Image.open(tmp_path / "demo" / f"{name}.png").convert("RGB")
+    picture = Image.open(path).convert("RGB")
     assert picture.size == (1600, 900)
     pixels = list(picture.getdata())
-    red = sum(r > 140 and g < 60 and b < 60 for r, g, b in pixels)
-    blue = sum(b > r + 30 and b >= g for r, g, b in pixels)
-    white = sum(min(p) > 250 for p in pixels)
-    assert red > 20
-    assert blue > 20_000
-    assert white > 400_000
+    assert sum(r > 140 and g < 60 and b < 60 for r, g, b in pixels) > 20
+    assert sum(b > r + 30 and b >= g for r, g, b in pixels) > 20_000
+    assert sum(min(p) > 250 for p in pixels) > 400_000
     border = [picture.getpixel((x, y)) for x in range(1600) for y in (0, 899)]
-    assert all(min(p) > 200 for p in border)  # nothing runs out of the picture
+    assert all(min(p) > 200 for p in border)
 
 
 TTK = os.environ.get("TLP_TTK_PLUGIN")

@@ -1,0 +1,36 @@
+"""Time of one sample of the PINN on one thread and on all, in the program that runs this.
+
+    build/venv/bin/python tests/benchmarks/threads.py
+    build/bin/pvpython tests/benchmarks/threads.py
+
+Shows why small models get one thread (``tlp_core.parameters.SMALL``).
+"""
+
+import os
+import time
+
+import torch
+
+from tlp_core.problem import mean_loss
+from tlp_core.problems.pinn_convection import make_problem
+
+
+def milliseconds(problem, threads, repeats=300):
+    torch.set_num_threads(threads)
+    for _ in range(30):
+        mean_loss(problem)
+    start = time.perf_counter()
+    for _ in range(repeats):
+        mean_loss(problem)
+    return (time.perf_counter() - start) / repeats * 1000
+
+
+def main():
+    problem = make_problem()
+    problem.model.requires_grad_(False)
+    print(f"OMP_WAIT_POLICY={os.environ.get('OMP_WAIT_POLICY', 'not set')}")
+    for threads in (1, os.cpu_count()):
+        print(f"{threads} threads: {milliseconds(problem, threads):.2f} ms a sample")
+
+
+main()
