@@ -69,11 +69,8 @@ class LandscapeStore:
         """
         import zarr
 
-        folder = Path(path)
-        if folder.exists():
-            raise FileExistsError(f"a new landscape needs a free path, got {folder}, which exists")
+        folder, draft = _new_folder_and_draft(path)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
         group = zarr.create_group(draft, zarr_format=3)
         group.attrs.update(
             {"tlp_schema": SCHEMA, "distance": distance.tolist(), "facts": dict(facts)}
@@ -152,10 +149,7 @@ class LandscapeStore:
         facts: Mapping[str, Any],
     ) -> None:
         """Write all chunks that were evaluated whole; the store appears at ``path`` when done."""
-        folder = Path(path)
-        if folder.exists():
-            raise FileExistsError(f"a new landscape needs a free path, got {folder}, which exists")
-        draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+        folder, draft = _new_folder_and_draft(path)
         try:
             store = cls.create(draft, loss.shape, distance, facts)
             for chunk in store.chunks():
@@ -194,6 +188,14 @@ class LandscapeStore:
 
     def _place(self, chunk: Chunk) -> tuple[int, ...]:
         return tuple(s.start // step for s, step in zip(chunk, _chunk_shape(self.shape)))
+
+
+def _new_folder_and_draft(path: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """Return a free path, and the temporary name beside it that is renamed to it when done."""
+    folder = Path(path)
+    if folder.exists():
+        raise FileExistsError(f"a new landscape needs a free path, got {folder}, which exists")
+    return folder, folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
 
 
 def _chunk_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

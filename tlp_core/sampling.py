@@ -77,9 +77,11 @@ def sample_grid(
     with undisturbed(problem.model), fitting_threads(problem.model):
         problem.model.eval()
         check_center(problem)
-        if not isinstance(store, LandscapeStore):
+        if store is None:
+            store = memory_store(problem, directions, resolution=resolution, distance=distance)
+        elif not isinstance(store, LandscapeStore):
             facts = landscape_facts(problem, directions)
-            store = _store_at(store, shape, distances, facts)
+            store = LandscapeStore.create_or_resume(store, shape, distances, facts)
         _fill(store, problem, directions, _Clock(time_budget, should_stop), progress)
     landscape = Landscape.from_store(store)
     if not landscape.is_complete:
@@ -151,17 +153,6 @@ def _grid(
         raise ValueError(f"distance must be one number or one for each of {n} directions")
     half_widths = np.array([checks.positive(d, name="distance") for d in each])
     return (checks.resolution(resolution),) * n, half_widths
-
-
-def _store_at(
-    path: str | os.PathLike[str] | None,
-    shape: tuple[int, ...],
-    distance: npt.NDArray[np.float64],
-    facts: dict[str, Any],
-) -> LandscapeStore:
-    if path is None:
-        return LandscapeStore.in_memory(shape, distance, facts)
-    return LandscapeStore.create_or_resume(path, shape, distance, facts)
 
 
 def _fill(

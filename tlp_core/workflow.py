@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -137,21 +137,10 @@ def _check(settings: LandscapeSettings) -> None:
 
 
 def _directions_key(settings: LandscapeSettings) -> tuple[Any, ...]:
-    """Return what the directions depend on, files by their time of change."""
+    """Return what the directions depend on: all but grid and store, files by time of change."""
     files = (settings.problem.rpartition(":")[0] or settings.problem, settings.checkpoint)
     times = [Path(f).stat().st_mtime_ns if f and Path(f).is_file() else 0 for f in files]
-    return (
-        settings.problem,
-        settings.arguments,
-        settings.checkpoint,
-        settings.number_of_directions,
-        settings.method,
-        settings.normalization,
-        settings.max_iterations,
-        settings.tolerance,
-        settings.seed,
-        *times,
-    )
+    return replace(settings, resolution=0, distance=0.0, store="", time_budget=None), *times
 
 
 def _first_part(progress: Progress) -> Progress:
