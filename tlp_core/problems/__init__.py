@@ -124,9 +124,10 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     except ModuleNotFoundError:
         raise
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # torch's own words advise to load it unsafely
         raise ValueError(
-            f"checkpoint {path} must be readable as plain tensors: {reason}"
+            f"checkpoint {path} must be readable as plain tensors, as torch.save or safetensors "
+            f"write a state dict, and is not ({type(error).__name__})"
         ) from error
     for key in _STATE_KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
