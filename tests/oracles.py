@@ -5,7 +5,8 @@ from __future__ import annotations
 import gudhi
 import numpy as np
 
-from tlp_core.merge_tree import MergeTree, sweep_order
+from tlp_core.merge_tree import MergeTree
+from tlp_core.sweep import sweep_order
 
 
 def gudhi_pairs(values: np.ndarray, edges: np.ndarray) -> list[tuple[float, float]]:

@@ -29,9 +29,10 @@ from vtkmodules.vtkFiltersCore import vtkExtractEdges
 from tlp_core import array_names as names
 from tlp_core.descriptors import Descriptors
 from tlp_core.landscape import Landscape
-from tlp_core.merge_tree import MergeTree, node_types, shown_levels, sweep_order
+from tlp_core.merge_tree import MergeTree, node_types, shown_levels
 from tlp_core.neighbors import EdgeGraph, GridGraph, grid_graph
 from tlp_core.profile import Profile
+from tlp_core.sweep import sweep_order
 
 IMAGE_DIMENSIONS = 3
 """Landscapes of up to three directions are image data too."""

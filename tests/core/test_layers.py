@@ -24,13 +24,14 @@ STAGES = {
     "landscape": 4,
     "sampling": 5,
     "neighbors": 6,
-    "merge_tree": 7,
-    "branches": 8,
-    "profile": 9,
-    "descriptors": 9,
-    "workflow": 10,
-    "vtk_bridge": 10,
-    "cli": 11,
+    "sweep": 7,
+    "merge_tree": 8,
+    "branches": 9,
+    "profile": 10,
+    "descriptors": 10,
+    "workflow": 11,
+    "vtk_bridge": 11,
+    "cli": 12,
 }
 
 
