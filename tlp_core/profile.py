@@ -15,8 +15,10 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from tlp_core import checks
 from tlp_core.branches import branches, elder_minimum, subtree_sizes, sum_upward
 from tlp_core.merge_tree import MergeTree
+from tlp_core.sweep import sweep_order
 
 
 @dataclass(frozen=True)
@@ -100,19 +102,26 @@ class Profile:
     outline: npt.NDArray[np.float64]
 
 
-def landscape_profile(tree: MergeTree) -> Profile:
+def landscape_profile(tree: MergeTree, *, tolerance: float = 0.0) -> Profile:
     """Lay out the basins of a merge tree.
 
     Args:
         tree: the merge tree, simplified or not; samples of removed basins count at the level of
             the saddle to which they were filled.
+        tolerance: largest error of a width, as a share of N, >= 0. A basin has up to two rungs
+            for every loss in it; with a tolerance the rungs at which its width has hardly grown
+            are left out, and the tree of the outline stays the same.
 
     Returns:
         The profile: total width N samples, heights in units of the loss.
+
+    Raises:
+        ValueError: for a negative tolerance.
     """
+    tolerance = checks.non_negative(tolerance, name="tolerance")
     siblings = _sibling_order(tree)
     center = _centers(tree, siblings)
-    basins = _basins(tree, center)
+    basins = _basins(tree, center, tolerance * len(tree.values))
     return Profile(
         basins=basins,
         critical_points=_critical_points(tree, basins, siblings),
@@ -149,12 +158,12 @@ def _add_downward(parent, step, start):  # type: ignore[no-untyped-def]
     return place[:-1]
 
 
-def _basins(tree: MergeTree, center: npt.NDArray[np.float64]) -> Basins:
+def _basins(tree: MergeTree, center: npt.NDArray[np.float64], unseen: float) -> Basins:
     arcs = np.arange(tree.number_of_arcs)
     upper = tree.parent[arcs]
     minimum = tree.node_vertex[elder_minimum(tree)[arcs]]
     size = subtree_sizes(tree)[arcs]
-    start, height, width = _rungs(tree, size)
+    start, height, width = _rungs(tree, size, unseen)
     birth, death = tree.levels[minimum], tree.node_level[upper]
     return Basins(
         parent=np.where(upper == tree.number_of_arcs, -1, upper),
@@ -180,32 +189,61 @@ def _loss_sums(tree: MergeTree) -> npt.NDArray[np.float64]:
 
 
 def _rungs(
-    tree: MergeTree, size: npt.NDArray[np.int64]
+    tree: MergeTree, size: npt.NDArray[np.int64], unseen: float
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return where each basin's rungs start, their heights, and their widths.
 
     The width is a step function of the height, so each level but the lowest has two rungs: one as
-    wide as before its samples, one as wide as with them. The upper node closes the ladder.
+    wide as before its samples, one as wide as with them. The upper node closes the ladder. Steps
+    that together are no wider than ``unseen`` are left out.
     """
-    order = np.lexsort((tree.levels, tree.vertex_arc))
-    arc, level = tree.vertex_arc[order], tree.levels[order]
-    ends = np.flatnonzero(np.append((arc[1:] != arc[:-1]) | (level[1:] != level[:-1]), True))
-    own_last = np.cumsum(np.bincount(arc, minlength=len(size)))
-    width = (ends + 1 - own_last[arc[ends]] + size[arc[ends]]).astype(np.float64)
-    arc, level = arc[ends], level[ends]
-    is_first = np.append(True, arc[1:] != arc[:-1])
-    is_last = np.append(is_first[1:], True)
-    opens = is_last & (level < tree.node_level[tree.parent[arc]])
+    own = np.bincount(tree.vertex_arc, minlength=len(size))
+    ends = np.cumsum(own)
+    samples = _by_arc(sweep_order(tree.levels), tree.vertex_arc, ends - own)
+    upper_level = tree.node_level[tree.parent[: len(size)]]
+    return tuple(_ladders(samples, ends, size - own, tree.levels, upper_level, unseen))
 
-    copies = np.where(is_first, 1, 2) + opens
-    rung = np.repeat(np.arange(len(arc)), copies)
-    before = np.append(0.0, width[:-1])
-    heights, widths = level[rung], width[rung]
-    place = np.cumsum(copies) - copies
-    heights[(place + copies - 1)[opens]] = tree.node_level[tree.parent[arc[opens]]]
-    widths[place[~is_first]] = before[~is_first]
-    start = np.append(0, np.cumsum(np.bincount(arc[rung], minlength=len(size))))
-    return start, heights, widths
+
+@numba.njit(cache=True)
+def _by_arc(order, vertex_arc, starts):  # type: ignore[no-untyped-def]
+    """Return samples grouped by arc and in order within each, (N,)."""
+    place = starts.copy()
+    grouped = np.empty_like(order)
+    for sample in order:
+        arc = vertex_arc[sample]
+        grouped[place[arc]] = sample
+        place[arc] += 1
+    return grouped
+
+
+@numba.njit(cache=True)
+def _ladders(samples, ends, below, levels, upper_level, unseen):  # type: ignore[no-untyped-def]
+    start = np.zeros(len(ends) + 1, dtype=np.int64)
+    height, width = np.empty(1024), np.empty(1024)
+    rung, first = 0, 0
+    for arc in range(len(ends)):
+        drawn, before = -1.0, 0.0
+        for k in range(first, ends[arc]):
+            level, wide = levels[samples[k]], float(below[arc] + k + 1 - first)
+            closes = k + 1 == ends[arc]
+            if not closes and levels[samples[k + 1]] == level:
+                continue
+            if rung + 3 > len(height):
+                height = np.concatenate((height, np.empty_like(height)))
+                width = np.concatenate((width, np.empty_like(width)))
+            if drawn < 0 or closes or wide - drawn > unseen:
+                if drawn >= 0:
+                    height[rung], width[rung] = level, before
+                    rung += 1
+                height[rung], width[rung] = level, wide
+                rung, drawn = rung + 1, wide
+            before = wide
+            if closes and level < upper_level[arc]:
+                height[rung], width[rung] = upper_level[arc], wide
+                rung += 1
+        first = ends[arc]
+        start[arc + 1] = rung
+    return start, height[:rung].copy(), width[:rung].copy()
 
 
 def _critical_points(
@@ -236,20 +274,35 @@ def _outline(
 ) -> npt.NDArray[np.float64]:
     """Walk around the basins from left to right: down a left side, the children, up the right."""
     children = np.searchsorted(tree.parent[siblings], np.arange(len(tree.parent) + 1))
-    pieces: list[npt.NDArray[np.int64]] = []
-    sides: list[float] = []
-    ahead = [(arc, True) for arc in siblings[children[-2] : children[-1]][::-1]]
-    while ahead:
-        arc, descends = ahead.pop()
-        rungs = np.arange(basins.rung_start[arc], basins.rung_start[arc + 1])
-        pieces.append(rungs[::-1] if descends else rungs)
-        sides.append(-0.5 if descends else 0.5)
-        if descends:
-            ahead.append((arc, False))
-            ahead.extend((c, True) for c in siblings[children[arc] : children[arc + 1]][::-1])
-    rungs = np.concatenate(pieces)
-    side = np.repeat(sides, [len(piece) for piece in pieces])
+    rungs, side = _walk(siblings, children, basins.rung_start)
     center = np.repeat(basins.center, np.diff(basins.rung_start))
     return np.stack(
-        [center[rungs] + side * basins.rung_width[rungs], basins.rung_height[rungs]], axis=1
+        [center[rungs] + side * basins.rung_width[rungs] / 2, basins.rung_height[rungs]], axis=1
     )
+
+
+@numba.njit(cache=True)
+def _walk(siblings, children, rung_start):  # type: ignore[no-untyped-def]
+    """Return the rungs in the order of the walk, and -1 on left sides, 1 on right sides."""
+    rungs = np.empty(2 * rung_start[-1], dtype=np.int64)
+    side = np.empty(len(rungs))
+    ahead = np.empty(2 * len(siblings), dtype=np.int64)  # an arc, or ~arc on the way up
+    root, count, place = len(children) - 2, 0, 0
+    for k in range(children[root + 1] - 1, children[root] - 1, -1):
+        ahead[count] = siblings[k]
+        count += 1
+    while count:
+        count -= 1
+        rises = ahead[count] < 0
+        arc = ~ahead[count] if rises else ahead[count]
+        for step in range(rung_start[arc + 1] - rung_start[arc]):
+            rungs[place] = rung_start[arc] + step if rises else rung_start[arc + 1] - 1 - step
+            side[place] = 1.0 if rises else -1.0
+            place += 1
+        if not rises:
+            ahead[count] = ~arc
+            count += 1
+            for k in range(children[arc + 1] - 1, children[arc] - 1, -1):
+                ahead[count] = siblings[k]
+                count += 1
+    return rungs, side

@@ -92,6 +92,35 @@ def test_the_outline_has_the_tree_of_the_landscape(tree):
 
 
 @settings(deadline=None, max_examples=100)
+@given(trees(), st.sampled_from([0.05, 0.3, 2.0]))
+def test_a_tolerance_leaves_out_rungs_but_neither_tree_nor_widths_beyond_it(tree, tolerance):
+    exact = landscape_profile(tree).basins
+    profile = landscape_profile(tree, tolerance=tolerance)
+    heights = profile.outline[:, 1]
+    outline = merge_tree(heights, grid_graph(heights.shape, rule="axis"))
+    assert branch_pairs(outline) == branch_pairs(tree)
+    assert len(profile.basins.rung_height) <= len(exact.rung_height)
+    np.testing.assert_array_equal(profile.basins.size, exact.size)
+    for b in range(len(exact)):
+        height, width = rungs(exact, b)
+        between = (height[1:] + height[:-1])[np.diff(height) > 0] / 2
+        drawn = np.interp(between, *rungs(profile.basins, b))
+        error = np.abs(drawn - np.interp(between, height, width))
+        assert error.max(initial=0) <= tolerance * len(tree.values) + 1e-9
+
+
+def test_a_large_basin_is_drawn_with_few_rungs():
+    tree = merge_tree(np.arange(1000.0), grid_graph((1000,), rule="axis"))
+    assert len(landscape_profile(tree).basins.rung_height) == 1999
+    assert len(landscape_profile(tree, tolerance=0.01).basins.rung_height) <= 202
+
+
+def test_a_negative_tolerance_is_told():
+    with pytest.raises(ValueError, match="tolerance must be >= 0"):
+        landscape_profile(merge_tree([0.0, 1.0], [[0, 1]]), tolerance=-1.0)
+
+
+@settings(deadline=None, max_examples=100)
 @given(trees())
 def test_area_of_a_basin_is_what_its_samples_lie_below_its_top(tree):
     basins = landscape_profile(tree).basins
