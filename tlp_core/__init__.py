@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from tlp_core.branches import Branches
+from tlp_core.compare import landscape_distances, persistence_diagram
 from tlp_core.descriptors import Descriptors, describe
 from tlp_core.landscape import Landscape
 from tlp_core.merge_tree import MergeTree, merge_tree
@@ -47,9 +48,11 @@ __all__ = [
     "grid_graph",
     "hessian_directions",
     "knn_graph",
+    "landscape_distances",
     "landscape_profile",
     "load_problem",
     "merge_tree",
+    "persistence_diagram",
     "sample_grid",
 ]
 

@@ -81,8 +81,14 @@ def branches(tree: MergeTree) -> Branches:
     )
 
 
-def simplified(tree: MergeTree, threshold: float, *, relative: bool = False) -> MergeTree:
-    """Return the tree without the branches whose persistence is below a threshold.
+def simplified(
+    tree: MergeTree,
+    threshold: float = 0.0,
+    *,
+    relative: bool = False,
+    max_minima: int | None = None,
+) -> MergeTree:
+    """Return the tree without its small branches.
 
     A removed basin is filled to its saddle: its samples take the saddle's level and join the
     basin that survives there. The most persistent branch always stays.
@@ -91,9 +97,12 @@ def simplified(tree: MergeTree, threshold: float, *, relative: bool = False) -> 
         tree: the merge tree.
         threshold: smallest persistence that stays, >= 0, in units of the loss.
         relative: read the threshold as a fraction, 0 to 1, of the range of the losses.
+        max_minima: largest number of minima that stay, >= 1, those of the most persistent
+            branches; of equal ones those with the lower minimum. Default: all.
 
     Raises:
-        ValueError: for a threshold that is negative, not finite, or above 1 where relative.
+        ValueError: for a threshold that is negative, not finite, or above 1 where relative, or
+            for ``max_minima`` below 1.
     """
     threshold = checks.non_negative(threshold, name="threshold")
     if relative:
@@ -102,6 +111,8 @@ def simplified(tree: MergeTree, threshold: float, *, relative: bool = False) -> 
         threshold *= tree.levels.max() - tree.levels.min()
     pairs = branches(tree)
     stays = pairs.persistence >= threshold
+    if max_minima is not None:
+        stays[checks.integer(max_minima, name="max_minima", minimum=1) :] = False
     stays[0] = True
     return _pruned(tree, pairs.minimum_node[stays], pairs.saddle_node[stays])
 

@@ -13,12 +13,14 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from tlp_core import __version__
+from tlp_core.compare import DIAGRAM_DISTANCES, landscape_distances
 from tlp_core.descriptors import describe
 from tlp_core.landscape import Landscape
 from tlp_core.merge_tree import MergeTree, merge_tree
@@ -72,7 +74,7 @@ def info(options: argparse.Namespace) -> int:
 
 def profile(options: argparse.Namespace) -> int:
     """Write the basins of a landscape to a .csv, or with their polygons to an .npz file."""
-    basins = landscape_profile(_tree(options)).basins
+    basins = landscape_profile(_tree(options.store, options)).basins
     if options.output.endswith(".csv"):
         _write_basins(options.output, basins)
     elif options.output.endswith(".npz"):
@@ -84,17 +86,28 @@ def profile(options: argparse.Namespace) -> int:
 
 
 def describe_landscape(options: argparse.Namespace) -> int:
-    """Tell the descriptors of a landscape."""
-    _tell(describe(_tree(options)).as_dict(), options.json)
+    """Tell the descriptors of a landscape, and why those that are undefined are."""
+    found = describe(_tree(options.store, options))
+    _tell({**found.as_dict(), "undefined": dict(found.undefined)}, options.json)
     return 0
 
 
-def _tree(options: argparse.Namespace) -> MergeTree:
-    landscape = Landscape.open(options.store)
+def compare(options: argparse.Namespace) -> int:
+    """Write the matrix of distances between landscapes to a .csv file."""
+    trees = [_tree(store, options) for store in options.store]
+    matrix = landscape_distances(trees, distance=options.distance, relative=options.relative)
+    rows = [[store, *row] for store, row in zip(options.store, matrix.tolist())]
+    _write_rows(options.output, [[options.distance, *options.store], *rows])
+    summary = {"output": options.output, "landscapes": len(trees), "largest": matrix.max()}
+    matrix_too = {"stores": options.store, "distances": matrix.tolist()}
+    _tell({**summary, **matrix_too} if options.json else summary, options.json)
+    return 0
+
+
+def _tree(store: str, options: argparse.Namespace) -> MergeTree:
+    landscape = Landscape.open(store)
     if not landscape.is_complete:
-        warnings.warn(
-            f"{options.store} is not complete; missing samples count highest", stacklevel=1
-        )
+        warnings.warn(f"{store} is not complete; missing samples count highest", stacklevel=1)
     tree = merge_tree(landscape.loss, grid_graph(landscape.shape, rule=options.rule))
     return tree.simplified(options.threshold, relative=True)
 
@@ -112,12 +125,23 @@ def _summary(path: str, landscape: Landscape) -> dict[str, Any]:
 
 def _tell(values: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(values, default=float))
+        print(json.dumps(_without_nan(values), default=float, allow_nan=False))
     else:
         print(" ".join(f"{name}={_plain(value)}" for name, value in values.items()))
 
 
+def _without_nan(value: Any) -> Any:
+    """Return values that JSON can hold: what is not finite becomes null."""
+    if isinstance(value, Mapping):
+        return {name: _without_nan(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(part) for part in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
 def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ",".join(value) or "none"
     if isinstance(value, list):
         return "x".join(_plain(part) for part in value)
     return f"{value:.6g}" if isinstance(value, float) else str(value)
@@ -138,12 +162,15 @@ _COLUMNS = (
 
 
 def _write_basins(path: str, basins: Basins) -> None:
+    columns = [getattr(basins, name).tolist() for name in _COLUMNS]
+    rows = ([b, *row] for b, row in enumerate(zip(*columns)))
+    _write_rows(path, chain([["basin", *_COLUMNS]], rows))
+
+
+def _write_rows(path: str, rows: Iterable[Sequence[Any]]) -> None:
     draft = f"{path}.part"
     with open(draft, "w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["basin", *_COLUMNS])
-        columns = [getattr(basins, name).tolist() for name in _COLUMNS]
-        rows.writerows([b, *row] for b, row in enumerate(zip(*columns)))
+        csv.writer(file).writerows(rows)
     os.replace(draft, path)
 
 
@@ -169,27 +196,40 @@ def _parser() -> argparse.ArgumentParser:
         ("info", info, "tell what a store holds"),
         ("profile", profile, "write the basins of a landscape"),
         ("describe", describe_landscape, "tell the descriptors of a landscape"),
+        ("compare", compare, "write distances between the persistence diagrams of landscapes"),
     ):
         command = commands.add_parser(name, help=text, description=text.capitalize() + ".")
         command.set_defaults(run=run)
-        command.add_argument("store", help="the landscape, NAME.zarr")
         command.add_argument("--json", action="store_true", help="print one line of JSON")
+        number = "+" if run is compare else None
+        command.add_argument("store", nargs=number, help="the landscape, NAME.zarr")
         if run is not info:
-            command.add_argument(
-                "--rule",
-                choices=GRID_RULES,
-                default="diagonal",
-                help="which samples are neighbours",
-            )
-            command.add_argument(
-                "--threshold",
-                type=float,
-                default=0.0,
-                help="smallest persistence that stays, a share of the range of the losses",
-            )
+            _add_tree(command)
         if run is profile:
             command.add_argument("-o", "--output", required=True, help="NAME.csv or NAME.npz")
+        if run is compare:
+            _add_compare(command)
     return parser
+
+
+def _add_tree(command: Any) -> None:
+    command.add_argument(
+        "--rule", choices=GRID_RULES, default="diagonal", help="which samples are neighbours"
+    )
+    command.add_argument(
+        "--threshold",
+        type=float,
+        default=0.0,
+        help="smallest persistence that stays, a share of the range of the losses",
+    )
+
+
+def _add_compare(command: Any) -> None:
+    command.add_argument("-o", "--output", required=True, help="the matrix, NAME.csv")
+    command.add_argument("--distance", choices=DIAGRAM_DISTANCES, default="bottleneck")
+    command.add_argument(
+        "--relative", action="store_true", help="losses as shares of each landscape's range"
+    )
 
 
 def _add_sample(commands: Any) -> None:

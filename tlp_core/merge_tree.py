@@ -66,11 +66,17 @@ class MergeTree:
 
         return branches(self)
 
-    def simplified(self, threshold: float, *, relative: bool = False) -> MergeTree:
+    def simplified(
+        self,
+        threshold: float = 0.0,
+        *,
+        relative: bool = False,
+        max_minima: int | None = None,
+    ) -> MergeTree:
         """Remove small branches; see :func:`tlp_core.branches.simplified`."""
         from tlp_core.branches import simplified
 
-        return simplified(self, threshold, relative=relative)
+        return simplified(self, threshold, relative=relative, max_minima=max_minima)
 
 
 def merge_tree(

@@ -348,9 +348,10 @@ def profile_to_outline(profile: Profile, scale: float) -> vtkPolyData:
 
 
 def descriptors_to_table(descriptors: Descriptors, extra: Mapping[str, str | float]) -> vtkTable:
-    """Return one row: ``extra`` columns first, then every descriptor."""
+    """Return one row: ``extra`` columns first, then every descriptor, then why some are NaN."""
     table = vtkTable()
-    for name, value in {**extra, **descriptors.as_dict()}.items():
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in descriptors.undefined.items())
+    for name, value in {**extra, **descriptors.as_dict(), "undefined": reasons}.items():
         if isinstance(value, str):
             _add_text(table.GetRowData(), name, value)
         else:

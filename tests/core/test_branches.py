@@ -116,6 +116,21 @@ def test_a_relative_threshold_is_a_share_of_the_range():
     assert len(tree.simplified(4.0).branches()) == 2
 
 
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 10**6), st.integers(1, 12), st.booleans())
+def test_simplifying_to_a_number_of_minima_keeps_the_most_persistent(seed, count, ties):
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, 5, (5, 6)).astype(float) if ties else rng.random((5, 6))
+    tree = merge_tree(values, grid_graph((5, 6)))
+    pairs = tree.branches()
+    kept = tree.simplified(max_minima=count).branches()
+    assert len(kept) == min(count, len(pairs))
+    assert kept.minimum.tolist() == pairs.minimum[:count].tolist()
+    if not ties and count < len(pairs):
+        by_threshold = tree.simplified(pairs.persistence[count - 1])
+        assert arcs_of(by_threshold) == arcs_of(tree.simplified(max_minima=count))
+
+
 def test_the_deepest_branch_always_stays():
     tree = path_tree([0.0, 2.0, 1.0, 3.0])
     assert branch_pairs(tree.simplified(100.0)) == [(0.0, 3.0)]
@@ -133,3 +148,8 @@ def test_the_deepest_branch_always_stays():
 def test_bad_thresholds_are_told(threshold, relative, message):
     with pytest.raises((ValueError, TypeError), match=message):
         path_tree([0.0, 1.0]).simplified(threshold, relative=relative)
+
+
+def test_a_tree_keeps_one_minimum_or_more():
+    with pytest.raises(ValueError, match="max_minima must be >= 1, got 0"):
+        path_tree([0.0, 1.0]).simplified(max_minima=0)

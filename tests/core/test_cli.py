@@ -48,6 +48,31 @@ def test_describe_and_profile_agree(store, tmp_path, capsys):
     assert np.load(tmp_path / "b.npz")["size"].tolist() == [121]
 
 
+def test_describe_tells_why_a_number_is_missing(store, capsys):
+    assert main(["describe", store, "--threshold", "0.9", "--json"]) == 0
+    found = told(capsys)
+    assert found["smad"] is None
+    assert found["undefined"]["smad"] == "no minimum lies below a saddle"
+    assert main(["describe", store, "--threshold", "0.9"]) == 0
+    assert "smad=nan" in capsys.readouterr().out
+
+
+def test_compare_writes_a_matrix(store, tmp_path, capsys):
+    bowl = str(tmp_path / "bowl.zarr")
+    assert main(["sample", "quadratic-bowl", "-r", "11", "-o", bowl]) == 0
+    output = tmp_path / "matrix.csv"
+    command = ["compare", store, bowl, store, "-o", str(output), "--json"]
+    assert main([*command, "--distance", "wasserstein", "--relative"]) == 0
+    found = told(capsys)
+    rows = list(csv.reader(output.open()))
+    assert rows[0] == ["wasserstein", store, bowl, store]
+    matrix = np.array([row[1:] for row in rows[1:]], dtype=float)
+    np.testing.assert_array_equal(matrix, found["distances"])
+    np.testing.assert_array_equal(matrix, matrix.T)
+    assert matrix[0, 2] == 0
+    assert matrix[0, 1] == matrix.max() == found["largest"] > 0
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [
@@ -68,7 +93,7 @@ def test_profile_wants_a_known_ending(store, capsys):
     assert "must end in .csv or .npz" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["sample", "info", "profile", "describe"])
+@pytest.mark.parametrize("command", ["sample", "info", "profile", "describe", "compare"])
 def test_every_command_has_help(command):
     done = subprocess.run(
         [sys.executable, "-m", "tlp_core.cli", command, "--help"],

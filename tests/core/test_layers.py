@@ -29,6 +29,7 @@ STAGES = {
     "branches": 9,
     "profile": 10,
     "descriptors": 10,
+    "compare": 10,
     "workflow": 11,
     "vtk_bridge": 11,
     "cli": 12,
@@ -59,7 +60,12 @@ def test_the_core_does_not_know_paraview(path):
 
 @pytest.mark.parametrize(
     ("package", "owner"),
-    [("pyhessian", "hessian.py"), ("pynndescent", "neighbors.py"), ("zarr", "landscape_store.py")],
+    [
+        ("gudhi", "compare.py"),
+        ("pyhessian", "hessian.py"),
+        ("pynndescent", "neighbors.py"),
+        ("zarr", "landscape_store.py"),
+    ],
 )
 def test_a_package_has_one_owner(package, owner):
     users = [p.name for p in CORE if package in {n.split(".")[0] for n in imported(p)}]
