@@ -66,6 +66,16 @@ def run_pvpython(code: str, folder: Path, *, display: bool = False, timeout: flo
     return run(command, folder, display=display, timeout=timeout)
 
 
+def ttk_plugin() -> str | None:
+    """Return TTK's plugin, named by TLP_TTK_PLUGIN or in ParaView's plugin folders."""
+    try:
+        from tlp_paraview.pipeline import find_ttk_plugin
+    except ImportError:
+        return None
+    found = find_ttk_plugin()
+    return None if found is None else str(found)
+
+
 def numba_cache() -> Path:
     """Return a folder that keeps compiled code from one test to the next."""
     return ROOT / "build" / "numba"

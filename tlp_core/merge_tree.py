@@ -80,7 +80,10 @@ class MergeTree:
 
 
 def merge_tree(
-    values: npt.ArrayLike, graph: GridGraph | EdgeGraph | npt.NDArray[np.integer[Any]]
+    values: npt.ArrayLike,
+    graph: GridGraph | EdgeGraph | npt.NDArray[np.integer[Any]],
+    *,
+    ranks: npt.NDArray[np.integer[Any]] | None = None,
 ) -> MergeTree:
     """Return the merge tree of values on a neighbour graph.
 
@@ -89,10 +92,12 @@ def merge_tree(
             id; NaN and infinities count as above everything.
         graph: :func:`~tlp_core.neighbors.grid_graph`, :func:`~tlp_core.neighbors.knn_graph` or an
             edge array (E, 2); self-loops and duplicate edges change nothing.
+        ranks: (N,) place of each sample in the sweep, where equal values are to be ordered
+            otherwise than by id, as after a simplification of the values.
 
     Raises:
         ValueError: for fewer than two samples, no finite value, a graph of another size, an edge
-            out of range, or a graph of several components.
+            out of range, a graph of several components, or ranks that do not sort the values.
 
     Example:
         >>> from tlp_core import grid_graph
@@ -103,7 +108,7 @@ def merge_tree(
     flat = np.ascontiguousarray(values, dtype=np.float64).ravel()
     if flat.size < 2:
         raise ValueError(f"a merge tree needs at least two samples, got {flat.size}")
-    sweep = _swept(flat, graph)
+    sweep = _swept(flat if ranks is None else checked_ranks(flat, ranks), graph)
     loose = int(np.count_nonzero(sweep.parent < 0)) - 1
     if loose:
         raise ValueError(
@@ -118,6 +123,19 @@ def merge_tree(
         node_type=node_types(sweep.merged),
         vertex_arc=sweep.sample_arc,
     )
+
+
+def checked_ranks(
+    values: npt.NDArray[np.float64], ranks: npt.NDArray[np.integer[Any]]
+) -> npt.NDArray[np.float64]:
+    """Return ranks (N,) as float64, which holds them exactly, if they sort the values."""
+    heights = np.where(np.isfinite(values), values, np.inf)
+    if ranks.shape != values.shape or (np.diff(heights[np.argsort(ranks)]) < 0).any():
+        raise ValueError(
+            f"ranks must sort the values, got {ranks.shape} ranks that do not for {values.shape} "
+            "values; leave them out to order equal values by sample id"
+        )
+    return ranks.astype(np.float64)
 
 
 def shown_levels(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -142,16 +160,16 @@ def node_types(merged: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
 
 
 def _swept(
-    values: npt.NDArray[np.float64],
+    heights: npt.NDArray[np.float64],
     graph: GridGraph | EdgeGraph | npt.NDArray[np.integer[Any]],
 ) -> Sweep:
-    if isinstance(graph, GridGraph | EdgeGraph) and graph.number_of_samples != values.size:
+    if isinstance(graph, GridGraph | EdgeGraph) and graph.number_of_samples != heights.size:
         raise ValueError(
             f"values must be as many as the graph's samples, {graph.number_of_samples}, "
-            f"got {values.size}"
+            f"got {heights.size}"
         )
     if isinstance(graph, GridGraph):
-        return sweep_grid(values, sweep_order(values), graph)
+        return sweep_grid(heights, sweep_order(heights), graph)
     edges = graph.edges if isinstance(graph, EdgeGraph) else graph
-    edges = checks.edges(edges, number_of_samples=values.size)
-    return sweep_edges(sweep_order(values), edges)
+    edges = checks.edges(edges, number_of_samples=heights.size)
+    return sweep_edges(sweep_order(heights), edges)

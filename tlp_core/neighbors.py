@@ -9,6 +9,7 @@ breaks ties by chance for n >= 3.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -52,12 +53,31 @@ class GridGraph:
         """N, the number of grid points."""
         return int(np.prod(self.shape, dtype=np.int64))
 
-    def edges(self) -> npt.NDArray[np.int64]:
-        """Return every edge once, (E, 2) int64: about N·K/2 rows, made only when asked for."""
+    @property
+    def number_of_edges(self) -> int:
+        """E, each edge counted once."""
+        return sum(self._number_along(step) for step in self._forward())
+
+    def edges(self, out: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
+        """Return every edge once, (E, 2) int64: about N·K/2 rows, made only when asked for.
+
+        Args:
+            out: where to write them, of that shape and type; by default a new array.
+        """
+        edges = np.empty((self.number_of_edges, 2), dtype=np.int64) if out is None else out
         ids = np.arange(self.number_of_samples, dtype=np.int64).reshape(self.shape)
-        forward = [step for step in self.offsets.tolist() if step > [0] * len(step)]
-        pairs = [_shifted_pairs(ids, step) for step in forward]
-        return np.concatenate(pairs) if pairs else np.empty((0, 2), dtype=np.int64)
+        first = 0
+        for step in self._forward():
+            part = edges[first : first + self._number_along(step)]
+            part[:, 0], part[:, 1] = (ends.ravel() for ends in _shifted(ids, step))
+            first += len(part)
+        return edges
+
+    def _forward(self) -> list[list[int]]:
+        return [step for step in self.offsets.tolist() if step > [0] * len(step)]
+
+    def _number_along(self, step: list[int]) -> int:
+        return math.prod(max(0, size - abs(s)) for size, s in zip(self.shape, step))
 
 
 @dataclass(frozen=True)
@@ -76,6 +96,11 @@ class EdgeGraph:
     bridges: int = 0
     recall: float = 1.0
 
+    @property
+    def number_of_edges(self) -> int:
+        """E, each edge counted once."""
+        return len(self.edges)
+
 
 def grid_graph(shape: Sequence[int], *, rule: GridRule = "diagonal") -> GridGraph:
     """Return the neighbour graph of a grid by one of four rules.
@@ -84,7 +109,8 @@ def grid_graph(shape: Sequence[int], *, rule: GridRule = "diagonal") -> GridGrap
         shape: number of points per axis, C order.
         rule: ``axis`` (2n neighbours), ``diagonal`` (at most two axes change: 2n², in 2D the
             paper's 8), ``moore`` (3^n - 1) or ``freudenthal`` (2(2^n - 1), the edges of the
-            triangulation that TTK uses on image data).
+            triangulation that TTK uses on image data whose x is the first axis: diagonals run
+            against that axis).
 
     Raises:
         ValueError: for an unknown rule or fewer than two samples.
@@ -166,7 +192,8 @@ def bridging_edges(
 
 def _obeys(steps: npt.NDArray[np.int64], rule: GridRule) -> npt.NDArray[np.bool_]:
     changed = np.count_nonzero(steps, axis=1)
-    one_sign = (steps >= 0).all(axis=1) | (steps <= 0).all(axis=1)
+    turned = steps * np.append(-1, np.ones(steps.shape[1] - 1, dtype=np.int64))
+    one_sign = (turned >= 0).all(axis=1) | (turned <= 0).all(axis=1)
     allowed = {
         "axis": changed == 1,
         "diagonal": changed <= 2,
@@ -176,10 +203,13 @@ def _obeys(steps: npt.NDArray[np.int64], rule: GridRule) -> npt.NDArray[np.bool_
     return np.asarray(allowed[rule])
 
 
-def _shifted_pairs(ids: npt.NDArray[np.int64], step: list[int]) -> npt.NDArray[np.int64]:
+def _shifted(
+    ids: npt.NDArray[np.int64], step: list[int]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the samples that have a neighbour one step away, and those neighbours."""
     start = tuple(slice(max(0, -s), size - max(0, s)) for s, size in zip(step, ids.shape))
     end = tuple(slice(max(0, s), size - max(0, -s)) for s, size in zip(step, ids.shape))
-    return np.stack([ids[start].ravel(), ids[end].ravel()], axis=1)
+    return ids[start], ids[end]
 
 
 def _exact_neighbors(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,8 @@ from vtkmodules.vtkFiltersCore import vtkExtractEdges
 from tlp_core import array_names as names
 from tlp_core.descriptors import Descriptors
 from tlp_core.landscape import Landscape
-from tlp_core.merge_tree import MergeTree, node_types, shown_levels
-from tlp_core.neighbors import EdgeGraph, GridGraph, grid_graph
+from tlp_core.merge_tree import MergeTree, checked_ranks, node_types, shown_levels
+from tlp_core.neighbors import GRID_RULES, EdgeGraph, GridGraph, grid_graph
 from tlp_core.profile import Profile
 from tlp_core.sweep import sweep_order
 
@@ -104,28 +105,40 @@ def sample_coordinates(dataset: vtkDataSet) -> npt.NDArray[np.float64]:
 # -- neighbour graphs ---------------------------------------------------------------------------
 
 
-def with_edges(dataset: vtkDataSet, edges: npt.NDArray[np.int64], rule: str) -> vtkUnstructuredGrid:
-    """Return the same points and arrays with one VTK_LINE cell for each edge (E, 2)."""
+def with_graph(
+    dataset: vtkDataSet, graph: GridGraph | EdgeGraph, rule: str, *, implicit: bool = False
+) -> vtkUnstructuredGrid:
+    """Return the same points and arrays with one VTK_LINE cell for each edge of a graph.
+
+    Args:
+        dataset: the samples.
+        graph: their neighbours.
+        rule: what made the graph, for field data.
+        implicit: leave the cells out; :func:`dataset_graph` finds a grid's graph by its rule.
+    """
     grid = vtkUnstructuredGrid()
     grid.SetPoints(dataset.GetPoints())
     grid.GetPointData().ShallowCopy(dataset.GetPointData())
     grid.GetFieldData().ShallowCopy(dataset.GetFieldData())
     _add_text(grid.GetFieldData(), names.GRAPH_RULE, rule)
-    grid.SetCells(VTK_LINE, _cells(edges.ravel(), np.arange(len(edges) + 1) * 2))
+    if not implicit:
+        grid.SetCells(VTK_LINE, _lines(graph))
     return grid
 
 
 def dataset_graph(dataset: vtkDataSet) -> GridGraph | EdgeGraph:
     """Return the neighbour graph of a dataset's points.
 
-    Image data is read by the ``freudenthal`` rule, as TTK does; anything else by the edges of its
-    cells.
+    Image data is read by the ``freudenthal`` rule, as TTK does; a grid without cells by the rule
+    that :func:`with_graph` noted; anything else by the edges of its cells.
 
     Raises:
         ValueError: if there are no edges.
     """
     if dataset.IsA("vtkImageData"):
-        return grid_graph(dataset.GetDimensions()[::-1], rule="freudenthal")
+        return _image_graph(dataset.GetDimensions())
+    if not dataset.GetNumberOfCells() and (implicit := _implicit_graph(dataset)) is not None:
+        return implicit
     edges = _line_edges(dataset)
     if not len(edges):
         raise ValueError(
@@ -157,6 +170,15 @@ def point_values(dataset: vtkDataSet, name: str) -> npt.NDArray[np.float64]:
     if name == names.LOSS and finite is not None:
         values[vtk_to_numpy(finite) == 0] = np.nan
     return values
+
+
+def given_ranks(dataset: vtkDataSet, name: str) -> npt.NDArray[np.int64] | None:
+    """Return the order that a TTK filter gave the samples, such as a simplification; or None.
+
+    TTK keeps it in a point array ``NAME_Order``, by which its merge tree filter goes.
+    """
+    array = dataset.GetPointData().GetArray(f"{name}_Order")
+    return None if array is None else np.asarray(vtk_to_numpy(array), dtype=np.int64)
 
 
 # -- merge trees --------------------------------------------------------------------------------
@@ -232,8 +254,7 @@ def skeleton_to_tree(
     segment = _integers(segmentation.GetPointData(), names.SEGMENTATION_ID, "segmentation")
 
     _same_tree(vertex.min() >= 0 and vertex.max() < len(values), "a node is no sample")
-    rank = np.empty(len(values), dtype=np.int64)
-    rank[sweep_order(values)] = np.arange(len(values))
+    rank = _sweep_ranks(values, given_ranks(segmentation, name))
     order = np.argsort(rank[vertex])
     number = _inverse(node_id[order])
     proper = up != down
@@ -411,6 +432,39 @@ def _ids(values: npt.NDArray[np.integer[Any]]) -> vtkIdTypeArray:
     return array
 
 
+def _lines(graph: GridGraph | EdgeGraph) -> vtkCellArray:
+    """Return the edges as cells, written where VTK keeps them, without another copy."""
+    count = graph.number_of_edges
+    connectivity, offsets = vtkIdTypeArray(), vtkIdTypeArray()
+    connectivity.SetNumberOfValues(2 * count)
+    offsets.SetNumberOfValues(count + 1)
+    ends, starts = vtk_to_numpy(connectivity).reshape(-1, 2), vtk_to_numpy(offsets)
+    if isinstance(graph, GridGraph):
+        graph.edges(out=ends)
+    else:
+        ends[:] = graph.edges
+    starts[0], starts[1:] = 0, 2
+    np.cumsum(starts, out=starts)
+    cells = vtkCellArray()
+    cells.SetData(offsets, connectivity)
+    return cells
+
+
+def _image_graph(dimensions: tuple[int, int, int]) -> GridGraph:
+    """Return the neighbours on image data, whose samples count x fastest."""
+    graph = grid_graph(dimensions, rule="freudenthal")
+    return replace(graph, shape=graph.shape[::-1], offsets=graph.offsets[:, ::-1])
+
+
+def _implicit_graph(dataset: vtkDataSet) -> GridGraph | None:
+    shape = landscape_shape(dataset)
+    rule = dataset.GetFieldData().GetAbstractArray(names.GRAPH_RULE)
+    if shape is None or rule is None or rule.GetValue(0) not in GRID_RULES:
+        return None
+    graph = grid_graph(shape, rule=rule.GetValue(0))
+    return graph if graph.number_of_samples == dataset.GetNumberOfPoints() else None
+
+
 def _line_edges(dataset: vtkDataSet) -> npt.NDArray[np.int64]:
     if dataset.IsA("vtkUnstructuredGrid") and dataset.IsHomogeneous():
         lines = dataset.GetCells()
@@ -452,6 +506,16 @@ def _integers(data: vtkFieldData, name: str, port: str) -> npt.NDArray[np.int64]
             "connect ports 0, 1 and 2 of one merge tree filter"
         )
     return np.asarray(vtk_to_numpy(array), dtype=np.int64)
+
+
+def _sweep_ranks(
+    values: npt.NDArray[np.float64], given: npt.NDArray[np.int64] | None
+) -> npt.NDArray[np.int64]:
+    """Return the place of each sample in the sweep (N,)."""
+    heights = values if given is None else checked_ranks(values, given)
+    rank = np.empty(len(values), dtype=np.int64)
+    rank[sweep_order(heights)] = np.arange(len(values))
+    return rank
 
 
 def _inverse(ids: npt.NDArray[np.int64]) -> dict[int, int]:

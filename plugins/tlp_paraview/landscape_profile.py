@@ -15,7 +15,8 @@ class TreeAlgorithm(SameTypeAlgorithm):
 
     def __init__(self) -> None:
         super().__init__()
-        self._threshold, self._relative = 0.0, 1
+        self._threshold, self._relative, self._max_minima = 0.0, 1, 0
+        self._whole_tree: tuple[Any, Any] = (None, None)
 
     def SetPersistenceThreshold(self, threshold: float) -> None:
         self.assign("_threshold", threshold)
@@ -23,15 +24,27 @@ class TreeAlgorithm(SameTypeAlgorithm):
     def SetRelativeThreshold(self, relative: int) -> None:
         self.assign("_relative", relative)
 
+    def SetMaxMinima(self, count: int) -> None:
+        self.assign("_max_minima", count)
+
     def tree(self, in_info: Any) -> Any:
         """Return the simplified merge tree of the inputs, None where one of them is empty."""
-        from tlp_core import vtk_bridge
-
         inputs = [self.input_data(in_info, port) for port in range(3)]
         if not all(data.GetNumberOfPoints() for data in inputs):
             return None
-        tree = vtk_bridge.skeleton_to_tree(*inputs, chosen_array(self))
-        return tree.simplified(self._threshold, relative=bool(self._relative))
+        return self._unsimplified(inputs).simplified(
+            self._threshold, relative=bool(self._relative), max_minima=self._max_minima or None
+        )
+
+    def _unsimplified(self, inputs: list[Any]) -> Any:
+        """Return the merge tree of the inputs, kept while they stay and a threshold moves."""
+        from tlp_core import vtk_bridge
+
+        name = chosen_array(self)
+        state = (name, *(data.GetMTime() for data in inputs))
+        if self._whole_tree[0] != state:
+            self._whole_tree = (state, vtk_bridge.skeleton_to_tree(*inputs, name))
+        return self._whole_tree[1]
 
 
 class TLPLandscapeProfile(TreeAlgorithm):
@@ -43,7 +56,10 @@ class TLPLandscapeProfile(TreeAlgorithm):
 
     def __init__(self) -> None:
         super().__init__()
-        self._height_scale = 0.0
+        self._tolerance, self._height_scale = 1e-4, 0.0
+
+    def SetTolerance(self, tolerance: float) -> None:
+        self.assign("_tolerance", tolerance)
 
     def SetHeightScale(self, scale: float) -> None:
         self.assign("_height_scale", scale)
@@ -55,7 +71,7 @@ class TLPLandscapeProfile(TreeAlgorithm):
         tree = self.tree(in_info)
         if tree is None:
             return 1
-        profile = landscape_profile(tree)
+        profile = landscape_profile(tree, tolerance=self._tolerance)
         scale = self._height_scale or vtk_bridge.automatic_height_scale(profile)
         samples = self.input_data(in_info, 2)
         coordinates = vtk_bridge.sample_coordinates(samples)

@@ -35,8 +35,9 @@ class TLPMergeTree(SameTypeAlgorithm):
         data = self.input_data(in_info)
         if not data.GetNumberOfPoints():
             return 1
-        values = vtk_bridge.point_values(data, chosen_array(self))
-        tree = merge_tree(values, vtk_bridge.dataset_graph(data))
+        name = chosen_array(self)
+        values, ranks = vtk_bridge.point_values(data, name), vtk_bridge.given_ranks(data, name)
+        tree = merge_tree(values, vtk_bridge.dataset_graph(data), ranks=ranks)
         output(out_info, 0).ShallowCopy(vtk_bridge.tree_to_nodes(tree, data))
         output(out_info, 1).ShallowCopy(vtk_bridge.tree_to_arcs(tree, data))
         output(out_info, 2).ShallowCopy(vtk_bridge.tree_to_segmentation(tree, data))

@@ -7,6 +7,10 @@ from typing import Any
 from tlp_paraview.algorithm import Algorithm, fails_in_words, output
 
 GRAPHS = ("automatic", "grid", "k nearest neighbors")
+IMPLICIT = ("automatic", "on", "off")
+
+MOST_LINES = 10_000_000
+"""Above this a grid's lines are left out by default; TTK's filter needs a minute for as many."""
 
 
 class TLPNeighborGraph(Algorithm):
@@ -20,6 +24,7 @@ class TLPNeighborGraph(Algorithm):
         super().__init__()
         self._graph, self._grid_rule = 0, 1
         self._k, self._knn_rule, self._method, self._seed = 0, 0, 0, 0
+        self._implicit = 0
 
     def SetGraph(self, index: int) -> None:
         self.assign("_graph", index)
@@ -39,21 +44,27 @@ class TLPNeighborGraph(Algorithm):
     def SetSeed(self, seed: int) -> None:
         self.assign("_seed", seed)
 
+    def SetImplicitGraph(self, index: int) -> None:
+        self.assign("_implicit", index)
+
     @fails_in_words
     def RequestData(self, _request: Any, in_info: Any, out_info: Any) -> int:
         from tlp_core import vtk_bridge
 
         samples = self.input_data(in_info)
-        if samples.GetNumberOfPoints():
-            edges, rule = self._edges(samples)
-            output(out_info, 0).ShallowCopy(vtk_bridge.with_edges(samples, edges, rule))
-        else:
+        if not samples.GetNumberOfPoints():
             output(out_info, 0).Initialize()
+            return 1
+        shape = self._grid_shape(samples)
+        graph, rule = self._grid_graph(shape) if shape else self._knn_graph(samples)
+        implicit = bool(shape) and self._leaves_lines_out(graph.number_of_edges)
+        with_graph = vtk_bridge.with_graph(samples, graph, rule, implicit=implicit)
+        output(out_info, 0).ShallowCopy(with_graph)
         return 1
 
-    def _edges(self, samples: Any) -> tuple[Any, str]:
-        from tlp_core import grid_graph, knn_graph, vtk_bridge
-        from tlp_core.neighbors import GRID_RULES, KNN_METHODS, KNN_RULES
+    def _grid_shape(self, samples: Any) -> tuple[int, ...] | None:
+        """Return the number of samples per axis, None where k nearest neighbors are meant."""
+        from tlp_core import vtk_bridge
 
         shape = vtk_bridge.landscape_shape(samples)
         kind = GRAPHS[self._graph]
@@ -61,14 +72,29 @@ class TLPNeighborGraph(Algorithm):
             raise ValueError(
                 "a grid graph needs field data 'Shape', got none; choose k nearest neighbors"
             )
-        if shape is not None and kind != "k nearest neighbors":
-            grid = grid_graph(shape, rule=GRID_RULES[self._grid_rule])
-            return grid.edges(), grid.rule
+        return None if kind == "k nearest neighbors" else shape
+
+    def _grid_graph(self, shape: tuple[int, ...]) -> tuple[Any, str]:
+        from tlp_core import grid_graph
+        from tlp_core.neighbors import GRID_RULES
+
+        graph = grid_graph(shape, rule=GRID_RULES[self._grid_rule])
+        return graph, graph.rule
+
+    def _knn_graph(self, samples: Any) -> tuple[Any, str]:
+        from tlp_core import knn_graph, vtk_bridge
+        from tlp_core.neighbors import KNN_METHODS, KNN_RULES
+
+        rule = KNN_RULES[self._knn_rule]
         graph = knn_graph(
             vtk_bridge.sample_coordinates(samples),
             k=self._k or None,
-            rule=KNN_RULES[self._knn_rule],
+            rule=rule,
             method=KNN_METHODS[self._method],
             seed=self._seed,
         )
-        return graph.edges, f"{KNN_RULES[self._knn_rule]} k-NN, {graph.bridges} bridges"
+        return graph, f"{rule} k-NN, recall {graph.recall:.3g}, {graph.bridges} bridges"
+
+    def _leaves_lines_out(self, number_of_edges: int) -> bool:
+        choice = IMPLICIT[self._implicit]
+        return choice == "on" or (choice == "automatic" and number_of_edges > MOST_LINES)

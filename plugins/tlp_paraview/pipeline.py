@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from paraview import servermanager, simple
+from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonCore import vtkOutputWindow
 
 from tlp_core import array_names as names
@@ -162,18 +163,33 @@ def _first_filter() -> Any:
 
 
 def _merge_tree(graph: Any) -> tuple[Any, str]:
-    """Return a merge tree filter behind the graph, and which one it is."""
+    """Return a merge tree filter behind the graph, and which one it is.
+
+    The built-in filter goes first: it is quick, and its tree tells whether TTK's can follow.
+    """
+    tree = simple.TLPMergeTree(registrationName="Merge Tree", Input=graph)
+    tree.ScalarField = ["POINTS", names.LOSS]
+    tree.UpdatePipeline()
     make = ttk_filter()
-    if number_of_directions(graph) < 2:
-        make, reason = None, "TTK's filter crashes on a path, so along one direction"
-    else:
-        reason = "TTK's plugin is not there, so"
-    if make is None:
-        tree = simple.TLPMergeTree(registrationName="Merge Tree", Input=graph)
-        tree.ScalarField = ["POINTS", names.LOSS]
-        return tree, f"TLP Merge Tree ({reason} the built-in filter is used)"
+    reason = "TTK's plugin is not there" if make is None else _unfit_for_ttk(graph, tree)
+    if reason:
+        return tree, f"TLP Merge Tree (built in: {reason})"
+    simple.Delete(tree)
     tree = make(registrationName="Merge Tree", Input=graph)
     tree.ScalarField = ["POINTS", names.LOSS]
     tree.TreeType = "Join Tree"
     tree.DebugLevel = 0
     return tree, "TTK's merge tree filter"
+
+
+def _unfit_for_ttk(graph: Any, tree: Any) -> str:
+    """Return why TTK's filter cannot work on a graph, nothing where it can."""
+    if not tree.GetDataInformation(0).GetNumberOfPoints():
+        return "there is no tree"
+    if not graph.GetDataInformation().GetNumberOfCells():
+        return "the graph is implicit, and TTK's filter needs its lines"
+    arcs = servermanager.Fetch(tree, idx=1)
+    upper = vtk_to_numpy(arcs.GetCellData().GetArray(names.UP_NODE_ID))
+    if number_of_directions(graph) < 2 or (upper == upper.max()).sum() > 1:
+        return "TTK's filter crashes where the highest sample joins several basins"
+    return ""

@@ -114,6 +114,19 @@ def test_losses_that_are_not_finite_count_above_everything_and_stay():
     assert arcs_of(tree) == brute_force_arcs(finite, grid_graph((7,), rule="axis").edges())
 
 
+def test_ranks_order_equal_values():
+    values = np.array([1.0, 0.0, 1.0, 0.0])
+    tree = merge_tree(values, [[0, 1], [1, 2], [2, 3]], ranks=np.array([3, 1, 2, 0]))
+    assert tree.node_vertex.tolist() == [3, 1, 2, 0]
+    np.testing.assert_array_equal(tree.values, values)
+
+
+@pytest.mark.parametrize("ranks", [[1, 0], [0, 1, 2]])
+def test_ranks_that_do_not_sort_the_values_are_told(ranks):
+    with pytest.raises(ValueError, match="ranks must sort the values"):
+        merge_tree([0.0, 1.0], [[0, 1]], ranks=np.array(ranks))
+
+
 @pytest.mark.parametrize(
     ("values", "graph", "message"),
     [

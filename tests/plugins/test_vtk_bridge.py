@@ -8,6 +8,7 @@ pytest.importorskip("vtkmodules")
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonDataModel import VTK_LINE, vtkImageData, vtkUnstructuredGrid
 
+from tests.conftest import DATA
 from tests.oracles import arcs_of
 from tlp_core import Landscape, grid_graph, landscape_profile, merge_tree, vtk_bridge
 from tlp_core import array_names as names
@@ -29,7 +30,7 @@ def landscape():
 @pytest.fixture
 def graph(landscape):
     grid = vtk_bridge.landscape_to_grid(landscape)
-    return vtk_bridge.with_edges(grid, grid_graph(landscape.shape).edges(), "diagonal")
+    return vtk_bridge.with_graph(grid, grid_graph(landscape.shape), "diagonal")
 
 
 def array(data, name):
@@ -98,10 +99,33 @@ def test_more_than_three_directions_have_no_image():
 @pytest.mark.parametrize("rule", GRID_RULES)
 def test_lines_are_the_edges(landscape, rule):
     grid = vtk_bridge.landscape_to_grid(landscape)
-    edges = grid_graph(landscape.shape, rule=rule).edges()
-    graph = vtk_bridge.with_edges(grid, edges, rule)
-    np.testing.assert_array_equal(vtk_bridge.dataset_graph(graph).edges, edges)
+    offsets = grid_graph(landscape.shape, rule=rule)
+    graph = vtk_bridge.with_graph(grid, offsets, rule)
+    np.testing.assert_array_equal(vtk_bridge.dataset_graph(graph).edges, offsets.edges())
     assert grid.GetNumberOfCells() == 0
+    assert graph.GetCellType(offsets.number_of_edges - 1) == VTK_LINE
+
+
+@pytest.mark.parametrize("rule", GRID_RULES)
+def test_an_implicit_graph_has_no_cells_and_the_same_tree(landscape, rule):
+    grid = vtk_bridge.landscape_to_grid(landscape)
+    offsets = grid_graph(landscape.shape, rule=rule)
+    implicit = vtk_bridge.with_graph(grid, offsets, rule, implicit=True)
+    assert implicit.GetNumberOfCells() == 0
+    found = vtk_bridge.dataset_graph(implicit)
+    assert found.rule == rule
+    lines = vtk_bridge.dataset_graph(vtk_bridge.with_graph(grid, offsets, rule))
+    assert arcs_of(merge_tree(landscape.loss, found)) == arcs_of(merge_tree(landscape.loss, lines))
+
+
+def test_samples_without_lines_or_rule_have_no_graph(landscape, graph):
+    with pytest.raises(ValueError, match="put TLP Neighbor Graph before it"):
+        vtk_bridge.dataset_graph(vtk_bridge.landscape_to_grid(landscape))
+    part = vtkUnstructuredGrid()
+    part.SetPoints(vtk_bridge._points(np.zeros((4, 3))))
+    part.GetFieldData().ShallowCopy(graph.GetFieldData())
+    with pytest.raises(ValueError, match="put TLP Neighbor Graph before it"):
+        vtk_bridge.dataset_graph(part)
 
 
 def test_edges_of_other_cells_are_found():
@@ -115,12 +139,54 @@ def test_edges_of_other_cells_are_found():
     assert len(graph.edges) == 7
 
 
-def test_image_data_is_read_as_ttk_reads_it():
+@pytest.fixture(params=[2, 3])
+def recorded_image(request):
+    """Image data, TTK's merge tree of it, and of it after TTK's simplification by persistence."""
+    record = np.load(DATA / f"image{request.param}d.npz")
     image = vtkImageData()
-    image.SetDimensions(4, 3, 2)
-    graph = vtk_bridge.dataset_graph(image)
-    assert graph.shape == (2, 3, 4)
-    assert graph.rule == "freudenthal"
+    image.SetDimensions(*record["values"].shape[::-1], *[1] * (3 - request.param))
+    vtk_bridge._add(image.GetPointData(), "Loss", record["values"].ravel())
+    return image, record
+
+
+def test_image_data_gives_ttks_tree(recorded_image):
+    image, record = recorded_image
+    tree = merge_tree(record["values"], vtk_bridge.dataset_graph(image))
+    for name in ("node_vertex", "parent", "vertex_arc"):
+        np.testing.assert_array_equal(getattr(tree, name), record[name])
+
+
+def test_simplification_is_ttks(recorded_image):
+    image, record = recorded_image
+    tree = merge_tree(record["values"], vtk_bridge.dataset_graph(image))
+    simple = tree.simplified(float(record["threshold"]))
+    assert len(simple.parent) < len(tree.parent)
+    np.testing.assert_array_equal(simple.levels, record["simplified_values"])
+    for name in ("node_vertex", "parent", "vertex_arc"):
+        np.testing.assert_array_equal(getattr(simple, name), record[f"simplified_{name}"])
+
+
+def test_the_freudenthal_rule_is_the_image_of_the_same_landscape(landscape):
+    image = vtk_bridge.landscape_to_image(landscape)
+    ids = array(image.GetPointData(), names.SAMPLE_ID)
+    edges = ids[vtk_bridge.dataset_graph(image).edges()]
+    ours = grid_graph(landscape.shape, rule="freudenthal").edges()
+    assert {frozenset(e) for e in edges.tolist()} == {frozenset(e) for e in ours.tolist()}
+
+
+def test_ranks_of_a_ttk_filter_settle_ties():
+    grid = vtk_grid(np.zeros((3, 1)), np.array([[0, 1], [1, 2]]), np.zeros(3))
+    assert vtk_bridge.given_ranks(grid, "Loss") is None
+    vtk_bridge._add(grid.GetPointData(), "Loss_Order", np.array([2, 0, 1], dtype=np.int32))
+    ranks = vtk_bridge.given_ranks(grid, "Loss")
+    tree = merge_tree(np.zeros(3), vtk_bridge.dataset_graph(grid), ranks=ranks)
+    assert tree.node_vertex.tolist() == [1, 0]
+    outputs = (
+        vtk_bridge.tree_to_nodes(tree, grid),
+        vtk_bridge.tree_to_arcs(tree, grid),
+        vtk_bridge.tree_to_segmentation(tree, grid),
+    )
+    assert arcs_of(vtk_bridge.skeleton_to_tree(*outputs, "Loss")) == arcs_of(tree)
 
 
 def test_a_tree_comes_back_from_its_outputs(graph):

@@ -1,0 +1,151 @@
+"""TTK's own filters, live, beside the built-in ones: equal trees, exchangeable filters."""
+
+import pytest
+
+from tests.paraview_programs import ttk_plugin
+
+TTK = ttk_plugin()
+
+pytestmark = [
+    pytest.mark.paraview,
+    pytest.mark.ttk,
+    pytest.mark.skipif(not TTK, reason="TTK's plugin was not found (TLP_TTK_PLUGIN)"),
+]
+
+TOOLS = """
+import numpy as np
+from paraview import servermanager, simple
+from vtkmodules.vtkCommonDataModel import vtkImageData, vtkUnstructuredGrid
+from tlp_core import grid_graph, knn_graph, merge_tree, vtk_bridge
+from tlp_paraview import pipeline
+
+pipeline.load_plugin()
+ttk_filter = pipeline.ttk_filter()
+
+
+def produced(data):
+    producer = simple.TrivialProducer()
+    producer.GetClientSideObject().SetOutput(data)
+    return producer
+
+
+def graph_data(points, values, graph):
+    data = vtkUnstructuredGrid()
+    padded = np.zeros((len(points), 3))
+    padded[:, : min(3, points.shape[1])] = points[:, :3]
+    data.SetPoints(vtk_bridge._points(padded))
+    vtk_bridge._add(data.GetPointData(), "Loss", values.ravel())
+    return vtk_bridge.with_graph(data, graph, "test")
+
+
+def image_data(values):
+    image = vtkImageData()
+    image.SetDimensions(*values.shape[::-1], *[1] * (3 - values.ndim))
+    vtk_bridge._add(image.GetPointData(), "Loss", values.ravel())
+    return image
+
+
+def tree_of(make, source):
+    tree = make(Input=source, ScalarField=["POINTS", "Loss"])
+    if make is ttk_filter:
+        tree.TreeType, tree.DebugLevel = "Join Tree", 0
+    tree.UpdatePipeline()
+    outputs = [servermanager.Fetch(tree, idx=port) for port in range(3)]
+    return vtk_bridge.skeleton_to_tree(*outputs, "Loss")
+
+
+def check_equal(one, other):
+    for name in ("levels", "node_vertex", "parent", "node_type", "vertex_arc"):
+        assert np.array_equal(getattr(one, name), getattr(other, name)), name
+
+
+def noise(seed, shape, ties):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 6, shape).astype(float) if ties else rng.random(shape)
+
+"""
+
+
+def passes(run_pvpython, code):
+    done = run_pvpython(TOOLS + code + "\nprint('all equal')\n")
+    assert done.errors == [], done.text
+    assert "all equal" in done.text, done.text
+
+
+@pytest.mark.parametrize("shape", [(14, 17), (7, 8, 9), (4, 5, 6, 7)])
+def test_trees_of_random_grids_are_ttks(run_pvpython, shape):
+    passes(
+        run_pvpython,
+        f"shape = {shape}\n"
+        "points = np.indices(shape).reshape(len(shape), -1).T\n"
+        "for seed in range(4):\n"
+        "    for ties in (True, False):\n"
+        "        for rule in ('axis', 'diagonal', 'moore', 'freudenthal'):\n"
+        "            values, graph = noise(seed, shape, ties), grid_graph(shape, rule=rule)\n"
+        "            source = produced(graph_data(points, values, graph))\n"
+        "            check_equal(merge_tree(values, graph), tree_of(ttk_filter, source))\n"
+        "            check_equal(merge_tree(values, graph), tree_of(TLPMergeTree, source))\n",
+    )
+
+
+def test_trees_of_knn_graphs_are_ttks(run_pvpython):
+    passes(
+        run_pvpython,
+        "for seed in range(4):\n"
+        "    for ties in (True, False):\n"
+        "        for rule in ('mutual', 'union'):\n"
+        "            points = np.random.default_rng(seed).random((600, 5))\n"
+        "            values, graph = noise(seed, 600, ties), knn_graph(points, rule=rule)\n"
+        "            source = produced(graph_data(points, values, graph))\n"
+        "            check_equal(merge_tree(values, graph), tree_of(ttk_filter, source))\n",
+    )
+
+
+@pytest.mark.parametrize("shape", [(14, 17), (7, 8, 9)])
+def test_trees_of_images_are_ttks(run_pvpython, shape):
+    passes(
+        run_pvpython,
+        "for seed in range(4):\n"
+        "    for ties in (True, False):\n"
+        f"        source = produced(image_data(noise(seed, {shape}, ties)))\n"
+        "        check_equal(tree_of(TLPMergeTree, source), tree_of(ttk_filter, source))\n",
+    )
+
+
+@pytest.mark.parametrize("shape", [(14, 17), (7, 8, 9)])
+def test_simplification_is_ttks(run_pvpython, shape):
+    passes(
+        run_pvpython,
+        f"shape = {shape}\n"
+        "points = np.indices(shape).reshape(len(shape), -1).T\n"
+        "for seed in range(4):\n"
+        "    values, graph = noise(seed, shape, False), grid_graph(shape)\n"
+        "    for data in (image_data(values), graph_data(points, values, graph)):\n"
+        "        simplified = simple.TTKTopologicalSimplificationByPersistence(\n"
+        "            Input=produced(data), InputArray=['POINTS', 'Loss'], DebugLevel=0,\n"
+        "            PersistenceThreshold=0.2, ThresholdIsAbsolute=1, PairType='Minimum-Saddle')\n"
+        "        ours = merge_tree(values, vtk_bridge.dataset_graph(data)).simplified(0.2)\n"
+        "        assert len(ours.parent) > 2\n"
+        "        for make in (ttk_filter, TLPMergeTree):\n"
+        "            check_equal(ours, tree_of(make, simplified))\n",
+    )
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_either_filter_gives_the_same_profile(run_pvpython, n):
+    passes(
+        run_pvpython,
+        "from vtkmodules.util.numpy_support import vtk_to_numpy\n"
+        f"source = TLPLossLandscape(Arguments='n={n}', NumberOfDirections={n}, Resolution=7)\n"
+        "built = pipeline.build(source)\n"
+        "assert built.tree_filter.startswith('TTK'), built.tree_filter\n"
+        "tree = TLPMergeTree(Input=built.graph)\n"
+        "other = TLPLandscapeProfile(Nodes=tree[0], Arcs=tree[1], Segmentation=tree[2])\n"
+        "for port in range(2):\n"
+        "    one, two = (servermanager.Fetch(p, idx=port) for p in (built.profile, other))\n"
+        "    for data in ('GetCellData', 'GetPointData'):\n"
+        "        a, b = getattr(one, data)(), getattr(two, data)()\n"
+        "        for i in range(a.GetNumberOfArrays()):\n"
+        "            x, y = (vtk_to_numpy(d.GetArray(a.GetArrayName(i))) for d in (a, b))\n"
+        "            assert np.array_equal(x, y), a.GetArrayName(i)\n",
+    )
