@@ -19,8 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 SCHEMA = 1
-_SLAB_AXES = 2
-"""Axes that a chunk spans whole: 41² = 1,681 samples take seconds, which a killed run may lose."""
+
+EVALUATION = "evaluation"
+"""The fact that tells by which engine losses were evaluated; it changes them by rounding only."""
 
 Chunk = tuple[slice, ...]
 
@@ -41,10 +42,11 @@ class LandscapeStore:
         facts: Mapping[str, Any],
         array: Any,
         folder: Path | None,
+        chunk_shape: tuple[int, ...],
     ) -> None:
         """Use :meth:`in_memory`, :meth:`create` or :meth:`open`."""
         self.shape, self.distance, self.facts = shape, distance, dict(facts)
-        self._array, self._folder = array, folder
+        self._array, self._folder, self._chunk_shape = array, folder, chunk_shape
         self._done: set[tuple[int, ...]] = set()
 
     @classmethod
@@ -52,7 +54,7 @@ class LandscapeStore:
         cls, shape: tuple[int, ...], distance: npt.NDArray[np.float64], facts: Mapping[str, Any]
     ) -> LandscapeStore:
         """Return an empty store that leaves nothing behind."""
-        return cls(shape, distance, facts, np.full(shape, np.nan), None)
+        return cls(shape, distance, facts, np.full(shape, np.nan), None, _chunk_shape(shape, 2))
 
     @classmethod
     def create(
@@ -61,28 +63,45 @@ class LandscapeStore:
         shape: tuple[int, ...],
         distance: npt.NDArray[np.float64],
         facts: Mapping[str, Any],
+        *,
+        slab_axes: int = 2,
     ) -> LandscapeStore:
         """Make an empty store at ``path``; it appears there complete with its attributes.
 
+        Args:
+            path: where to; a folder is made.
+            shape: number of points per axis.
+            distance: half-width per axis.
+            facts: what made the landscape.
+            slab_axes: axes that a chunk spans whole, the last ones, but never all of several: a
+                chunk is what a killed run loses at most.
+
         Raises:
-            FileExistsError: if there is something at ``path``.
+            FileExistsError: if there is something at ``path``, also if it came there meanwhile.
         """
         import zarr
 
         folder, draft = _new_folder_and_draft(path)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        group = zarr.create_group(draft, zarr_format=3)
-        group.attrs.update(
-            {"tlp_schema": SCHEMA, "distance": distance.tolist(), "facts": dict(facts)}
-        )
-        group.create_array(
-            "loss",
-            shape=shape,
-            dtype="float64",
-            chunks=_chunk_shape(shape),
-            fill_value=np.nan,
-        )
-        draft.rename(folder)
+        try:
+            group = zarr.create_group(draft, zarr_format=3)
+            group.attrs.update(
+                {"tlp_schema": SCHEMA, "distance": distance.tolist(), "facts": dict(facts)}
+            )
+            group.create_array(
+                "loss",
+                shape=shape,
+                dtype="float64",
+                chunks=_chunk_shape(shape, slab_axes),
+                fill_value=np.nan,
+            )
+            draft.rename(folder)
+        except OSError as error:
+            if folder.exists():
+                raise FileExistsError(f"another process has made {folder}") from error
+            raise
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
         return cls.open(folder)
 
     @classmethod
@@ -111,33 +130,47 @@ class LandscapeStore:
             ) from error
         if schema != SCHEMA:
             raise ValueError(f"{folder} must have schema {SCHEMA}, got {schema}; update the suite")
-        return cls(tuple(array.shape), distance, attributes["facts"], array, folder)
+        facts, chunks = attributes["facts"], tuple(array.chunks)
+        return cls(tuple(array.shape), distance, facts, array, folder, chunks)
 
     @classmethod
-    def create_or_resume(
+    def resume(
         cls,
         path: str | os.PathLike[str],
         shape: tuple[int, ...],
         distance: npt.NDArray[np.float64],
         facts: Mapping[str, Any],
-    ) -> LandscapeStore:
-        """Open the store at ``path`` to go on with it, or make it.
+    ) -> LandscapeStore | None:
+        """Open the store at ``path`` to go on with it; None if there is nothing.
 
         Raises:
             ValueError: if the store there belongs to other facts; the first difference is named.
         """
         if not Path(path).exists():
-            return cls.create(path, shape, distance, facts)
+            return None
         store = cls.open(path)
-        there = {"shape": list(store.shape), "distance": store.distance.tolist(), **store.facts}
-        here = {"shape": list(shape), "distance": distance.tolist(), **facts}
-        for name in sorted(there.keys() | here.keys(), key=lambda n: (n.endswith("hash"), n)):
+        grid = {"shape": list(store.shape), "distance": store.distance.tolist()}
+        store.check_facts({"shape": list(shape), "distance": distance.tolist(), **facts}, **grid)
+        return store
+
+    def check_facts(self, facts: Mapping[str, Any], **more: Any) -> None:
+        """Check that the store belongs to these facts, how losses are evaluated left aside.
+
+        Args:
+            facts: what makes the landscape at hand.
+            more: further facts of the store.
+
+        Raises:
+            ValueError: if not; the first difference is named.
+        """
+        there, here = {**self.facts, **more}, dict(facts)
+        names = (there.keys() | here.keys()) - {EVALUATION}
+        for name in sorted(names, key=lambda n: (n.endswith("hash"), n)):
             if there.get(name) != here.get(name):
                 raise ValueError(
-                    f"the store {path} must belong to this landscape, but its {name} is "
+                    f"the store {self._folder} must belong to this landscape, but its {name} is "
                     f"{there.get(name)} instead of {here.get(name)}; choose another path"
                 )
-        return store
 
     @classmethod
     def write_all(
@@ -159,9 +192,14 @@ class LandscapeStore:
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
+    def begin(self, evaluation: Mapping[str, Any], slab_axes: int) -> None:
+        """Say of a store in memory, before anything is written, how losses are evaluated."""
+        self.facts[EVALUATION] = dict(evaluation)
+        self._chunk_shape = _chunk_shape(self.shape, slab_axes)
+
     def chunks(self) -> Iterator[Chunk]:
         """Yield every chunk of the grid as one slice per axis, in C order."""
-        lengths = _chunk_shape(self.shape)
+        lengths = self._chunk_shape
         counts = [range(-(-size // length)) for size, length in zip(self.shape, lengths)]
         for place in product(*counts):
             yield tuple(slice(p * step, (p + 1) * step) for p, step in zip(place, lengths))
@@ -187,7 +225,7 @@ class LandscapeStore:
         return np.array(self._array[...]), evaluated
 
     def _place(self, chunk: Chunk) -> tuple[int, ...]:
-        return tuple(s.start // step for s, step in zip(chunk, _chunk_shape(self.shape)))
+        return tuple(s.start // step for s, step in zip(chunk, self._chunk_shape))
 
 
 def _new_folder_and_draft(path: str | os.PathLike[str]) -> tuple[Path, Path]:
@@ -198,6 +236,6 @@ def _new_folder_and_draft(path: str | os.PathLike[str]) -> tuple[Path, Path]:
     return folder, folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
 
 
-def _chunk_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    whole = min(_SLAB_AXES, max(len(shape) - 1, 1))
+def _chunk_shape(shape: tuple[int, ...], slab_axes: int) -> tuple[int, ...]:
+    whole = min(slab_axes, max(len(shape) - 1, 1))
     return (1,) * (len(shape) - whole) + shape[len(shape) - whole :]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from tlp_core.parameters import trainable_parameters
+
+_REPEATS = 1e-5
+"""Two calls of a loss may differ by this share, for GPUs sum in any order; randomness does more."""
 
 Loss = Callable[[nn.Module, Any], Tensor]
 Metrics = Callable[[nn.Module], Mapping[str, float]]
@@ -63,6 +67,11 @@ class Problem:
             raise TypeError(
                 f"batches must be a list of batches, got {_kind(self.batches)}; "
                 "put a single batch into a list"
+            )
+        if isinstance(self.batches, Iterator):
+            raise TypeError(
+                f"batches must be such that they can be gone through again and again, got a "
+                f"{_kind(self.batches)}, which is empty after one pass; give a list of it"
             )
 
 
@@ -128,7 +137,7 @@ def tensor_bytes(tensor: Tensor) -> bytes:
 
 
 def check_center(problem: Problem) -> None:
-    """Check that the loss at the model is finite and depends on its parameters.
+    """Check that the loss at the model is finite, repeats, and depends on its parameters.
 
     Raises:
         LossError: if not.
@@ -145,6 +154,13 @@ def check_center(problem: Problem) -> None:
         if loss.requires_grad:
             slopes = torch.autograd.grad(loss, parameters, allow_unused=True)
             depends = depends or any(slope is not None for slope in slopes)
+    first, second = mean_loss(problem), mean_loss(problem)
+    if not math.isclose(first, second, rel_tol=_REPEATS, abs_tol=_REPEATS):
+        raise LossError(
+            f"the loss of {problem.name!r} must be the same whenever it is taken, got {first:.9g} "
+            f"and {second:.9g}; turn dropout and noise off, do not shuffle, or seed what the loss "
+            "draws"
+        )
     if not depends:
         raise LossError(
             f"the loss of {problem.name!r} must depend on the model's parameters, and does not; "

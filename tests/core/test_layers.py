@@ -21,6 +21,8 @@ STAGES = {
     "hessian": 3,
     "problems": 3,
     "landscape_store": 3,
+    "distribution": 3,
+    "evaluation": 4,
     "landscape": 4,
     "sampling": 5,
     "neighbors": 6,

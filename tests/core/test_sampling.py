@@ -184,8 +184,9 @@ def test_progress_tells_share_and_time_left(small_problem, directions):
         distance=1.0,
         progress=lambda share, text: told.append((share, text)),
     )
-    assert [share for share, _ in told] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
-    assert told[0][1].startswith("sampled 5 of 25, ")
+    assert [share for share, _ in told] == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    assert told[0][1].startswith("25 samples, one at a time")
+    assert told[1][1].startswith("sampled 5 of 25, ")
 
 
 @pytest.mark.parametrize(
