@@ -239,8 +239,9 @@ def choose_engine(
         best = _try_batches(trial, cores, batch, memory_limit)
         left = trial.fastest()[1] * samples if best else 0.0
         if best and (name == "compiled" or (name is None and left > _COMPILE_SECONDS)):
-            size = batch or max(best.batch, _COMPILED_BATCH)
-            trial.run(Engine("compiled", size, threads=cores))
+            larger = Engine("compiled", max(best.batch, _COMPILED_BATCH), threads=cores)
+            same = replace(larger, batch=best.batch)
+            trial.run(larger if batch is None and trial.fits(larger, memory_limit) else same)
     if name is not None:
         trial.only(name)
     if not trial.seconds:
@@ -256,7 +257,7 @@ class _Trial:
     ) -> None:
         self._evaluator = partial(evaluator, problem, directions, batch_norm=batch_norm)
         self._alphas = alphas
-        self.model_bytes = _model_bytes(problem)
+        self._model_bytes = _model_bytes(problem)
         with self._evaluator(Engine()) as evaluate:
             self._truth = evaluate(alphas[:2])
         self.seconds: dict[Engine, float] = {}
@@ -276,6 +277,10 @@ class _Trial:
         self.seconds[engine] = took
         self.report.append(f"{engine}: {took * 1e3:.3g} ms a sample")
         return True
+
+    def fits(self, engine: Engine, memory_limit: float) -> bool:
+        """Return whether all models in use fit: θ(α), the step to it, and as much for the loss."""
+        return 3 * engine.batch * engine.workers * self._model_bytes <= memory_limit
 
     def fastest(self) -> tuple[Engine, float]:
         """Return the fastest engine and its time for one sample."""
@@ -315,8 +320,8 @@ def _try_batches(
     best: Engine | None = None
     for size in _BATCHES if batch is None else (batch,):
         engine = Engine("batched", size, workers)
-        if batch is None and 3 * size * workers * trial.model_bytes > memory_limit:
-            break  # θ(α), the step to it, and as much again for one evaluation
+        if batch is None and not trial.fits(engine, memory_limit):
+            break
         before = _peak_memory()
         if not trial.run(engine):
             break
