@@ -23,14 +23,24 @@ if TYPE_CHECKING:
     from tlp_core.problem import Problem
     from tlp_core.problems import load_problem
     from tlp_core.sampling import sample_grid
+    from tlp_core.solutions import (
+        checkpoint_directions,
+        gradient_directions,
+        random_directions,
+        trajectory_directions,
+    )
 
 __version__ = "0.1.0"
 
 _NEEDS_TORCH = {
     "Directions": "directions",
     "Problem": "problem",
+    "checkpoint_directions": "solutions",
+    "gradient_directions": "solutions",
     "hessian_directions": "hessian",
     "load_problem": "problems",
+    "random_directions": "solutions",
+    "trajectory_directions": "solutions",
     "sample_grid": "sampling",
 }
 
@@ -44,7 +54,9 @@ __all__ = [
     "MergeTree",
     "Problem",
     "Profile",
+    "checkpoint_directions",
     "describe",
+    "gradient_directions",
     "grid_graph",
     "hessian_directions",
     "knn_graph",
@@ -53,7 +65,9 @@ __all__ = [
     "load_problem",
     "merge_tree",
     "persistence_diagram",
+    "random_directions",
     "sample_grid",
+    "trajectory_directions",
 ]
 
 

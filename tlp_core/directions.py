@@ -7,16 +7,19 @@ and one of four normalizations.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from tlp_core.parameters import trainable_parameters
+from tlp_core import checks
+from tlp_core.parameters import number_of_parameters, trainable_parameters
 
 Normalization = Literal["none", "model", "layer", "filter"]
 NORMALIZATIONS: tuple[Normalization, ...] = get_args(Normalization)
@@ -36,6 +39,10 @@ class Directions:
         method: how they were made, such as ``pyhessian``.
         normalization: how they were scaled.
         seed: of the start vectors.
+        facts: what else tells their origin and quality, plain JSON values: the pattern of the
+            parameters, the number of Hessian-vector products, the variance that a trajectory's
+            directions explain (each a share of the whole), the coordinates of the solutions that
+            they go through.
     """
 
     vectors: tuple[Vector, ...]
@@ -44,6 +51,7 @@ class Directions:
     method: str
     normalization: Normalization
     seed: int
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return n, the number of directions."""
@@ -74,6 +82,47 @@ def finished(
         _normalized(_cut(row, parameters), parameters, normalization)
         for row in flat * signs[:, None]
     )
+
+
+@contextmanager
+def selected(model: nn.Module, pattern: str | None) -> Iterator[None]:
+    """Let only the parameters whose names fit a pattern be trainable meanwhile.
+
+    Args:
+        model: the network.
+        pattern: of names, such as ``layers.3.*``, or several with commas between; None for all.
+
+    Raises:
+        ValueError: if no trainable parameter fits.
+    """
+    parameters = trainable_parameters(model)
+    patterns = [part.strip() for part in (pattern or "*").split(",")]
+    others = {
+        name: parameter
+        for name, parameter in parameters.items()
+        if not any(fnmatchcase(name, wanted) for wanted in patterns)
+    }
+    if len(others) == len(parameters):
+        raise ValueError(
+            f"parameters must fit some of {', '.join(list(parameters)[:4])}, …, "
+            f"got the pattern {pattern!r}"
+        )
+    for parameter in others.values():
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in others.values():
+            parameter.requires_grad_(True)
+
+
+def number_within(n: object, model: nn.Module) -> int:
+    """Return the number of directions, 1 to the number of trainable parameters."""
+    number = checks.integer(n, name="n", minimum=1)
+    available = number_of_parameters(model)
+    if number > available:
+        raise ValueError(f"n must be at most the number of parameters, {available}, got {number}")
+    return number
 
 
 def flattened(tensors: Sequence[Tensor]) -> npt.NDArray[np.float64]:

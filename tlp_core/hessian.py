@@ -1,10 +1,12 @@
-"""Stage 1 with PyHessian: the top eigenvectors of the loss's Hessian.
+"""Stage 1 with the Hessian: its top eigenvectors.
 
-PyHessian (Yao et al. 2020) finds them one after another by power iteration with deflation, and
-stops when an eigenvalue changes by less than a relative tolerance. Its vectors are then rotated
-within their span (Rayleigh-Ritz), which costs one more Hessian-vector product each, makes them
-orthogonal, orders them, and yields the residual ‖Hv - λv‖ by which their quality is told.
-This module is the only one that knows PyHessian.
+``pyhessian``: PyHessian (Yao et al. 2020) finds them one after another by power iteration with
+deflation, and stops when an eigenvalue changes by less than a relative tolerance. ``lanczos``:
+SciPy's eigsh (ARPACK, implicitly restarted Lanczos) finds them together, with fewer Hessian-vector
+products where eigenvalues are close, and any end of the spectrum. The vectors are then rotated
+within their span (Rayleigh-Ritz), which costs one more product each, makes them orthogonal, orders
+them, and yields the residual ‖Hv - λv‖ by which their quality is told. This module is the only one
+that knows PyHessian, whose Hessian-vector products serve both.
 """
 
 from __future__ import annotations
@@ -20,18 +22,30 @@ import torch
 from torch import Tensor, nn
 
 from tlp_core import checks
-from tlp_core.directions import NORMALIZATIONS, Directions, Normalization, finished, flattened
-from tlp_core.parameters import (
-    fitting_threads,
-    number_of_parameters,
-    trainable_parameters,
-    undisturbed,
+from tlp_core.directions import (
+    NORMALIZATIONS,
+    Directions,
+    Normalization,
+    finished,
+    flattened,
+    number_within,
+    selected,
 )
+from tlp_core.parameters import fitting_threads, trainable_parameters, undisturbed
 from tlp_core.problem import Problem, batch_loss, batch_size, check_center
 from tlp_core.progress import Progress, silent
 
-HessianMethod = Literal["pyhessian"]
+HessianMethod = Literal["pyhessian", "lanczos"]
 HESSIAN_METHODS: tuple[HessianMethod, ...] = get_args(HessianMethod)
+
+SpectrumOrder = Literal["magnitude", "algebraic", "both-ends"]
+SPECTRUM_ORDERS: tuple[SpectrumOrder, ...] = get_args(SpectrumOrder)
+
+_ARPACK_NAMES = {"magnitude": "LM", "algebraic": "LA", "both-ends": "BE"}
+
+_RETRIES = 3
+"""How often PyHessian is run again for a residual, each time with a hundredth of the tolerance:
+an eigenvalue's error goes with the square of its residual."""
 
 CONVERGED_RESIDUAL = 0.1
 """A pair with ‖Hv - λv‖ above this share of |λ| is reported as not converged.
@@ -45,58 +59,88 @@ def hessian_directions(
     n: int,
     *,
     method: HessianMethod = "pyhessian",
+    order: SpectrumOrder = "magnitude",
     normalization: Normalization = "none",
+    parameters: str | None = None,
     max_iterations: int = 200,
     tolerance: float = 1e-4,
+    max_residual: float | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Directions:
-    """Return the n eigenvectors of the Hessian with the largest |eigenvalue|.
+    """Return n eigenvectors of the Hessian, by default those with the largest |eigenvalue|.
 
     Args:
         problem: model, loss and batches; batches are weighted by size.
         n: number of directions, 1 to the number of trainable parameters.
-        method: ``pyhessian``, power iteration.
+        method: ``pyhessian``, power iteration, or ``lanczos``.
+        order: which eigenvalues, and in which order: ``magnitude``, by |λ| descending;
+            ``algebraic``, by λ descending; ``both-ends``, half of them the largest and half the
+            smallest, by λ descending. Power iteration can only do the first.
         normalization: ``none`` (‖d‖ = 1), ``model`` (‖d‖ = ‖θ*‖), ``layer`` (each parameter
             tensor as long as the model's) or ``filter`` (the same per output filter).
-        max_iterations: power iterations for each vector, at most.
-        tolerance: relative change of the eigenvalue at which PyHessian stops.
+        parameters: pattern of the names of the parameters to move, such as ``layers.3.*``, several
+            with commas between; the others stay. Default: all that are trainable.
+        max_iterations: power iterations for each vector, or restarts of Lanczos, at most.
+        tolerance: relative change of the eigenvalue at which PyHessian stops; of Lanczos, relative
+            accuracy of the eigenvalues.
+        max_residual: largest ‖Hv - λv‖ / |λ| that is accepted; PyHessian is run again with a
+            smaller tolerance, three times at most, until all pairs have it. Default: a tenth is
+            warned of.
         seed: of the random start vectors.
         progress: called with a share from 0 to 1 and a text.
 
     Returns:
-        Orthonormal directions (before normalization), ordered by |λ| descending, with residuals.
-        A pair that did not converge is told by a warning.
+        Orthonormal directions (before normalization) with residuals. A pair that did not converge
+        is told by a warning.
 
     Raises:
-        ValueError: for n out of range or an unknown option.
+        ValueError: for n out of range, an unknown option, or a pattern that fits no parameter.
         LossError: for a loss that fails, is not scalar or finite, or ignores the parameters.
         RuntimeError: for a Hessian that is zero, not finite, or does not exist.
     """
-    n = checks.integer(n, name="n", minimum=1)
     checks.choice(method, HESSIAN_METHODS, name="method")
+    checks.choice(order, SPECTRUM_ORDERS, name="order")
+    if method == "pyhessian" and order != "magnitude":
+        raise ValueError(f"order must be magnitude for pyhessian, got {order!r}; use lanczos")
     checks.choice(normalization, NORMALIZATIONS, name="normalization")
     max_iterations = checks.integer(max_iterations, name="max_iterations", minimum=1)
     tolerance = checks.positive(tolerance, name="tolerance")
-    available = number_of_parameters(problem.model)
-    if n > available:
-        raise ValueError(f"n must be at most the number of parameters, {available}, got {n}")
-    with undisturbed(problem.model), fitting_threads(problem.model):
-        problem.model.eval()
+    accepted = checks.positive(max_residual or CONVERGED_RESIDUAL, name="max_residual")
+    model = problem.model
+    with undisturbed(model), fitting_threads(model), selected(model, parameters):
+        n = number_within(n, model)
+        model.eval()
         check_center(problem)
         torch.manual_seed(seed)
-        with _second_derivatives(problem), _default_dtype(problem.model), _no_leak_warning():
-            steps = _Steps(n * max_iterations, progress)
-            product, found = _power_iteration(problem, n, max_iterations, tolerance, steps)
-            eigenvalues, flat, residuals = _rayleigh_ritz(product, found)
-    _report_unconverged(eigenvalues, residuals, max_iterations)
+        moved = trainable_parameters(model)
+        with _second_derivatives(problem), _default_dtype(model), _no_leak_warning():
+            solver = _Solver(problem, _Steps(n * max_iterations, progress))
+            for attempt in range(_RETRIES + 1):
+                if method == "lanczos":
+                    found = solver.lanczos(n, order, max_iterations, tolerance, seed)
+                else:
+                    found = solver.power_iteration(n, max_iterations, tolerance / 100**attempt)
+                pairs = _rayleigh_ritz(solver.product, found, order)
+                if max_residual is None or method == "lanczos" or _largest(pairs) <= accepted:
+                    break
+        eigenvalues, flat, residuals = pairs
+        for parameter in moved.values():  # those that the loss ignores were frozen
+            parameter.requires_grad_(True)
+        vectors = finished(flat, model, normalization)
+    _report_unconverged(eigenvalues, residuals, max_iterations, accepted)
     return Directions(
-        vectors=finished(flat, problem.model, normalization),
+        vectors=vectors,
         eigenvalues=eigenvalues,
         residuals=residuals,
         method=method,
         normalization=normalization,
         seed=seed,
+        facts={
+            "parameters": parameters or "*",
+            "order": order,
+            "hessian_vector_products": solver.products,
+        },
     )
 
 
@@ -118,7 +162,7 @@ class _LossAsModel(nn.Module):
     PyHessian calls ``zero_grad`` once in each iteration, which is the only sign of progress.
     """
 
-    def __init__(self, problem: Problem, steps: _Steps) -> None:
+    def __init__(self, problem: Problem, steps: Callable[[], None]) -> None:
         super().__init__()
         self.model = problem.model
         self._problem, self._steps = problem, steps
@@ -155,45 +199,116 @@ class _Batches:
             yield _Batch(content), _Batch(content)
 
 
-Product = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
+Vectors = npt.NDArray[np.float64]
+Product = Callable[[Vectors], Vectors]
 
 
-def _power_iteration(
-    problem: Problem, n: int, max_iterations: int, tolerance: float, steps: _Steps
-) -> tuple[Product, npt.NDArray[np.float64]]:
-    """Return the Hessian-vector product and PyHessian's n vectors (n, P)."""
-    from pyhessian import hessian
-    from pyhessian.utils import hessian_vector_product
+class _Solver:
+    """Hessian-vector products by PyHessian, counted, and the two ways to eigenvectors."""
 
-    used = _used_parameters(problem)
-    batches = list(_Batches(problem))
-    one = len(batches) == 1
-    solver = hessian(
-        _LossAsModel(problem, steps),
-        lambda loss, _target: loss,
-        data=batches[0] if one else None,
-        dataloader=None if one else _Batches(problem),
-        cuda=False,
-    )
-    _, vectors = solver.eigenvalues(maxIter=max_iterations, tol=tolerance, top_n=n)
-    splits = np.cumsum([p.numel() for p in solver.params])[:-1]
+    def __init__(self, problem: Problem, steps: _Steps) -> None:
+        from pyhessian import hessian
 
-    def product(vector: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        parts = [
-            torch.from_numpy(part).to(p.device, p.dtype).reshape(p.shape)
-            for part, p in zip(np.split(vector[used], splits), solver.params)
-        ]
-        if one:
-            result = hessian_vector_product(solver.gradsH, solver.params, parts)
-        else:
-            result = solver.dataloader_hv_product(parts)[1]
+        self.products = 0
+        self._steps = steps
+        self._used = _used_parameters(problem)
+        batches = list(_Batches(problem))
+        self._number_of_batches = len(batches)
+        self._solver = hessian(
+            _LossAsModel(problem, self._count),
+            lambda loss, _target: loss,
+            data=batches[0] if len(batches) == 1 else None,
+            dataloader=None if len(batches) == 1 else _Batches(problem),
+            cuda=False,
+        )
+        self._splits = np.cumsum([p.numel() for p in self._solver.params])[:-1]
+
+    def power_iteration(self, n: int, max_iterations: int, tolerance: float) -> Vectors:
+        """Return PyHessian's n vectors (n, P).
+
+        PyHessian clears gradients once in each iteration and once for each of several batches.
+        """
+        before = self.products
+        _, vectors = self._solver.eigenvalues(maxIter=max_iterations, tol=tolerance, top_n=n)
+        calls = 1 if self._number_of_batches == 1 else 1 + self._number_of_batches
+        self.products = before + (self.products - before) // calls
+        found = np.zeros((n, self._used.size))
+        found[:, self._used] = [flattened(vector) for vector in vectors]
+        return found
+
+    def lanczos(
+        self, n: int, order: SpectrumOrder, max_iterations: int, tolerance: float, seed: int
+    ) -> Vectors:
+        """Return SciPy's n vectors (n, P); those of a small Hessian from the whole of it."""
+        size = int(self._used.sum())
+        found = np.zeros((n, self._used.size))
+        if n >= size - 1:
+            whole = np.stack([self._product_of_used(row) for row in np.eye(size)])
+            values, vectors = np.linalg.eigh((whole + whole.T) / 2)
+            chosen = _chosen(values, min(n, size), order)
+            found[: len(chosen), self._used] = vectors[:, chosen].T
+            return found[: len(chosen)]
+        from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+
+        operator = LinearOperator((size, size), matvec=self._product_of_used, dtype=np.float64)
+        start = np.random.default_rng(seed).standard_normal(size)
+        which = _ARPACK_NAMES["algebraic" if n == 1 and order == "both-ends" else order]
+        try:
+            _, vectors = eigsh(
+                operator, k=n, which=which, v0=start, maxiter=max_iterations, tol=tolerance
+            )
+        except ArpackNoConvergence as error:
+            if error.eigenvectors.shape[1] < n:
+                raise RuntimeError(
+                    f"Lanczos must converge to {n} eigenvectors, and found "
+                    f"{error.eigenvectors.shape[1]}; raise the iterations, {max_iterations}, or "
+                    f"the tolerance, {tolerance:g}"
+                ) from error
+            vectors = error.eigenvectors
+        found[:, self._used] = vectors.T
+        return found
+
+    def product(self, vector: Vectors) -> Vectors:
+        """Return H v, (P,)."""
         full = np.zeros_like(vector)
-        full[used] = flattened(result)
+        full[self._used] = self._product_of_used(vector[self._used])
         return full
 
-    found = np.zeros((n, used.size))
-    found[:, used] = [flattened(vector) for vector in vectors]
-    return product, found
+    def _product_of_used(self, vector: Vectors) -> Vectors:
+        from pyhessian.utils import hessian_vector_product
+
+        self._count()
+        params = self._solver.params
+        parts = [
+            torch.from_numpy(part.copy()).to(p.device, p.dtype).reshape(p.shape)
+            for part, p in zip(np.split(vector.ravel(), self._splits), params)
+        ]
+        if self._number_of_batches == 1:
+            return flattened(hessian_vector_product(self._solver.gradsH, params, parts))
+        before = self.products
+        result = flattened(self._solver.dataloader_hv_product(parts)[1])
+        self.products = before  # which clears gradients once for each batch, too
+        return result
+
+    def _count(self) -> None:
+        self.products += 1
+        self._steps()
+
+
+def _chosen(values: npt.NDArray[np.float64], n: int, order: SpectrumOrder) -> npt.NDArray[np.int64]:
+    """Return which of all eigenvalues, ascending, are meant."""
+    if order == "magnitude":
+        return np.argsort(-np.abs(values), kind="stable")[:n]
+    if order == "algebraic":
+        return np.arange(len(values))[::-1][:n]
+    low = n // 2
+    return np.concatenate([np.arange(low), np.arange(len(values) - (n - low), len(values))])
+
+
+def _largest(pairs: tuple[Vectors, Vectors, Vectors]) -> float:
+    """Return the largest residual as a share of its eigenvalue."""
+    eigenvalues, _, residuals = pairs
+    return float((residuals / np.maximum(np.abs(eigenvalues), np.finfo(float).tiny)).max())
 
 
 def _used_parameters(problem: Problem) -> npt.NDArray[np.bool_]:
@@ -214,7 +329,7 @@ def _used_parameters(problem: Problem) -> npt.NDArray[np.bool_]:
 
 
 def _rayleigh_ritz(
-    product: Product, found: npt.NDArray[np.float64]
+    product: Product, found: npt.NDArray[np.float64], spectrum_order: SpectrumOrder
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return eigenvalues (n,), vectors (n, P) and residuals (n,) of H within a span."""
     if not np.isfinite(found).all():
@@ -225,9 +340,10 @@ def _rayleigh_ritz(
     images = np.stack([product(row) for row in basis])
     within = basis @ images.T
     eigenvalues, rotation = np.linalg.eigh((within + within.T) / 2)
-    order = np.argsort(-np.abs(eigenvalues), kind="stable")
+    keys = np.abs(eigenvalues) if spectrum_order == "magnitude" else eigenvalues
+    order = np.argsort(-keys, kind="stable")
     eigenvalues, rotation = eigenvalues[order], rotation[:, order]
-    if not np.isfinite(eigenvalues).all() or not np.abs(eigenvalues[0]) > 0:
+    if not np.isfinite(eigenvalues).all() or not np.abs(eigenvalues).max() > 0:
         raise RuntimeError(
             f"the Hessian must be finite and not zero, got top eigenvalue {eigenvalues[0]:g}; "
             "a loss that is linear in the parameters has no Hessian directions"
@@ -270,10 +386,13 @@ def _no_leak_warning() -> Iterator[None]:
 
 
 def _report_unconverged(
-    eigenvalues: npt.NDArray[np.float64], residuals: npt.NDArray[np.float64], iterations: int
+    eigenvalues: npt.NDArray[np.float64],
+    residuals: npt.NDArray[np.float64],
+    iterations: int,
+    accepted: float,
 ) -> None:
     for i, (value, residual) in enumerate(zip(eigenvalues, residuals), start=1):
-        if residual > CONVERGED_RESIDUAL * abs(value):
+        if residual > accepted * abs(value):
             warnings.warn(
                 f"eigenpair {i} has not converged: its residual is {residual:.2g} at eigenvalue "
                 f"{value:.3g}; raise the iterations, {iterations}, or lower the tolerance",

@@ -185,6 +185,7 @@ def landscape_facts(
         "seed": directions.seed,
         "eigenvalues": _or_none(directions.eigenvalues),
         "residuals": _or_none(directions.residuals),
+        **directions.facts,
         "parameter_norm": parameter_norm(problem.model),
         "checkpoint_hash": state_digest(problem.model),
         "batch_hash": batches_digest(problem),

@@ -159,3 +159,68 @@ def test_progress_is_told(small_problem):
     assert len(told) > 2
     assert told == sorted(told)
     assert 0 < told[-1] <= 1
+
+
+def hessian_matrix(problem):
+    """The whole Hessian by torch.func, weighted by the batches' sizes."""
+    names = [name for name, _ in problem.model.named_parameters()]
+    shapes = [p.shape for p in problem.model.parameters()]
+    flat = torch.cat([p.detach().ravel() for p in problem.model.parameters()])
+    module = torch.nn.Module()
+    module.model = problem.model
+
+    def loss(vector):
+        parts = torch.split(vector, [shape.numel() for shape in shapes])
+        state = {n: part.reshape(s) for n, part, s in zip(names, parts, shapes)}
+        module.forward = lambda b: problem.loss(problem.model, b)
+        called = [
+            (
+                len(b[0]),
+                torch.func.functional_call(
+                    module, {f"model.{k}": v for k, v in state.items()}, (b,)
+                ),
+            )
+            for b in problem.batches
+        ]
+        return sum(n * value for n, value in called) / sum(n for n, _ in called)
+
+    return torch.func.hessian(loss)(flat).numpy()
+
+
+@pytest.mark.parametrize("order", ["magnitude", "algebraic", "both-ends"])
+@pytest.mark.parametrize("n", [1, 4, 20, 21])
+def test_lanczos_finds_the_wanted_end_of_the_spectrum(small_problem, order, n):
+    values = np.linalg.eigvalsh(hessian_matrix(small_problem))
+    found = hessian_directions(small_problem, n, method="lanczos", order=order, tolerance=1e-10)
+    expected = {
+        "magnitude": values[np.argsort(-np.abs(values))][:n],
+        "algebraic": values[::-1][:n],
+        "both-ends": np.concatenate([values[: n // 2], values[len(values) - (n - n // 2) :]]),
+    }[order]
+    assert np.sort(found.eigenvalues) == pytest.approx(np.sort(expected), abs=1e-8)
+    assert found.residuals.max() < 1e-6
+    if order != "magnitude":
+        assert (np.diff(found.eigenvalues) <= 1e-12).all()
+    assert found.facts["hessian_vector_products"] > n
+
+
+def test_pyhessian_is_run_on_until_the_residual_is_accepted(small_problem):
+    loose = hessian_directions(small_problem, 2, tolerance=0.1, max_residual=1e3)
+    tight = hessian_directions(small_problem, 2, tolerance=0.1, max_residual=1e-3)
+    assert (tight.residuals <= 1e-3 * np.abs(tight.eigenvalues)).all()
+    assert tight.facts["hessian_vector_products"] > loose.facts["hessian_vector_products"]
+
+
+def test_directions_of_one_layer_are_those_of_its_block_of_the_hessian(small_problem):
+    whole = hessian_matrix(small_problem)
+    block = whole[15:, 15:]
+    values = np.linalg.eigvalsh(block)
+    found = hessian_directions(small_problem, 2, parameters="2.*", method="lanczos")
+    top = values[np.argsort(-np.abs(values))][:2]
+    assert found.eigenvalues == pytest.approx(top, rel=1e-4)
+    assert list(found.vectors[0]) == ["2.weight", "2.bias"]
+
+
+def test_power_iteration_knows_one_order(small_problem):
+    with pytest.raises(ValueError, match="order must be magnitude for pyhessian, got 'algebraic'"):
+        hessian_directions(small_problem, 1, order="algebraic")

@@ -19,6 +19,7 @@ STAGES = {
     "parameters": 1,
     "directions": 2,
     "hessian": 3,
+    "solutions": 3,
     "problems": 3,
     "landscape_store": 3,
     "distribution": 3,
