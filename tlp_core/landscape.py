@@ -1,4 +1,4 @@
-"""A sampled landscape: losses on a grid in the span of n directions, and where they come from."""
+"""A sampled landscape: losses in the span of n directions, and where they come from."""
 
 from __future__ import annotations
 
@@ -15,23 +15,32 @@ from tlp_core.landscape_store import LandscapeStore
 
 @dataclass(frozen=True)
 class Landscape:
-    """Losses at the points of a centred grid.
+    """Losses at the points of a centred grid, or at scattered points.
 
     Attributes:
-        loss: (r_1, …, r_n) float64, C order; NaN where not evaluated, never altered elsewhere.
+        loss: (r_1, …, r_n) float64, C order; NaN where not evaluated, never altered elsewhere. Of
+            scattered samples (N,).
         distance: (n,) float64, half-width of the range of α along each direction.
-        evaluated: (r_1, …, r_n) bool, False where sampling stopped before it came there.
+        evaluated: bool, of the shape of ``loss``, False where sampling stopped before it came
+            there.
         facts: what made it: problem, directions, seeds, hashes, versions; plain JSON values.
+        points: (N, n) float64, the coordinates α of scattered samples; None on a grid.
     """
 
     loss: npt.NDArray[np.float64]
     distance: npt.NDArray[np.float64]
     evaluated: npt.NDArray[np.bool_]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    points: npt.NDArray[np.float64] | None = None
+
+    @property
+    def number_of_directions(self) -> int:
+        """Return n, the number of coordinates of each sample."""
+        return len(self.distance)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Number of points per axis (n,)."""
+        """Number of points per axis (n,); of scattered samples (N,)."""
         return self.loss.shape
 
     @property
@@ -41,7 +50,9 @@ class Landscape:
 
     @property
     def center(self) -> float:
-        """Loss of the sample in the middle, the model itself."""
+        """Loss of the sample at α = 0, the model itself; the first of scattered samples."""
+        if self.points is not None:
+            return float(self.loss[0])
         return float(self.loss[tuple(size // 2 for size in self.shape)])
 
     def axis(self, i: int) -> npt.NDArray[np.float64]:
@@ -50,6 +61,8 @@ class Landscape:
 
     def coordinates(self) -> npt.NDArray[np.float64]:
         """Return the coordinates α of every sample, (N, n) float64, in the order of sample ids."""
+        if self.points is not None:
+            return self.points
         axes = [self.axis(i) for i in range(len(self.shape))]
         return np.stack([grid.ravel() for grid in np.meshgrid(*axes, indexing="ij")], axis=1)
 
@@ -59,7 +72,9 @@ class Landscape:
         Raises:
             FileExistsError: if there is something at ``path``.
         """
-        LandscapeStore.write_all(path, self.loss, self.evaluated, self.distance, self.facts)
+        LandscapeStore.write_all(
+            path, self.loss, self.evaluated, self.distance, self.facts, self.points
+        )
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Landscape:
@@ -75,7 +90,7 @@ class Landscape:
     def from_store(cls, store: LandscapeStore) -> Landscape:
         """Return what a store holds so far."""
         loss, evaluated = store.read()
-        return cls(loss=loss, distance=store.distance, evaluated=evaluated, facts=store.facts)
+        return cls(loss, store.distance, evaluated, store.facts, store.points)
 
 
 def axis_points(size: int, distance: float) -> npt.NDArray[np.float64]:

@@ -23,6 +23,8 @@ SCHEMA = 1
 EVALUATION = "evaluation"
 """The fact that tells by which engine losses were evaluated; it changes them by rounding only."""
 
+_SCATTERED_CHUNK = 1024
+
 Chunk = tuple[slice, ...]
 
 
@@ -33,6 +35,7 @@ class LandscapeStore:
         shape: number of points per axis (n,).
         distance: (n,) float64, half-width of the range of α per axis.
         facts: what made the landscape, plain JSON values.
+        points: (N, n) float64, coordinates of scattered samples; None on a grid.
     """
 
     def __init__(
@@ -43,18 +46,25 @@ class LandscapeStore:
         array: Any,
         folder: Path | None,
         chunk_shape: tuple[int, ...],
+        points: npt.NDArray[np.float64] | None = None,
     ) -> None:
         """Use :meth:`in_memory`, :meth:`create` or :meth:`open`."""
         self.shape, self.distance, self.facts = shape, distance, dict(facts)
+        self.points = points
         self._array, self._folder, self._chunk_shape = array, folder, chunk_shape
         self._done: set[tuple[int, ...]] = set()
 
     @classmethod
     def in_memory(
-        cls, shape: tuple[int, ...], distance: npt.NDArray[np.float64], facts: Mapping[str, Any]
+        cls,
+        shape: tuple[int, ...],
+        distance: npt.NDArray[np.float64],
+        facts: Mapping[str, Any],
+        points: npt.NDArray[np.float64] | None = None,
     ) -> LandscapeStore:
         """Return an empty store that leaves nothing behind."""
-        return cls(shape, distance, facts, np.full(shape, np.nan), None, _chunk_shape(shape, 2))
+        chunks = _chunk_shape(shape, 2, points is not None)
+        return cls(shape, distance, facts, np.full(shape, np.nan), None, chunks, points)
 
     @classmethod
     def create(
@@ -63,6 +73,7 @@ class LandscapeStore:
         shape: tuple[int, ...],
         distance: npt.NDArray[np.float64],
         facts: Mapping[str, Any],
+        points: npt.NDArray[np.float64] | None = None,
         *,
         slab_axes: int = 2,
     ) -> LandscapeStore:
@@ -73,6 +84,7 @@ class LandscapeStore:
             shape: number of points per axis.
             distance: half-width per axis.
             facts: what made the landscape.
+            points: coordinates of scattered samples.
             slab_axes: axes that a chunk spans whole, the last ones, but never all of several: a
                 chunk is what a killed run loses at most.
 
@@ -92,9 +104,11 @@ class LandscapeStore:
                 "loss",
                 shape=shape,
                 dtype="float64",
-                chunks=_chunk_shape(shape, slab_axes),
+                chunks=_chunk_shape(shape, slab_axes, points is not None),
                 fill_value=np.nan,
             )
+            if points is not None:
+                group.create_array("points", data=np.ascontiguousarray(points, dtype=np.float64))
             draft.rename(folder)
         except OSError as error:
             if folder.exists():
@@ -131,7 +145,8 @@ class LandscapeStore:
         if schema != SCHEMA:
             raise ValueError(f"{folder} must have schema {SCHEMA}, got {schema}; update the suite")
         facts, chunks = attributes["facts"], tuple(array.chunks)
-        return cls(tuple(array.shape), distance, facts, array, folder, chunks)
+        points = np.array(group["points"][...]) if "points" in group else None  # type: ignore[index]
+        return cls(tuple(array.shape), distance, facts, array, folder, chunks, points)
 
     @classmethod
     def resume(
@@ -180,11 +195,12 @@ class LandscapeStore:
         evaluated: npt.NDArray[np.bool_],
         distance: npt.NDArray[np.float64],
         facts: Mapping[str, Any],
+        points: npt.NDArray[np.float64] | None = None,
     ) -> None:
         """Write all chunks that were evaluated whole; the store appears at ``path`` when done."""
         folder, draft = _new_folder_and_draft(path)
         try:
-            store = cls.create(draft, loss.shape, distance, facts)
+            store = cls.create(draft, loss.shape, distance, facts, points)
             for chunk in store.chunks():
                 if evaluated[chunk].all():
                     store.write(chunk, loss[chunk])
@@ -195,14 +211,17 @@ class LandscapeStore:
     def begin(self, evaluation: Mapping[str, Any], slab_axes: int) -> None:
         """Say of a store in memory, before anything is written, how losses are evaluated."""
         self.facts[EVALUATION] = dict(evaluation)
-        self._chunk_shape = _chunk_shape(self.shape, slab_axes)
+        self._chunk_shape = _chunk_shape(self.shape, slab_axes, self.points is not None)
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield every chunk of the grid as one slice per axis, in C order."""
         lengths = self._chunk_shape
         counts = [range(-(-size // length)) for size, length in zip(self.shape, lengths)]
         for place in product(*counts):
-            yield tuple(slice(p * step, (p + 1) * step) for p, step in zip(place, lengths))
+            yield tuple(
+                slice(p * step, min((p + 1) * step, size))
+                for p, step, size in zip(place, lengths, self.shape)
+            )
 
     def is_done(self, chunk: Chunk) -> bool:
         """Return whether a chunk was written."""
@@ -236,6 +255,8 @@ def _new_folder_and_draft(path: str | os.PathLike[str]) -> tuple[Path, Path]:
     return folder, folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
 
 
-def _chunk_shape(shape: tuple[int, ...], slab_axes: int) -> tuple[int, ...]:
+def _chunk_shape(shape: tuple[int, ...], slab_axes: int, scattered: bool) -> tuple[int, ...]:
+    if scattered:
+        return (min(shape[0], _SCATTERED_CHUNK),)
     whole = min(slab_axes, max(len(shape) - 1, 1))
     return (1,) * (len(shape) - whole) + shape[len(shape) - whole :]

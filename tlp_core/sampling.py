@@ -13,20 +13,24 @@ import os
 import platform
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from itertools import product
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.stats import norm, qmc
 
 import tlp_core
 from tlp_core import checks
 from tlp_core.directions import Directions
 from tlp_core.distribution import Alone, Share
 from tlp_core.evaluation import (
+    BATCH_NORMS,
     ENGINES,
     GIBIBYTE,
     BatchNorm,
@@ -47,6 +51,13 @@ _CHUNK_SECONDS = 30.0
 """A chunk spans two axes unless that took longer: it is what a killed or stopped run loses."""
 
 _TRIAL_POINTS = 64
+
+_MOST_SCATTERED = 10
+
+_TINY = 1e-12
+
+Region = Literal["box", "ball"]
+REGIONS: tuple[Region, ...] = get_args(Region)
 
 _LOG = logging.getLogger(__name__)
 
@@ -107,45 +118,178 @@ def sample_grid(
         RuntimeError: if the engine that was asked for cannot evaluate this loss.
     """
     shape, distances = _grid(resolution, distance, len(directions))
-    clock, own = _Clock(time_budget, should_stop), share or Alone()
-    if engine is not None:
-        checks.choice(engine, ENGINES, name="engine")
+    return _sampled(
+        problem,
+        directions,
+        _Plan(shape, distances, None, {}, engine, batch, memory_limit, batch_norm),
+        store,
+        reuse,
+        _Clock(time_budget, should_stop),
+        share or Alone(),
+        progress,
+    )
+
+
+def sample_scattered(
+    problem: Problem,
+    directions: Directions,
+    *,
+    count: int,
+    distance: float | Sequence[float],
+    region: Region = "box",
+    seed: int = 0,
+    store: str | os.PathLike[str] | LandscapeStore | None = None,
+    engine: EngineName | None = None,
+    batch: int | None = None,
+    memory_limit: float = GIBIBYTE,
+    batch_norm: BatchNorm = "stored",
+    time_budget: float | None = None,
+    share: Share | None = None,
+    progress: Progress = silent,
+    should_stop: ShouldStop = lambda: False,
+) -> Landscape:
+    """Return the loss at scattered points in the span of the directions.
+
+    For up to ten directions, where a grid has too many points; neighbours are then
+    :func:`~tlp_core.neighbors.knn_graph`'s.
+
+    Args:
+        problem: as of :func:`sample_grid`, and so are all options not named here.
+        directions: n directions, n <= 10.
+        count: number of samples, >= 2; the first is the model itself.
+        distance: half-width of the box, or radius of the ball (half-axes, if several).
+        region: ``box`` or ``ball``.
+        seed: of the scrambled Sobol sequence (Owen 1998, "Scrambling Sobol' and Niederreiter-Xing
+            points"), which fills the region evenly; a longer sequence begins with the shorter.
+        store: as of :func:`sample_grid`.
+        engine: as of :func:`sample_grid`.
+        batch: as of :func:`sample_grid`.
+        memory_limit: as of :func:`sample_grid`.
+        batch_norm: as of :func:`sample_grid`.
+        time_budget: as of :func:`sample_grid`.
+        share: as of :func:`sample_grid`.
+        progress: as of :func:`sample_grid`.
+        should_stop: as of :func:`sample_grid`.
+
+    Returns:
+        The landscape, with ``points`` (count, n).
+
+    Raises:
+        ValueError: for more than ten directions or fewer than two samples, and as
+            :func:`sample_grid`.
+    """
+    n = len(directions)
+    if n > _MOST_SCATTERED:
+        raise ValueError(
+            f"scattered samples must have at most {_MOST_SCATTERED} directions, got {n}"
+        )
+    count = checks.integer(count, name="count", minimum=2)
+    checks.choice(region, REGIONS, name="region")
+    distances = _half_widths(distance, n)
+    points = _sobol(count, n, region, checks.integer(seed, name="seed", minimum=0)) * distances
+    facts = {"region": region, "points_seed": seed}
+    return _sampled(
+        problem,
+        directions,
+        _Plan((count,), distances, points, facts, engine, batch, memory_limit, batch_norm),
+        store,
+        None,
+        _Clock(time_budget, should_stop),
+        share or Alone(),
+        progress,
+    )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be sampled, and how."""
+
+    shape: tuple[int, ...]
+    distances: npt.NDArray[np.float64]
+    points: npt.NDArray[np.float64] | None
+    facts: Mapping[str, Any]
+    engine: EngineName | None
+    batch: int | None
+    memory_limit: float
+    batch_norm: BatchNorm
+
+    def check(self) -> None:
+        if self.engine is not None:
+            checks.choice(self.engine, ENGINES, name="engine")
+        if self.batch is not None:
+            checks.integer(self.batch, name="batch", minimum=1)
+        checks.positive(self.memory_limit, name="memory_limit")
+        checks.choice(self.batch_norm, BATCH_NORMS, name="batch_norm")
+
+    def alphas(self, chunk: Chunk) -> npt.NDArray[np.float64]:
+        """Return the coordinates of a chunk's samples (m, n)."""
+        if self.points is not None:
+            return self.points[chunk[0]]
+        axes = [axis_points(size, d)[part] for size, d, part in self._axes(chunk)]
+        return np.array(list(product(*axes)))
+
+    def _axes(self, chunk: Chunk) -> Iterable[tuple[int, float, slice]]:
+        return zip(self.shape, self.distances.tolist(), chunk)
+
+    def trial(self) -> npt.NDArray[np.float64]:
+        """Return samples from all over the landscape (m, n), to measure on."""
+        rng = np.random.default_rng(0)
+        if self.points is not None:
+            return rng.choice(self.points, _TRIAL_POINTS)
+        axes = [axis_points(size, d) for size, d in zip(self.shape, self.distances)]
+        return np.stack([rng.choice(axis, _TRIAL_POINTS) for axis in axes], axis=1)
+
+    def choose(self, problem: Problem, directions: Directions, progress: Progress) -> Choice:
+        """Measure engines, and tell what was found and how long the landscape will take."""
+        count = int(np.prod(self.shape))
+        choice = choose_engine(
+            problem,
+            directions,
+            self.trial(),
+            samples=count,
+            name=self.engine,
+            batch=self.batch,
+            memory_limit=self.memory_limit,
+            batch_norm=self.batch_norm,
+        )
+        for line in choice.report:
+            _LOG.info(line)
+        needed = time_left(choice.seconds * count)
+        progress(0.0, f"{count:,} samples, {choice.engine}: about {needed}")
+        return choice
+
+    def slab_axes(self, choice: Choice) -> int:
+        return 1 if choice.seconds * np.prod(self.shape[-2:]) > _CHUNK_SECONDS else 2
+
+
+def _sampled(
+    problem: Problem,
+    directions: Directions,
+    plan: _Plan,
+    store: str | os.PathLike[str] | LandscapeStore | None,
+    reuse: Landscape | None,
+    clock: _Clock,
+    own: Share,
+    progress: Progress,
+) -> Landscape:
+    plan.check()
     with undisturbed(problem.model):
         problem.model.eval()
         check_center(problem)
-        facts = landscape_facts(problem, directions, batch_norm)
-
-        def choice() -> Choice:
-            axes = [axis_points(size, d) for size, d in zip(shape, distances)]
-            return choose_engine(
-                problem,
-                directions,
-                _trial_points(axes),
-                samples=int(np.prod(shape)),
-                name=engine,
-                batch=None if batch is None else checks.integer(batch, name="batch", minimum=1),
-                memory_limit=checks.positive(memory_limit, name="memory_limit"),
-                batch_norm=batch_norm,
-            )
-
+        facts = {**landscape_facts(problem, directions, plan.batch_norm), **plan.facts}
+        choose = partial(plan.choose, problem, directions, progress)
+        if store is None:
+            store = LandscapeStore.in_memory(plan.shape, plan.distances, facts, plan.points)
         if isinstance(store, LandscapeStore):
             store.check_facts(facts)
-        elif store is None:
-            store = LandscapeStore.in_memory(shape, distances, facts)
+            if EVALUATION not in store.facts:
+                choice = choose()
+                store.begin(choice.engine.as_dict(), plan.slab_axes(choice))
         else:
-            store = _opened(store, shape, distances, facts, choice, own, progress)
-        if EVALUATION not in store.facts:
-            chosen = _told(choice(), shape, progress)
-            store.begin(chosen.engine.as_dict(), _slab_axes(chosen, shape))
-        kept = Engine(**store.facts[EVALUATION])
-        if engine not in (None, kept.name) or batch not in (None, kept.batch):
-            raise ValueError(
-                f"losses of one landscape must be evaluated by one engine, here {kept}; "
-                "choose another path, or leave the engine to the store"
-            )
+            store = _opened(store, plan, facts, choose, own)
         known = _Known(reuse, store)
-        with evaluator(problem, directions, kept, batch_norm) as evaluate:
-            _fill(store, evaluate, known, own, clock, progress)
+        with evaluator(problem, directions, _kept_engine(store, plan), plan.batch_norm) as evaluate:
+            _fill(store, plan, evaluate, known, own, clock, progress)
         own.finish()
     landscape = Landscape.from_store(store)
     if not landscape.is_complete and own.is_first():
@@ -153,9 +297,20 @@ def sample_grid(
         warnings.warn(
             f"sampling stopped with {done} of {total} samples; "
             "raise the time budget or run it again to go on from the store",
-            stacklevel=2,
+            stacklevel=3,
         )
     return landscape
+
+
+def _kept_engine(store: LandscapeStore, plan: _Plan) -> Engine:
+    """Return the engine of the store, which must be the one that was asked for, if any."""
+    kept = Engine(**store.facts[EVALUATION])
+    if plan.engine not in (None, kept.name) or plan.batch not in (None, kept.batch):
+        raise ValueError(
+            f"losses of one landscape must be evaluated by one engine, here {kept}; "
+            "choose another path, or leave the engine to the store"
+        )
+    return kept
 
 
 def memory_store(
@@ -218,54 +373,51 @@ class _Clock:
 def _grid(
     resolution: int, distance: float | Sequence[float], n: int
 ) -> tuple[tuple[int, ...], npt.NDArray[np.float64]]:
+    half_widths = _half_widths(distance, n)
+    return (checks.resolution(resolution),) * n, half_widths
+
+
+def _half_widths(distance: float | Sequence[float], n: int) -> npt.NDArray[np.float64]:
     each = [distance] * n if np.ndim(distance) == 0 else list(distance)  # type: ignore[arg-type]
     if len(each) != n:
         raise ValueError(f"distance must be one number or one for each of {n} directions")
-    half_widths = np.array([checks.positive(d, name="distance") for d in each])
-    return (checks.resolution(resolution),) * n, half_widths
+    return np.array([checks.positive(d, name="distance") for d in each])
+
+
+def _sobol(count: int, n: int, region: Region, seed: int) -> npt.NDArray[np.float64]:
+    """Return points (count, n) in the unit box [-1, 1]^n or ball, the first of them its middle."""
+    axes = n if region == "box" else n + 1
+    sequence = qmc.Sobol(axes, scramble=True, seed=seed)
+    even = sequence.random_base2(int(np.ceil(np.log2(count))))[: count - 1]
+    if region == "box":
+        points = 2 * even - 1
+    else:
+        towards = norm.ppf(np.clip(even[:, :n], _TINY, 1 - _TINY))
+        towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+        points = towards * even[:, n:] ** (1 / n)
+    return np.vstack([np.zeros(n), points])
 
 
 def _opened(
     path: str | os.PathLike[str],
-    shape: tuple[int, ...],
-    distances: npt.NDArray[np.float64],
+    plan: _Plan,
     facts: dict[str, Any],
-    choice: Callable[[], Choice],
+    choose: Callable[[], Choice],
     own: Share,
-    progress: Progress,
 ) -> LandscapeStore:
     """Go on with the store at a path, or make it; one process makes it for all."""
-    if own.is_first() and LandscapeStore.resume(path, shape, distances, facts) is None:
-        chosen = _told(choice(), shape, progress)
-        every = {**facts, EVALUATION: chosen.engine.as_dict()}
+    grid = (plan.shape, plan.distances)
+    if own.is_first() and LandscapeStore.resume(path, *grid, facts) is None:
+        choice = choose()
+        every = {**facts, EVALUATION: choice.engine.as_dict()}
+        slab_axes = plan.slab_axes(choice)
         with suppress(FileExistsError):  # a process that was started beside this one was faster
-            slab_axes = _slab_axes(chosen, shape)
-            LandscapeStore.create(path, shape, distances, every, slab_axes=slab_axes)
+            LandscapeStore.create(path, *grid, every, plan.points, slab_axes=slab_axes)
     own.agreed(None)
-    store = LandscapeStore.resume(path, shape, distances, facts)
+    store = LandscapeStore.resume(path, *grid, facts)
     if store is None:
         raise FileNotFoundError(f"the store {path} was there a moment ago, and is no more")
     return store
-
-
-def _told(choice: Choice, shape: tuple[int, ...], progress: Progress) -> Choice:
-    """Tell what was measured and how long the landscape will take."""
-    for line in choice.report:
-        _LOG.info(line)
-    count = int(np.prod(shape))
-    needed = time_left(choice.seconds * count)
-    progress(0.0, f"{count:,} samples, {choice.engine}: about {needed}")
-    return choice
-
-
-def _slab_axes(choice: Choice, shape: tuple[int, ...]) -> int:
-    return 1 if choice.seconds * np.prod(shape[-2:]) > _CHUNK_SECONDS else 2
-
-
-def _trial_points(axes: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
-    """Return points of the grid spread over it, (m, n), to measure on."""
-    rng = np.random.default_rng(0)
-    return np.stack([rng.choice(axis, _TRIAL_POINTS) for axis in axes], axis=1)
 
 
 class _Known:
@@ -289,7 +441,7 @@ class _Known:
         known = self._landscape.evaluated[inside] & np.logical_and.reduce(
             np.broadcast_arrays(*there)
         )
-        return self._landscape.loss[inside].ravel(), known.ravel()
+        return self._landscape.loss[inside].ravel().copy(), known.ravel()
 
 
 def _places(axis: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
@@ -300,6 +452,7 @@ def _places(axis: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> np
 
 def _fill(
     store: LandscapeStore,
+    plan: _Plan,
     evaluate: Evaluator,
     known: _Known,
     own: Share,
@@ -307,7 +460,6 @@ def _fill(
     progress: Progress,
 ) -> None:
     """Evaluate the chunks that the store lacks and that are this process's."""
-    axes = [axis_points(size, d) for size, d in zip(store.shape, store.distance)]
     chunks = list(store.chunks())
     total = int(np.prod(store.shape))
     sizes = [0 if store.is_done(chunk) else _size(chunk) for chunk in chunks]
@@ -318,7 +470,10 @@ def _fill(
             continue
         if begun and clock.is_over():
             return  # after one chunk at least, so that any budget gets on
-        store.write(chunk, _chunk_losses(evaluate, known, axes, chunk))
+        alphas = plan.alphas(chunk)
+        losses, there = known.losses(chunk, len(alphas))
+        losses[~there] = evaluate(alphas[~there])
+        store.write(chunk, losses.reshape([part.stop - part.start for part in chunk]))
         begun, done = True, int(behind[place])
         if own.is_first():
             left = time_left(clock.spent() / done * (missing - done))
@@ -328,16 +483,6 @@ def _fill(
 
 def _size(chunk: Chunk) -> int:
     return int(np.prod([s.stop - s.start for s in chunk]))
-
-
-def _chunk_losses(
-    evaluate: Evaluator, known: _Known, axes: list[npt.NDArray[np.float64]], chunk: Chunk
-) -> npt.NDArray[np.float64]:
-    places = [axis[part] for axis, part in zip(axes, chunk)]
-    alphas = np.array(list(product(*places)))
-    losses, there = known.losses(chunk, len(alphas))
-    losses[~there] = evaluate(alphas[~there])
-    return losses.reshape([len(part) for part in places])
 
 
 def _or_none(values: npt.NDArray[np.float64]) -> list[float | None]:
