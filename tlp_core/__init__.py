@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tlp_core.hessian import hessian_directions
     from tlp_core.problem import Problem
     from tlp_core.problems import load_problem
-    from tlp_core.sampling import sample_grid
+    from tlp_core.sampling import sample_grid, sample_scattered
     from tlp_core.solutions import (
         checkpoint_directions,
         gradient_directions,
@@ -42,6 +42,7 @@ _NEEDS_TORCH = {
     "random_directions": "solutions",
     "trajectory_directions": "solutions",
     "sample_grid": "sampling",
+    "sample_scattered": "sampling",
 }
 
 __all__ = [
@@ -67,6 +68,7 @@ __all__ = [
     "persistence_diagram",
     "random_directions",
     "sample_grid",
+    "sample_scattered",
     "trajectory_directions",
 ]
 

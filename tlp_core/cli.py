@@ -10,12 +10,14 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import logging
 import os
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,8 +26,11 @@ from tlp_core.compare import DIAGRAM_DISTANCES, landscape_distances
 from tlp_core.descriptors import describe
 from tlp_core.landscape import Landscape
 from tlp_core.merge_tree import MergeTree, merge_tree
-from tlp_core.neighbors import GRID_RULES, grid_graph
+from tlp_core.neighbors import GRID_RULES, EdgeGraph, GridGraph, grid_graph, knn_graph
 from tlp_core.profile import Basins, landscape_profile
+
+if TYPE_CHECKING:
+    from tlp_core.workflow import LandscapeSettings
 
 INCOMPLETE = 3
 
@@ -43,25 +48,103 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def sample(options: argparse.Namespace) -> int:
-    """Sample a landscape into a store, or go on with one."""
+    """Sample a landscape into a store, or go on with one; coarse grids first, if there are any."""
+    from tlp_core.distribution import share
+    from tlp_core.evaluation import keep_memory
     from tlp_core.progress import TerminalProgress
-    from tlp_core.workflow import LandscapeSampler, LandscapeSettings
+    from tlp_core.workflow import LandscapeSampler
 
-    settings = LandscapeSettings(
+    keep_memory()
+    _log_to_stderr(options.quiet)
+    own = share(options.part)
+    sampler, landscape = LandscapeSampler(), None
+    for resolution in options.resolution:
+        last = resolution == options.resolution[-1]
+        store = options.output if last else _coarse_store(options.output, resolution)
+        settings = replace(
+            _settings(options),
+            resolution=resolution,
+            distance=options.distance,
+            scattered=options.scattered,
+            region=options.region,
+            store=store,
+            time_budget=options.time_budget,
+            engine=options.engine,
+            batch=options.batch,
+            memory_limit=options.memory * 2**30,
+            batch_norm=options.batch_norm,
+            part=options.part,
+        )
+        progress = TerminalProgress(f"tlp sample {resolution}" if not last else "tlp sample")
+        try:
+            landscape = sampler.sample(settings, reuse=landscape, progress=progress)
+        except KeyboardInterrupt:
+            print(f"tlp sample: stopped; the same command goes on from {store}", file=sys.stderr)
+            return INCOMPLETE
+        if own.is_first():
+            _tell(_summary(store, landscape), options.json)
+        if not landscape.is_complete:
+            return 0 if options.part else INCOMPLETE
+    return 0
+
+
+def directions(options: argparse.Namespace) -> int:
+    """Make directions, and write them for ``tlp sample --directions-file``."""
+    from tlp_core.progress import TerminalProgress
+    from tlp_core.workflow import LandscapeSampler
+
+    progress = TerminalProgress("tlp directions")
+    _, found = LandscapeSampler().directions(_settings(options), progress=progress)
+    found.save(options.output)
+    facts = {name: value for name, value in found.facts.items() if name != "solutions"}
+    _tell(
+        {
+            "output": options.output,
+            "directions": len(found),
+            "method": found.method,
+            "eigenvalues": found.eigenvalues.tolist(),
+            "residuals": found.residuals.tolist(),
+            **(dict(found.facts) if options.json else facts),
+        },
+        options.json,
+    )
+    return 0
+
+
+def _settings(options: argparse.Namespace) -> LandscapeSettings:
+    """Return the settings of problem and directions."""
+    from tlp_core.workflow import LandscapeSettings
+
+    return LandscapeSettings(
         problem=options.problem,
         arguments=options.arguments,
         checkpoint=options.checkpoint,
+        dtype=options.dtype,
+        device=options.device,
         number_of_directions=options.directions,
+        method=options.method,
+        order=options.order,
         normalization=options.normalization,
+        parameters=options.parameters,
+        solutions=tuple(options.solutions),
+        directions_file=getattr(options, "directions_file", ""),
+        max_iterations=options.max_iterations,
+        tolerance=options.tolerance,
         seed=options.seed,
-        resolution=options.resolution,
-        distance=options.distance,
-        store=options.output,
-        time_budget=options.time_budget,
     )
-    landscape = LandscapeSampler().sample(settings, progress=TerminalProgress("tlp sample"))
-    _tell(_summary(options.output, landscape), options.json)
-    return 0 if landscape.is_complete else INCOMPLETE
+
+
+def _coarse_store(path: str, resolution: int) -> str:
+    """Return the store of a coarser grid beside another: ``net.zarr`` gives ``net.r11.zarr``."""
+    return f"{path.removesuffix('.zarr')}.r{resolution}.zarr"
+
+
+def _log_to_stderr(quiet: bool) -> None:
+    """Tell what was measured, unless it is asked not to."""
+    log = logging.getLogger("tlp_core")
+    log.handlers = [logging.StreamHandler()]
+    log.handlers[0].setFormatter(logging.Formatter("tlp: %(message)s"))
+    log.setLevel(logging.WARNING if quiet else logging.INFO)
 
 
 def info(options: argparse.Namespace) -> int:
@@ -104,11 +187,41 @@ def compare(options: argparse.Namespace) -> int:
     return 0
 
 
+def import_landscape(options: argparse.Namespace) -> int:
+    """Read another program's landscape into a store."""
+    from tlp_core.foreign import read_foreign
+
+    landscape = read_foreign(
+        options.file,
+        quantity=options.quantity,
+        array=options.array,
+        keep_axis_fault=options.keep_axis_fault,
+    )
+    landscape.save(options.output)
+    _tell(_summary(options.output, landscape), options.json)
+    return 0
+
+
+def export_landscape(options: argparse.Namespace) -> int:
+    """Write a landscape for other programs."""
+    from tlp_core.foreign import write_foreign
+
+    landscape = Landscape.open(options.store)
+    write_foreign(landscape, options.output)
+    _tell({"output": options.output, "samples": landscape.loss.size}, options.json)
+    return 0
+
+
 def _tree(store: str, options: argparse.Namespace) -> MergeTree:
     landscape = Landscape.open(store)
     if not landscape.is_complete:
         warnings.warn(f"{store} is not complete; missing samples count highest", stacklevel=1)
-    tree = merge_tree(landscape.loss, grid_graph(landscape.shape, rule=options.rule))
+    graph: GridGraph | EdgeGraph
+    if landscape.points is None:
+        graph = grid_graph(landscape.shape, rule=options.rule)
+    else:
+        graph = knn_graph(landscape.points)
+    tree = merge_tree(landscape.loss, graph)
     return tree.simplified(options.threshold, relative=True)
 
 
@@ -192,19 +305,25 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tlp {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     _add_sample(commands)
+    _add_directions(commands)
+    _add_import(commands)
     for name, run, text in (
         ("info", info, "tell what a store holds"),
         ("profile", profile, "write the basins of a landscape"),
         ("describe", describe_landscape, "tell the descriptors of a landscape"),
         ("compare", compare, "write distances between the persistence diagrams of landscapes"),
+        ("export", export_landscape, "write a landscape for other programs"),
     ):
         command = commands.add_parser(name, help=text, description=text.capitalize() + ".")
         command.set_defaults(run=run)
         command.add_argument("--json", action="store_true", help="print one line of JSON")
         number = "+" if run is compare else None
         command.add_argument("store", nargs=number, help="the landscape, NAME.zarr")
-        if run is not info:
+        if run in (profile, describe_landscape, compare):
             _add_tree(command)
+        if run is export_landscape:
+            endings = "NAME.vtu, .vti, .npz or .csv"
+            command.add_argument("-o", "--output", required=True, help=endings)
         if run is profile:
             command.add_argument("-o", "--output", required=True, help="NAME.csv or NAME.npz")
         if run is compare:
@@ -236,20 +355,108 @@ def _add_sample(commands: Any) -> None:
     command = commands.add_parser(
         "sample",
         help="sample a landscape into a store",
-        description="Sample a landscape into a store; the same command goes on where it stopped.",
+        description="Sample a landscape into a store; the same command goes on where it stopped. "
+        "Under mpiexec all ranks share the work.",
     )
     command.set_defaults(run=sample)
-    command.add_argument("problem", help="ready name, or FILE.py:FUNCTION")
+    _add_problem(command)
     command.add_argument("-o", "--output", required=True, help="the store, NAME.zarr")
+    command.add_argument("--directions-file", default="", help="made by tlp directions, NAME.npz")
+    command.add_argument(
+        "-r",
+        "--resolution",
+        type=_numbers,
+        default=[41],
+        help="points along each direction (41); 11,21,41 samples coarse grids first, into "
+        "NAME.r11.zarr and NAME.r21.zarr, and takes their samples over",
+    )
+    command.add_argument("-d", "--distance", type=float, default=1.0, help="half-width (1)")
+    command.add_argument(
+        "--scattered", type=int, default=0, metavar="N", help="N Sobol points instead of a grid"
+    )
+    command.add_argument("--region", default="box", help="of scattered points: box or ball (box)")
+    command.add_argument("--engine", help="single, batched or compiled; measured by default")
+    command.add_argument("--batch", type=int, help="samples in one call; measured by default")
+    command.add_argument("--memory", type=float, default=1.0, help="GiB that a batch may take (1)")
+    command.add_argument(
+        "--batch-norm", default="stored", help="stored or reestimated, statistics (stored)"
+    )
+    command.add_argument(
+        "--part", type=_part, metavar="K/M", help="only the k-th of m parts, for job arrays"
+    )
+    command.add_argument("--time-budget", type=float, help="seconds after which to stop")
+    command.add_argument("-q", "--quiet", action="store_true", help="do not tell what was measured")
+
+
+def _add_directions(commands: Any) -> None:
+    command = commands.add_parser(
+        "directions",
+        help="make directions only",
+        description="Make directions and write them to a file, for tlp sample --directions-file.",
+    )
+    command.set_defaults(run=directions)
+    _add_problem(command)
+    command.add_argument("-o", "--output", required=True, help="the file, NAME.npz")
+
+
+def _add_import(commands: Any) -> None:
+    command = commands.add_parser(
+        "import",
+        help="read a landscape of another program",
+        description="Read a landscape of another program into a store. Run it outside ParaView.",
+    )
+    command.set_defaults(run=import_landscape)
+    command.add_argument("file", help="NAME.h5 (Li et al.), NAME.npz (Landscaper) or NAME.vti")
+    command.add_argument("-o", "--output", required=True, help="the store, NAME.zarr")
+    command.add_argument("--quantity", default="train_loss", help="dataset of an .h5 (train_loss)")
+    command.add_argument("--array", default="Loss", help="point array of a .vti (Loss)")
+    command.add_argument(
+        "--keep-axis-fault",
+        action="store_true",
+        help="leave the first two axes of a Landscaper file the wrong way round",
+    )
+    command.add_argument("--json", action="store_true", help="print one line of JSON")
+
+
+def _add_problem(command: Any) -> None:
+    command.add_argument("problem", help="ready name, or FILE.py:FUNCTION")
     command.add_argument("-a", "--arguments", default="", help="such as 'beta=30, seed=1'")
     command.add_argument("-c", "--checkpoint", default="", help="file of the parameters")
+    command.add_argument("--dtype", default="", help="float32, float64 or bfloat16; the model's")
+    command.add_argument("--device", default="", help="cpu, cuda, cuda:1, mps; the model's")
     command.add_argument("-n", "--directions", type=int, default=2, help="how many (2)")
-    command.add_argument("-r", "--resolution", type=int, default=41, help="points on each (41)")
-    command.add_argument("-d", "--distance", type=float, default=1.0, help="half-width (1)")
+    command.add_argument(
+        "--method",
+        default="pyhessian",
+        help="pyhessian, lanczos, random, gradient, trajectory or checkpoints (pyhessian)",
+    )
+    command.add_argument(
+        "--order", default="magnitude", help="magnitude, algebraic or both-ends, of eigenvalues"
+    )
     command.add_argument("--normalization", default="none", help="none, model, layer or filter")
-    command.add_argument("--seed", type=int, default=0, help="of the eigenvector search (0)")
-    command.add_argument("--time-budget", type=float, help="seconds after which to stop")
+    command.add_argument(
+        "--parameters", default="", help="pattern of names to move, such as 'layers.3.*'"
+    )
+    command.add_argument(
+        "--solutions", nargs="+", default=[], help="checkpoints of trajectory and checkpoints"
+    )
+    command.add_argument(
+        "--max-iterations", type=int, default=200, help="of the eigenvector search (200)"
+    )
+    command.add_argument(
+        "--tolerance", type=float, default=1e-4, help="of the eigenvector search (1e-4)"
+    )
+    command.add_argument("--seed", type=int, default=0, help="of what is random (0)")
     command.add_argument("--json", action="store_true", help="print one line of JSON")
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def _part(text: str) -> tuple[int, int]:
+    k, _, m = text.partition("/")
+    return int(k), int(m)
 
 
 if __name__ == "__main__":

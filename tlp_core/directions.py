@@ -7,6 +7,8 @@ and one of four normalizations.
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -66,6 +68,63 @@ class Directions:
             for name, tensor in vector.items():
                 digest.update(name.encode() + tensor_bytes(tensor))
         return digest.hexdigest()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write an .npz file, under a temporary name first."""
+        facts = {
+            "method": self.method,
+            "normalization": self.normalization,
+            "seed": self.seed,
+            "facts": dict(self.facts),
+        }
+        arrays = {
+            f"direction{i}/{name}": tensor.detach().cpu().double().numpy()
+            for i, vector in enumerate(self.vectors)
+            for name, tensor in vector.items()
+        }
+        draft = f"{os.fspath(path)}.part"
+        with open(draft, "wb") as file:
+            np.savez(
+                file,
+                facts=np.array(json.dumps(facts)),
+                eigenvalues=self.eigenvalues,
+                residuals=self.residuals,
+                **arrays,
+            )
+        os.replace(draft, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], model: nn.Module) -> Directions:
+        """Read directions of a model from an .npz file; nothing in it is run.
+
+        Raises:
+            ValueError: if it is no such file, or its directions are of another network.
+        """
+        parameters = dict(model.named_parameters())
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                content = {name: file[name] for name in file.files}
+            facts = json.loads(str(content["facts"]))
+            vectors: list[Vector] = [{} for _ in content["eigenvalues"]]
+            for key, array in content.items():
+                number, _, name = key.removeprefix("direction").partition("/")
+                if name:
+                    like = parameters[name]
+                    part = torch.from_numpy(array).to(like.device, like.dtype)
+                    vectors[int(number)][name] = part.reshape(like.shape)
+        except FileNotFoundError:
+            raise
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"{path} must hold directions of this network, as tlp directions writes them: "
+                f"{type(error).__name__} {error}"
+            ) from error
+        return cls(
+            vectors=tuple(vectors),
+            eigenvalues=content["eigenvalues"],
+            residuals=content["residuals"],
+            **facts,
+        )
 
 
 def finished(

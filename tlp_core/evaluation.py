@@ -19,10 +19,10 @@ import resource
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -88,8 +88,8 @@ class Engine:
     threads: int = 1
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values, to be kept with the landscape."""
-        return asdict(self)
+        """Return what is kept with the landscape: what losses depend on, if by rounding only."""
+        return {"name": self.name, "batch": self.batch, "threads": self.threads}
 
     def __str__(self) -> str:
         """Say it as a person would."""
@@ -229,17 +229,19 @@ def choose_engine(
     elif batch is not None:
         name = name or "batched"
     trial = _Trial(problem, directions, alphas, batch_norm)
-    cores = _workers_that_fit(problem, memory_limit)
+    workers = trial.workers(memory_limit)
     if name in (None, "single"):
-        trial.run(Engine(threads=_fitting_threads(problem)))
+        threads = _fitting_threads(problem)
+        trial.run(Engine(threads=threads, workers=workers if threads == 1 else 1))
     is_work = not trial.seconds or trial.fastest()[1] * samples > _MEASURE_SECONDS
-    if name in (None, "single") and is_work and cores > 1:
-        trial.run(Engine(workers=cores))
+    if name in (None, "single") and is_work and workers > 1:
+        trial.run(Engine(workers=workers))
     if name != "single" and is_work:
-        best = _try_batches(trial, cores, batch, memory_limit)
+        best = _try_batches(trial, workers, batch, memory_limit)
         left = trial.fastest()[1] * samples if best else 0.0
         if best and (name == "compiled" or (name is None and left > _COMPILE_SECONDS)):
-            larger = Engine("compiled", max(best.batch, _COMPILED_BATCH), threads=cores)
+            threads = available_cores()
+            larger = Engine("compiled", max(best.batch, _COMPILED_BATCH), threads=threads)
             same = replace(larger, batch=best.batch)
             trial.run(larger if batch is None and trial.fits(larger, memory_limit) else same)
     if name is not None:
@@ -249,6 +251,23 @@ def choose_engine(
     return Choice(*trial.fastest(), tuple(trial.report))
 
 
+def kept_engine(
+    kept: Mapping[str, Any],
+    problem: Problem,
+    directions: Directions,
+    alphas: Points,
+    *,
+    memory_limit: float = GIBIBYTE,
+    batch_norm: BatchNorm = "stored",
+) -> Engine:
+    """Return an engine from what :meth:`Engine.as_dict` kept, with workers for this machine."""
+    engine = Engine(**kept)
+    if engine.name == "compiled" or engine.threads > 1:
+        return engine
+    trial = _Trial(problem, directions, alphas, batch_norm)
+    return replace(engine, workers=trial.workers(memory_limit))
+
+
 class _Trial:
     """Times engines, and holds what they take."""
 
@@ -256,18 +275,28 @@ class _Trial:
         self, problem: Problem, directions: Directions, alphas: Points, batch_norm: BatchNorm
     ) -> None:
         self._evaluator = partial(evaluator, problem, directions, batch_norm=batch_norm)
-        self._alphas = alphas
+        self._problem, self._alphas = problem, alphas
         self._model_bytes = _model_bytes(problem)
         with self._evaluator(Engine()) as evaluate:
             self._truth = evaluate(alphas[:2])
         self.seconds: dict[Engine, float] = {}
         self.report: list[str] = []
 
-    def run(self, engine: Engine) -> bool:
-        """Time an engine; return whether it can be used."""
+    def workers(self, memory_limit: float) -> int:
+        """Return one worker for each core, if copies of the model fit and give the same losses."""
+        most = int(memory_limit / 4 // max(self._model_bytes, 1))
+        count = min(available_cores(), most) if _is_on_cpu(self._problem) else 1
+        if count > 1 and self.run(Engine(workers=2), is_timed=False):
+            return count
+        return 1
+
+    def run(self, engine: Engine, *, is_timed: bool = True) -> bool:
+        """Check an engine, and time it; return whether it can be used."""
         try:
             with self._evaluator(engine) as evaluate:
                 self._check(evaluate)
+                if not is_timed:
+                    return True
                 took = self._time(evaluate)
         except Exception as error:
             # whatever stops an engine, the next one is tried, and a single sample tells errors
@@ -341,12 +370,9 @@ def _peak_memory() -> float:
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
 
 
-def _workers_that_fit(problem: Problem, memory_limit: float) -> int:
-    """Return how many workers to use: one for each core, if their models fit; one on a GPU."""
+def _is_on_cpu(problem: Problem) -> bool:
     tensors = [*problem.model.parameters(), *problem.model.buffers()]
-    if any(tensor.device.type != "cpu" for tensor in tensors):
-        return 1
-    return max(1, min(available_cores(), int(memory_limit / 4 // max(_model_bytes(problem), 1))))
+    return all(tensor.device.type == "cpu" for tensor in tensors)
 
 
 def _model_bytes(problem: Problem) -> int:

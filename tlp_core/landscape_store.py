@@ -182,9 +182,10 @@ class LandscapeStore:
         names = (there.keys() | here.keys()) - {EVALUATION}
         for name in sorted(names, key=lambda n: (n.endswith("hash"), n)):
             if there.get(name) != here.get(name):
+                what = "the landscape" if self._folder is None else f"the store {self._folder}"
                 raise ValueError(
-                    f"the store {self._folder} must belong to this landscape, but its {name} is "
-                    f"{there.get(name)} instead of {here.get(name)}; choose another path"
+                    f"{what} must belong to this one, but its {name} is {there.get(name)} instead "
+                    f"of {here.get(name)}; choose another path"
                 )
 
     @classmethod

@@ -6,13 +6,17 @@ import hashlib
 import math
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
+from tlp_core import checks
 from tlp_core.parameters import trainable_parameters
+
+DTYPES = ("float32", "float64", "bfloat16")
 
 _REPEATS = 1e-5
 """Two calls of a loss may differ by this share, for GPUs sum in any order; randomness does more."""
@@ -116,6 +120,47 @@ def batch_size(batch: Any) -> int:
     for tensor in _tensors(batch):
         return len(tensor) if tensor.ndim else 1
     return 1
+
+
+def converted(problem: Problem, *, dtype: str = "", device: str = "") -> Problem:
+    """Return the problem with its model and batches in another precision or on another device.
+
+    Args:
+        problem: its model is moved in place.
+        dtype: ``float32``, ``float64`` or ``bfloat16``; empty keeps the model's. Batches follow
+            where they are of a floating type.
+        device: as torch names it, such as ``cpu``, ``cuda``, ``cuda:1``, ``mps``; empty keeps it.
+
+    Raises:
+        ValueError: for an unknown dtype, or a device that is not there.
+    """
+    if not dtype and not device:
+        return problem
+    if dtype:
+        checks.choice(dtype, DTYPES, name="dtype")
+    wanted = {"dtype": getattr(torch, dtype)} if dtype else {}
+    try:
+        place = torch.device(device) if device else None
+        model = problem.model.to(device=place, **wanted)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device must be one that is here, got {device!r}: {reason}") from error
+
+    def moved(tensor: Tensor) -> Tensor:
+        return tensor.to(device=place, **(wanted if tensor.is_floating_point() else {}))
+
+    return replace(problem, model=model, batches=_Mapped(problem.batches, moved))
+
+
+class _Mapped:
+    """Batches whose tensors are mapped as they come."""
+
+    def __init__(self, batches: Iterable[Any], function: Callable[[Tensor], Tensor]) -> None:
+        self._batches, self._function = batches, function
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self._batches:
+            yield tree_map_only(Tensor, self._function, batch)
 
 
 def batches_digest(problem: Problem) -> str:

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from itertools import product
 from typing import Any, Literal, get_args
 
@@ -40,6 +40,7 @@ from tlp_core.evaluation import (
     Evaluator,
     choose_engine,
     evaluator,
+    kept_engine,
 )
 from tlp_core.landscape import Landscape, axis_points
 from tlp_core.landscape_store import EVALUATION, Chunk, LandscapeStore
@@ -288,7 +289,16 @@ def _sampled(
         else:
             store = _opened(store, plan, facts, choose, own)
         known = _Known(reuse, store)
-        with evaluator(problem, directions, _kept_engine(store, plan), plan.batch_norm) as evaluate:
+        _check_engine(store, plan)
+        engine = kept_engine(
+            store.facts[EVALUATION],
+            problem,
+            directions,
+            plan.trial(),
+            memory_limit=plan.memory_limit,
+            batch_norm=plan.batch_norm,
+        )
+        with evaluator(problem, directions, engine, plan.batch_norm) as evaluate:
             _fill(store, plan, evaluate, known, own, clock, progress)
         own.finish()
     landscape = Landscape.from_store(store)
@@ -302,15 +312,14 @@ def _sampled(
     return landscape
 
 
-def _kept_engine(store: LandscapeStore, plan: _Plan) -> Engine:
-    """Return the engine of the store, which must be the one that was asked for, if any."""
-    kept = Engine(**store.facts[EVALUATION])
-    if plan.engine not in (None, kept.name) or plan.batch not in (None, kept.batch):
+def _check_engine(store: LandscapeStore, plan: _Plan) -> None:
+    """Check that the engine of the store is the one that was asked for, if any."""
+    kept = store.facts[EVALUATION]
+    if plan.engine not in (None, kept["name"]) or plan.batch not in (None, kept["batch"]):
         raise ValueError(
-            f"losses of one landscape must be evaluated by one engine, here {kept}; "
+            f"losses of one landscape must be evaluated by one engine, here {Engine(**kept)}; "
             "choose another path, or leave the engine to the store"
         )
-    return kept
 
 
 def memory_store(
@@ -427,7 +436,7 @@ class _Known:
         self._landscape = landscape
         if landscape is None:
             return
-        store.check_facts({**landscape.facts})
+        store.check_facts(landscape.facts)
         axes = [axis_points(size, d) for size, d in zip(store.shape, store.distance)]
         self._places = [_places(axis, landscape.axis(i)) for i, axis in enumerate(axes)]
 
@@ -437,10 +446,8 @@ class _Known:
             return np.full(count, np.nan), np.zeros(count, dtype=np.bool_)
         places = [place[part] for place, part in zip(self._places, chunk)]
         inside = np.ix_(*places)
-        there = np.ix_(*[place >= 0 for place in places])
-        known = self._landscape.evaluated[inside] & np.logical_and.reduce(
-            np.broadcast_arrays(*there)
-        )
+        on_all_axes = reduce(np.logical_and.outer, [place >= 0 for place in places])
+        known = self._landscape.evaluated[inside] & on_all_axes
         return self._landscape.loss[inside].ravel().copy(), known.ravel()
 
 

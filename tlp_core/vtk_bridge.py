@@ -17,6 +17,7 @@ from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from vtkmodules.vtkCommonCore import vtkDataArray, vtkIdTypeArray, vtkPoints, vtkStringArray
 from vtkmodules.vtkCommonDataModel import (
     VTK_LINE,
+    VTK_VERTEX,
     vtkCellArray,
     vtkDataSet,
     vtkFieldData,
@@ -64,15 +65,24 @@ def landscape_to_grid(landscape: Landscape) -> vtkUnstructuredGrid:
     return grid
 
 
+def with_vertices(grid: vtkUnstructuredGrid) -> vtkUnstructuredGrid:
+    """Return the same grid with a cell at each point, without which VTK's files lose the points."""
+    count = grid.GetNumberOfPoints()
+    points = vtkUnstructuredGrid()
+    points.ShallowCopy(grid)
+    points.SetCells(VTK_VERTEX, _cells(np.arange(count), np.arange(count + 1)))
+    return points
+
+
 def landscape_to_image(landscape: Landscape) -> vtkImageData:
-    """Return the same samples as image data; empty for more than three directions.
+    """Return the same samples as image data, empty if scattered or in more directions than 3.
 
     VTK's first axis is the fastest and ours the slowest, so samples change their order here;
     ``SampleId`` tells which is which.
     """
     image = vtkImageData()
-    n = len(landscape.shape)
-    if n > IMAGE_DIMENSIONS:
+    n = landscape.number_of_directions
+    if n > IMAGE_DIMENSIONS or landscape.points is not None:
         return image
     image.SetDimensions(*landscape.shape, *[1] * (3 - n))
     image.SetOrigin(*-landscape.distance, *[0.0] * (3 - n))
@@ -391,7 +401,8 @@ def _add_samples(dataset: vtkDataSet, landscape: Landscape, ids: npt.NDArray[np.
     _add(data, names.IS_FINITE, np.isfinite(loss).astype(np.uint8))
     data.SetActiveScalars(names.LOSS)
     fields = dataset.GetFieldData()
-    _add(fields, names.SHAPE, np.array(landscape.shape, dtype=np.int64))
+    if landscape.points is None:
+        _add(fields, names.SHAPE, np.array(landscape.shape, dtype=np.int64))
     _add(fields, names.DISTANCE, landscape.distance)
     eigenvalues = landscape.facts.get("eigenvalues") or []
     _add(fields, names.EIGENVALUES, np.array(eigenvalues, dtype=np.float64))

@@ -26,7 +26,8 @@ class TLPLandscapeReader(Algorithm):
         from tlp_core.landscape_store import LandscapeStore
 
         try:
-            shape = LandscapeStore.open(self._folder()).shape
+            store = LandscapeStore.open(self._folder())
+            shape = store.shape if store.points is None else ()
         except (OSError, ValueError):
             shape = ()  # RequestData says what is wrong
         announce_image(out_info, 1, shape)

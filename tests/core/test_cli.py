@@ -93,7 +93,9 @@ def test_profile_wants_a_known_ending(store, capsys):
     assert "must end in .csv or .npz" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["sample", "info", "profile", "describe", "compare"])
+@pytest.mark.parametrize(
+    "command", ["sample", "info", "profile", "describe", "compare", "directions"]
+)
 def test_every_command_has_help(command):
     done = subprocess.run(
         [sys.executable, "-m", "tlp_core.cli", command, "--help"],

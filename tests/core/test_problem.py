@@ -4,7 +4,7 @@ from torch import nn
 
 from tlp_core import Problem, hessian_directions
 from tlp_core.parameters import undisturbed
-from tlp_core.problem import LossError, batch_size, check_center, mean_loss
+from tlp_core.problem import LossError, batch_size, check_center, converted, mean_loss
 
 
 def problem_with(loss, batches=(None,)):
@@ -112,3 +112,29 @@ def test_a_model_without_trainable_parameters_is_refused():
     problem = Problem(model, lambda m, _: m.weight.sum(), [None], name="frozen")
     with pytest.raises(ValueError, match="a parameter that requires a gradient, got none"):
         hessian_directions(problem, 1)
+
+
+def test_a_generator_is_refused_because_one_pass_empties_it():
+    model = nn.Linear(2, 1)
+    with pytest.raises(TypeError, match="gone through again and again, got a generator"):
+        Problem(model, lambda m, b: m(b).mean(), (torch.ones(2, 2) for _ in range(3)), name="gone")
+
+
+def test_a_problem_is_converted_with_its_batches():
+    model = nn.Linear(2, 1)
+    batch = {"x": torch.ones(4, 2), "y": [torch.zeros(4, dtype=torch.int64)], "note": "text"}
+    problem = Problem(model, lambda m, b: m(b["x"]).square().mean(), [batch], name="any")
+    double = converted(problem, dtype="float64", device="cpu")
+    (moved,) = double.batches
+    assert moved["x"].dtype == torch.float64
+    assert moved["y"][0].dtype == torch.int64
+    assert moved["note"] == "text"
+    assert next(double.model.parameters()).dtype == torch.float64
+    assert len(list(double.batches)) == len(list(double.batches)) == 1
+    exact = mean_loss(double)
+    half = converted(problem, dtype="bfloat16")
+    assert mean_loss(half) == pytest.approx(exact, rel=0.02)
+    with pytest.raises(ValueError, match="dtype must be one of float32, float64, bfloat16"):
+        converted(problem, dtype="float8")
+    with pytest.raises(ValueError, match="device must be one that is here, got 'tpu'"):
+        converted(problem, device="tpu")

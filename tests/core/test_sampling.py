@@ -11,10 +11,13 @@ from tlp_core import (
     landscape_profile,
     load_problem,
     merge_tree,
+    random_directions,
     sample_grid,
+    sample_scattered,
 )
 from tlp_core.directions import Directions
 from tlp_core.landscape import axis_points
+from tlp_core.parameters import undisturbed
 from tlp_core.problem import LossError, mean_loss
 
 
@@ -173,6 +176,108 @@ def test_a_stopped_and_resumed_store_has_the_bytes_of_an_undisturbed_one(
     ]
     assert len(files[0]) >= 7
     assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("coarse", [3, 5])
+def test_samples_of_a_coarser_grid_are_taken_over(small_problem, directions, coarse):
+    options = {"distance": [0.3, 2.0], "engine": "single"}
+    whole = sample_grid(small_problem, directions, resolution=9, **options)
+    rough = sample_grid(small_problem, directions, resolution=coarse, **options)
+    marked = Landscape(rough.loss + 1000, rough.distance, rough.evaluated, rough.facts)
+    fine = sample_grid(small_problem, directions, resolution=9, reuse=marked, **options)
+    expected = whole.loss.copy()
+    expected[:: 8 // (coarse - 1), :: 8 // (coarse - 1)] = marked.loss
+    np.testing.assert_array_equal(fine.loss, expected)
+
+
+def test_samples_of_another_landscape_are_not_taken_over(small_problem, directions):
+    random = random_directions(small_problem, 2)
+    other = sample_grid(small_problem, random, resolution=3, distance=1.0)
+    with pytest.raises(ValueError, match="the landscape must belong to this one, but its"):
+        sample_grid(small_problem, directions, resolution=5, distance=1.0, reuse=other)
+
+
+@pytest.mark.parametrize("region", ["box", "ball"])
+@pytest.mark.parametrize("n", [1, 3, 10])
+def test_scattered_samples_fill_their_region(small_problem, region, n):
+    directions = random_directions(small_problem, n, normalization="none")
+    distance = np.linspace(0.5, 1.0, n)
+    found = sample_scattered(
+        small_problem, directions, count=200, distance=distance.tolist(), region=region
+    )
+    unit = found.coordinates() / distance
+    assert unit.shape == (200, n)
+    assert (unit[0] == 0).all()
+    radius = np.abs(unit).max(axis=1) if region == "box" else np.linalg.norm(unit, axis=1)
+    assert radius.max() <= 1
+    # the share of a region within radius r is r^n
+    assert (radius <= 0.5 ** (1 / n)).mean() == pytest.approx(0.5, abs=0.08)
+    assert np.abs(unit.mean(axis=0)).max() < 0.1
+    small_problem.model.eval()
+    assert found.center == mean_loss(small_problem)
+    for sample in (1, 77):
+        with undisturbed(small_problem.model), torch.no_grad():
+            for name, parameter in small_problem.model.named_parameters():
+                alpha = found.coordinates()[sample]
+                parameter += sum(a * v[name] for a, v in zip(alpha, directions.vectors))
+            assert found.loss[sample] == pytest.approx(mean_loss(small_problem))
+
+
+def test_a_longer_scatter_begins_with_the_shorter(small_problem, directions):
+    one, other = (
+        sample_scattered(small_problem, directions, count=count, distance=1.0, seed=4)
+        for count in (50, 90)
+    )
+    np.testing.assert_array_equal(one.coordinates(), other.coordinates()[:50])
+    np.testing.assert_array_equal(one.loss, other.loss[:50])
+
+
+def test_scattered_samples_are_stored_gone_on_with_and_opened(small_problem, directions, tmp_path):
+    options = {"count": 3000, "distance": 1.0, "engine": "batched", "batch": 100}
+    store = tmp_path / "s.zarr"
+    with pytest.warns(UserWarning, match="stopped with 1024 of 3000"):
+        sample_scattered(small_problem, directions, store=store, time_budget=1e-9, **options)
+    found = sample_scattered(small_problem, directions, store=store, **options)
+    again = Landscape.open(store)
+    np.testing.assert_array_equal(again.coordinates(), found.coordinates())
+    whole = sample_scattered(small_problem, directions, **options)
+    np.testing.assert_array_equal(again.loss, whole.loss)
+    again.save(tmp_path / "copy.zarr")
+    copy = Landscape.open(tmp_path / "copy.zarr")
+    np.testing.assert_array_equal(copy.points, again.points)
+    with pytest.raises(ValueError, match="its points_seed is 0 instead of 1"):
+        sample_scattered(small_problem, directions, store=store, seed=1, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"count": 1}, "count must be >= 2, got 1"),
+        ({"region": "star"}, "region must be one of box, ball"),
+        ({"distance": -1.0}, "distance must be > 0"),
+    ],
+)
+def test_bad_scatters_are_told(small_problem, directions, options, message):
+    with pytest.raises(ValueError, match=message):
+        sample_scattered(small_problem, directions, **{"count": 9, "distance": 1.0, **options})
+
+
+def test_a_loss_that_draws_random_numbers_is_refused_with_the_way_out(small_problem):
+    def loss(model, batch):
+        return torch.nn.functional.dropout(model(batch[0]), 0.5).square().mean()
+
+    problem = Problem(small_problem.model, loss, small_problem.batches, name="noisy")
+    random = random_directions(problem, 1)
+    with pytest.raises(LossError, match=r"must be the same whenever it is taken.*turn dropout"):
+        sample_grid(problem, random, resolution=3, distance=1.0)
+
+
+def test_an_engine_other_than_the_stores_is_refused(small_problem, directions, tmp_path):
+    options = {"resolution": 3, "distance": 1.0, "store": tmp_path / "a.zarr"}
+    sample_grid(small_problem, directions, engine="batched", batch=4, **options)
+    sample_grid(small_problem, directions, **options)
+    with pytest.raises(ValueError, match="evaluated by one engine, here 4 at a time, batched"):
+        sample_grid(small_problem, directions, engine="single", **options)
 
 
 def test_progress_tells_share_and_time_left(small_problem, directions):
