@@ -234,8 +234,9 @@ def choose_engine(
         threads = _fitting_threads(problem)
         trial.run(Engine(threads=threads, workers=workers if threads == 1 else 1))
     is_work = not trial.seconds or trial.fastest()[1] * samples > _MEASURE_SECONDS
-    if name in (None, "single") and is_work and workers > 1:
-        trial.run(Engine(workers=workers))
+    many = Engine(workers=workers)
+    if name in (None, "single") and is_work and many not in trial.seconds:
+        trial.run(many)
     if name != "single" and is_work:
         best = _try_batches(trial, workers, batch, memory_limit)
         left = trial.fastest()[1] * samples if best else 0.0

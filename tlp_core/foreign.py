@@ -196,6 +196,7 @@ def _write_image(landscape: Landscape, file: Path) -> None:
 def _write_vtk(writer: Any, data: Any, file: Path) -> None:
     writer.SetFileName(str(file))
     writer.SetInputData(data)
+    writer.SetDataModeToBinary()  # appended strings of field data come out as broken XML
     if not writer.Write():
         raise OSError(f"VTK could not write {file}")
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from tlp_paraview.algorithm import Algorithm, announce_image, fails_in_words, output
+from tlp_paraview.algorithm import (
+    Algorithm,
+    announce_image,
+    fails_in_words,
+    is_first_process,
+    output,
+)
 from tlp_paraview.files import found
 
 FILE = "file"
@@ -23,6 +29,7 @@ class TLPLossLandscape(Algorithm):
         self._problem, self._problem_file, self._function = "two-wells", "", "make_problem"
         self._arguments, self._checkpoint = "", ""
         self._directions, self._method, self._normalization = 2, 0, 0
+        self._order, self._parameters = 0, ""
         self._max_iterations, self._tolerance, self._seed = 200, 1e-4, 0
         self._resolution, self._distance = 41, 1.0
         self._store, self._time_budget = "", 0.0
@@ -47,6 +54,12 @@ class TLPLossLandscape(Algorithm):
 
     def SetDirectionMethod(self, index: int) -> None:
         self.assign("_method", index)
+
+    def SetOrder(self, index: int) -> None:
+        self.assign("_order", index)
+
+    def SetParameters(self, pattern: str | None) -> None:
+        self.assign("_parameters", pattern or "")
 
     def SetNormalization(self, index: int) -> None:
         self.assign("_normalization", index)
@@ -81,6 +94,8 @@ class TLPLossLandscape(Algorithm):
         from tlp_core import vtk_bridge
 
         landscape = self._landscape()
+        if not is_first_process():  # of an MPI run, all of which share the sampling
+            return 1
         output(out_info, 0).ShallowCopy(vtk_bridge.landscape_to_grid(landscape))
         output(out_info, 1).ShallowCopy(vtk_bridge.landscape_to_image(landscape))
         return 1
@@ -96,15 +111,17 @@ class TLPLossLandscape(Algorithm):
 
     def _settings(self) -> Any:
         from tlp_core.directions import NORMALIZATIONS
-        from tlp_core.hessian import HESSIAN_METHODS
-        from tlp_core.workflow import LandscapeSettings
+        from tlp_core.hessian import SPECTRUM_ORDERS
+        from tlp_core.workflow import DIRECTION_METHODS, LandscapeSettings
 
         return LandscapeSettings(
             problem=self._problem_name(),
             arguments=self._arguments,
             checkpoint=found(self._checkpoint),
             number_of_directions=self._directions,
-            method=HESSIAN_METHODS[self._method],
+            method=DIRECTION_METHODS[self._method],
+            order=SPECTRUM_ORDERS[self._order],
+            parameters=self._parameters,
             normalization=NORMALIZATIONS[self._normalization],
             max_iterations=self._max_iterations,
             tolerance=self._tolerance,

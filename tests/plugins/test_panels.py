@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from tlp_core.directions import NORMALIZATIONS
-from tlp_core.hessian import HESSIAN_METHODS
+from tlp_core.hessian import SPECTRUM_ORDERS
 from tlp_core.neighbors import GRID_RULES, KNN_METHODS, KNN_RULES
 from tlp_core.problems import READY_PROBLEMS
+from tlp_core.workflow import DIRECTION_METHODS
 
 PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
 ROOT = ElementTree.parse(PLUGINS / "TopologicalLandscapeProfiles.xml").getroot()
@@ -108,7 +109,8 @@ def entries(proxy, name):
     [
         ("TLPLossLandscape", "Problem", (*READY_PROBLEMS, "file")),
         ("TLPLossLandscape", "Normalization", NORMALIZATIONS),
-        ("TLPLossLandscape", "DirectionMethod", HESSIAN_METHODS),
+        ("TLPLossLandscape", "DirectionMethod", DIRECTION_METHODS[:4]),
+        ("TLPLossLandscape", "Order", SPECTRUM_ORDERS),
         ("TLPNeighborGraph", "GridRule", GRID_RULES),
         ("TLPNeighborGraph", "NeighborRule", KNN_RULES),
         ("TLPNeighborGraph", "NeighborMethod", KNN_METHODS),

@@ -12,8 +12,8 @@ pytestmark = pytest.mark.paraview
 PROPERTIES = {
     "TLPLossLandscape": (
         "Arguments Checkpoint DirectionMethod Distance MaxIterations Normalization "
-        "NumberOfDirections Problem ProblemFile ProblemFunction Resolution Seed Store TimeBudget "
-        "Tolerance"
+        "NumberOfDirections Order Parameters Problem ProblemFile ProblemFunction Resolution Seed "
+        "Store TimeBudget Tolerance"
     ),
     "TLPLandscapeReader": "FileName",
     "TLPNeighborGraph": (
