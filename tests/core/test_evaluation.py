@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,10 @@ from tlp_core import Problem, hessian_directions, sample_grid
 from tlp_core.evaluation import Engine, available_cores, choose_engine, evaluator
 from tlp_core.parameters import undisturbed
 from tlp_core.problem import mean_loss
+
+COMPILER = pytest.mark.skipif(
+    not (shutil.which("g++") or shutil.which("clang++")), reason="there is no C++ compiler"
+)
 
 POINTS = np.random.default_rng(0).uniform(-1, 1, (37, 2))
 
@@ -30,7 +36,7 @@ def directions(small_problem):
         Engine("batched", 1),
         Engine("batched", 8),
         Engine("batched", 64, workers=2),
-        Engine("compiled", 16, threads=2),
+        pytest.param(Engine("compiled", 16, threads=2), marks=COMPILER),
     ],
     ids=str,
 )
@@ -41,7 +47,7 @@ def test_every_engine_gives_the_losses_of_one_at_a_time(small_problem, direction
     np.testing.assert_array_equal(losses(small_problem, directions, engine), found)
 
 
-@pytest.mark.parametrize("name", ["single", "batched", "compiled"])
+@pytest.mark.parametrize("name", ["single", "batched", pytest.param("compiled", marks=COMPILER)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_center_is_the_models_own_loss_to_the_last_bit(small_problem, name, dtype):
     model = small_problem.model.to(dtype)
