@@ -66,14 +66,16 @@ def run_pvpython(code: str, folder: Path, *, display: bool = False, timeout: flo
     return run(command, folder, display=display, timeout=timeout)
 
 
-def ttk_plugin() -> str | None:
-    """Return TTK's plugin, named by TLP_TTK_PLUGIN or in ParaView's plugin folders."""
-    try:
-        from tlp_paraview.pipeline import find_ttk_plugin
-    except ImportError:
-        return None
-    found = find_ttk_plugin()
-    return None if found is None else str(found)
+def has_ttk(folder: Path) -> bool:
+    """Return whether TTK's plugin is named by TLP_TTK_PLUGIN or in ParaView's plugin folders.
+
+    ParaView tells; it must not be imported here, for it puts Debian's packages before the venv's.
+    """
+    code = "from tlp_paraview import pipeline\nprint('ttk', pipeline.find_ttk_plugin())\n"
+    done = run_pvpython(code, folder)
+    if done.code:
+        raise RuntimeError(done.text)
+    return "ttk None" not in done.text
 
 
 def numba_cache() -> Path:

@@ -9,7 +9,6 @@ from tlp_paraview.algorithm import (
     Algorithm,
     announce_image,
     fails_in_words,
-    is_first_process,
     output,
 )
 from tlp_paraview.files import found
@@ -44,8 +43,6 @@ class TLPLandscapeReader(Algorithm):
         from tlp_core import Landscape, vtk_bridge
 
         landscape = Landscape.open(self._folder())
-        if not is_first_process():
-            return 1
         output(out_info, 0).ShallowCopy(vtk_bridge.landscape_to_grid(landscape))
         output(out_info, 1).ShallowCopy(vtk_bridge.landscape_to_image(landscape))
         return 1

@@ -87,6 +87,9 @@ class TLPLossLandscape(Algorithm):
 
     def RequestInformation(self, _request: Any, _in_info: Any, out_info: Any) -> int:
         announce_image(out_info, 1, (self._resolution,) * self._directions)
+        for port in range(2):  # else VTK runs only the first of ParaView's processes
+            info = out_info.GetInformationObject(port)
+            info.Set(self.CAN_HANDLE_PIECE_REQUEST(), 1)
         return 1
 
     @fails_in_words

@@ -2,15 +2,16 @@
 
 import pytest
 
-from tests.paraview_programs import ttk_plugin
+from tests.paraview_programs import has_ttk
 
-TTK = ttk_plugin()
+pytestmark = [pytest.mark.paraview, pytest.mark.ttk]
 
-pytestmark = [
-    pytest.mark.paraview,
-    pytest.mark.ttk,
-    pytest.mark.skipif(not TTK, reason="TTK's plugin was not found (TLP_TTK_PLUGIN)"),
-]
+
+@pytest.fixture(scope="module", autouse=True)
+def _ttk(tmp_path_factory):
+    if not has_ttk(tmp_path_factory.mktemp("ttk")):
+        pytest.skip("TTK's plugin was not found (TLP_TTK_PLUGIN)")
+
 
 TOOLS = """
 import numpy as np

@@ -1,0 +1,33 @@
+"""Hessian-vector products of power iteration and of Lanczos, to equal residuals, in one run.
+
+    build/venv/bin/python tests/benchmarks/directions.py
+
+A network with close eigenvalues: the PINN at its start, whose second to fourth lie within a fifth.
+"""
+
+import warnings
+
+import numpy as np
+
+from tlp_core import hessian_directions, load_problem
+
+
+def tell(problem, method, **options):
+    found = hessian_directions(problem, 4, method=method, **options)
+    residual = (found.residuals / np.abs(found.eigenvalues)).max()
+    products = found.facts["hessian_vector_products"]
+    values = " ".join(f"{value:.4g}" for value in found.eigenvalues)
+    print(f"{method:>9} {options['tolerance']:7.0e} {products:9} {residual:9.1e}   {values}")
+
+
+def main():
+    warnings.simplefilter("ignore")
+    problem = load_problem("pinn-convection", arguments={"beta": 1, "seed": 1})
+    print("   method tolerance products  residual   eigenvalues")
+    for tolerance in (1e-4, 1e-6, 1e-8):
+        tell(problem, "pyhessian", tolerance=tolerance, max_iterations=2000)
+    for tolerance in (1e-1, 1e-2, 1e-4):
+        tell(problem, "lanczos", tolerance=tolerance)
+
+
+main()
