@@ -5,12 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tlp_paraview.algorithm import (
-    Algorithm,
-    announce_image,
-    fails_in_words,
-    output,
-)
+from tlp_paraview.algorithm import Algorithm, announce_image, fails_in_words, output
 from tlp_paraview.files import found
 
 

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tlp_paraview.algorithm import (
-    Algorithm,
-    announce_image,
-    fails_in_words,
-    is_first_process,
-    output,
-)
+from tlp_paraview.algorithm import Algorithm, announce_image, fails_in_words, output
 from tlp_paraview.files import found
 
 FILE = "file"
@@ -87,9 +81,6 @@ class TLPLossLandscape(Algorithm):
 
     def RequestInformation(self, _request: Any, _in_info: Any, out_info: Any) -> int:
         announce_image(out_info, 1, (self._resolution,) * self._directions)
-        for port in range(2):  # else VTK runs only the first of ParaView's processes
-            info = out_info.GetInformationObject(port)
-            info.Set(self.CAN_HANDLE_PIECE_REQUEST(), 1)
         return 1
 
     @fails_in_words
@@ -97,8 +88,6 @@ class TLPLossLandscape(Algorithm):
         from tlp_core import vtk_bridge
 
         landscape = self._landscape()
-        if not is_first_process():  # of an MPI run, all of which share the sampling
-            return 1
         output(out_info, 0).ShallowCopy(vtk_bridge.landscape_to_grid(landscape))
         output(out_info, 1).ShallowCopy(vtk_bridge.landscape_to_image(landscape))
         return 1
@@ -133,6 +122,7 @@ class TLPLossLandscape(Algorithm):
             distance=self._distance,
             store=self._store,
             time_budget=self._time_budget or None,
+            part=(1, 1),  # VTK runs a source in the first of ParaView's processes only
         )
 
     def _problem_name(self) -> str:

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import shutil
 
 import pytest
 
@@ -271,3 +272,27 @@ def test_an_implicit_graph_gives_the_same_profile(run_pvpython):
     assert done.errors == []
     found = [line for line in done.text.splitlines() if line.startswith(("lines", "one"))]
     assert found == ["lines 0 3", "one 1", "lines 272 3", "one 1", "lines 272 3", "one 1"]
+
+
+RANKS = """
+import sys
+from paraview.simple import *
+from tlp_paraview import pipeline
+
+with pipeline.pipeline_errors() as errors:
+    built = pipeline.build(TLPLossLandscape(Resolution=9))
+basins = built.profile.GetDataInformation().GetNumberOfCells()
+print("basins", basins, errors)
+"""
+
+
+@pytest.mark.skipif(not shutil.which("mpiexec"), reason="there is no mpiexec")
+def test_pvbatch_on_two_ranks_gives_the_profile_of_one(launcher, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(RANKS)
+    root = ["env", "OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1"]
+    mpiexec = [*root, "OMPI_MCA_rmaps_base_oversubscribe=1", "mpiexec", "-n", "2"]
+    done = run([*mpiexec, launcher("pvbatch"), script], tmp_path)
+    assert done.code == 0, done.text
+    assert done.errors == []
+    assert "basins 3 []" in done.text
