@@ -16,6 +16,7 @@ import paraview
 from vtkmodules.util.vtkAlgorithm import VTKPythonAlgorithmBase
 from vtkmodules.vtkCommonDataModel import vtkDataObject
 from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline
+from vtkmodules.vtkParallelCore import vtkMultiProcessController
 
 RequestData = Callable[[Any, Any, Any, Any], int]
 
@@ -70,6 +71,12 @@ def announce_image(out_info: Any, port: int, shape: tuple[int, ...]) -> None:
     extent = [end for size in sizes for end in (0, size - 1)]
     key = vtkStreamingDemandDrivenPipeline.WHOLE_EXTENT()
     out_info.GetInformationObject(port).Set(key, extent, 6)
+
+
+def is_first_process() -> bool:
+    """Return whether this is the first of ParaView's processes, the one that holds the data."""
+    controller = vtkMultiProcessController.GetGlobalController()
+    return controller is None or controller.GetLocalProcessId() == 0
 
 
 def _empty(out_info: Any, port: int) -> None:

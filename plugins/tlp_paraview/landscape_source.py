@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from tlp_paraview.algorithm import Algorithm, announce_image, fails_in_words, output
+from tlp_paraview.algorithm import (
+    Algorithm,
+    announce_image,
+    fails_in_words,
+    is_first_process,
+    output,
+)
 from tlp_paraview.files import found
 
 FILE = "file"
@@ -81,13 +87,21 @@ class TLPLossLandscape(Algorithm):
 
     def RequestInformation(self, _request: Any, _in_info: Any, out_info: Any) -> int:
         announce_image(out_info, 1, (self._resolution,) * self._directions)
+        for port in range(2):  # else VTK runs only the first of ParaView's processes
+            info = out_info.GetInformationObject(port)
+            info.Set(self.CAN_HANDLE_PIECE_REQUEST(), 1)
         return 1
 
     @fails_in_words
     def RequestData(self, _request: Any, _in_info: Any, out_info: Any) -> int:
         from tlp_core import vtk_bridge
 
+        first = is_first_process()
+        if not first and not self._store:
+            return 1  # processes share a landscape on disk; in memory, the first samples alone
         landscape = self._landscape()
+        if not first:
+            return 1
         output(out_info, 0).ShallowCopy(vtk_bridge.landscape_to_grid(landscape))
         output(out_info, 1).ShallowCopy(vtk_bridge.landscape_to_image(landscape))
         return 1
@@ -122,7 +136,7 @@ class TLPLossLandscape(Algorithm):
             distance=self._distance,
             store=self._store,
             time_budget=self._time_budget or None,
-            part=(1, 1),  # VTK runs a source in the first of ParaView's processes only
+            part=None if self._store else (1, 1),
         )
 
     def _problem_name(self) -> str:
