@@ -348,11 +348,11 @@ def _try_batches(
 ) -> Engine | None:
     """Return the fastest batched engine whose batches fit into memory."""
     best: Engine | None = None
+    before = _peak_memory()
     for size in _BATCHES if batch is None else (batch,):
         engine = Engine("batched", size, workers)
         if batch is None and not trial.fits(engine, memory_limit):
             break
-        before = _peak_memory()
         if not trial.run(engine):
             break
         if best and trial.seconds[engine] > _WORTH * trial.seconds[best]:
