@@ -17,6 +17,7 @@ system, which must create a file of 13 kB for each chunk.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
@@ -136,13 +137,11 @@ def ends_all(own: Share) -> Iterator[None]:
     """End every rank when one fails, lest the others wait for it for ever."""
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         if isinstance(own, Ranks):
-            import sys
-            import traceback
-
             from mpi4py import MPI
 
-            traceback.print_exc(file=sys.__stderr__)
+            text = f"rank {MPI.COMM_WORLD.Get_rank()} ends the run: {type(error).__name__}: {error}"
+            print(text, file=sys.__stderr__, flush=True)
             MPI.COMM_WORLD.Abort(1)
         raise

@@ -222,7 +222,6 @@ def choose_engine(
     Raises:
         RuntimeError: if the engine that was asked for cannot evaluate this loss.
     """
-    checks.choice(batch_norm, BATCH_NORMS, name="batch_norm")
     if batch_norm == "reestimated":
         checks.choice(name or "single", ["single"], name="engine")
         name = "single"

@@ -106,7 +106,10 @@ def hessian_directions(
     checks.choice(normalization, NORMALIZATIONS, name="normalization")
     max_iterations = checks.integer(max_iterations, name="max_iterations", minimum=1)
     tolerance = checks.positive(tolerance, name="tolerance")
-    accepted = checks.positive(max_residual or CONVERGED_RESIDUAL, name="max_residual")
+    accepted = CONVERGED_RESIDUAL
+    if max_residual is not None:
+        accepted = checks.positive(max_residual, name="max_residual")
+    retries = _RETRIES if max_residual is not None and method == "pyhessian" else 0
     model = problem.model
     with undisturbed(model), fitting_threads(model), selected(model, parameters):
         n = number_within(n, model)
@@ -116,13 +119,13 @@ def hessian_directions(
         moved = trainable_parameters(model)
         with _second_derivatives(problem), _default_dtype(model), _no_leak_warning():
             solver = _Solver(problem, _Steps(n * max_iterations, progress))
-            for attempt in range(_RETRIES + 1):
+            for attempt in range(retries + 1):
                 if method == "lanczos":
                     found = solver.lanczos(n, order, max_iterations, tolerance, seed)
                 else:
                     found = solver.power_iteration(n, max_iterations, tolerance / 100**attempt)
                 pairs = _rayleigh_ritz(solver.product, found, order)
-                if max_residual is None or method == "lanczos" or _largest(pairs) <= accepted:
+                if _largest(pairs) <= accepted:
                     break
         eigenvalues, flat, residuals = pairs
         for parameter in moved.values():  # those that the loss ignores were frozen

@@ -7,6 +7,7 @@ name and renamed, and is done once its file exists, so a killed run loses one ch
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import uuid
@@ -24,6 +25,12 @@ EVALUATION = "evaluation"
 """The fact that tells by which engine losses were evaluated; it changes them by rounding only."""
 
 _SCATTERED_CHUNK = 1024
+
+MODEL_LOSS = "model_loss"
+"""The fact that tells the loss at the model itself, by which another loss is known."""
+
+_ROUNDING = 1e-4
+"""Share by which that loss may differ, for other threads and machines round it otherwise."""
 
 Chunk = tuple[slice, ...]
 
@@ -59,12 +66,11 @@ class LandscapeStore:
         cls,
         shape: tuple[int, ...],
         distance: npt.NDArray[np.float64],
-        facts: Mapping[str, Any],
         points: npt.NDArray[np.float64] | None = None,
     ) -> LandscapeStore:
-        """Return an empty store that leaves nothing behind."""
+        """Return an empty store that leaves nothing behind, for :meth:`begin`."""
         chunks = _chunk_shape(shape, 2, points is not None)
-        return cls(shape, distance, facts, np.full(shape, np.nan), None, chunks, points)
+        return cls(shape, distance, {}, np.full(shape, np.nan), None, chunks, points)
 
     @classmethod
     def create(
@@ -181,7 +187,7 @@ class LandscapeStore:
         there, here = {**self.facts, **more}, dict(facts)
         names = (there.keys() | here.keys()) - {EVALUATION}
         for name in sorted(names, key=lambda n: (n.endswith("hash"), n)):
-            if there.get(name) != here.get(name):
+            if not _agree(name, there.get(name), here.get(name)):
                 what = "the landscape" if self._folder is None else f"the store {self._folder}"
                 raise ValueError(
                     f"{what} must belong to this one, but its {name} is {there.get(name)} instead "
@@ -209,9 +215,9 @@ class LandscapeStore:
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
-    def begin(self, evaluation: Mapping[str, Any], slab_axes: int) -> None:
-        """Say of a store in memory, before anything is written, how losses are evaluated."""
-        self.facts[EVALUATION] = dict(evaluation)
+    def begin(self, facts: Mapping[str, Any], slab_axes: int) -> None:
+        """Say of a new store in memory what makes the landscape, and the axes of a chunk."""
+        self.facts = dict(facts)
         self._chunk_shape = _chunk_shape(self.shape, slab_axes, self.points is not None)
 
     def chunks(self) -> Iterator[Chunk]:
@@ -246,6 +252,12 @@ class LandscapeStore:
 
     def _place(self, chunk: Chunk) -> tuple[int, ...]:
         return tuple(s.start // step for s, step in zip(chunk, self._chunk_shape))
+
+
+def _agree(name: str, there: Any, here: Any) -> bool:
+    if name == MODEL_LOSS and None not in (there, here):
+        return math.isclose(there, here, rel_tol=_ROUNDING)
+    return bool(there == here)
 
 
 def _new_folder_and_draft(path: str | os.PathLike[str]) -> tuple[Path, Path]:

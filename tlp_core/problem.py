@@ -105,14 +105,19 @@ def batch_loss(problem: Problem, batch: Any) -> Tensor:
 
 def mean_loss(problem: Problem) -> float:
     """Return the loss over all batches, weighted by their sizes."""
-    weighted = [(batch_size(batch), batch_loss(problem, batch)) for batch in problem.batches]
-    total = sum(size for size, _ in weighted)
+    return _weighted_mean(
+        problem, [(batch_size(batch), batch_loss(problem, batch)) for batch in problem.batches]
+    )
+
+
+def _weighted_mean(problem: Problem, losses: list[tuple[int, Tensor]]) -> float:
+    total = sum(size for size, _ in losses)
     if not total:
         raise LossError(
             f"batches of {problem.name!r} must hold at least one sample, got none; "
             "a generator is empty after its first pass, so give a list"
         )
-    return sum(float(loss.detach()) * (size / total) for size, loss in weighted)
+    return sum(float(loss.detach()) * (size / total) for size, loss in losses)
 
 
 def batch_size(batch: Any) -> int:
@@ -181,14 +186,15 @@ def tensor_bytes(tensor: Tensor) -> bytes:
     )
 
 
-def check_center(problem: Problem) -> None:
-    """Check that the loss at the model is finite, repeats, and depends on its parameters.
+def check_center(problem: Problem) -> float:
+    """Return the loss at the model, if it is finite, repeats, and depends on its parameters.
 
     Raises:
         LossError: if not.
     """
     depends = False
     parameters = list(trainable_parameters(problem.model).values())
+    losses: list[tuple[int, Tensor]] = []
     for batch in problem.batches:
         loss = batch_loss(problem, batch)
         if not torch.isfinite(loss):
@@ -199,7 +205,8 @@ def check_center(problem: Problem) -> None:
         if loss.requires_grad:
             slopes = torch.autograd.grad(loss, parameters, allow_unused=True)
             depends = depends or any(slope is not None for slope in slopes)
-    first, second = mean_loss(problem), mean_loss(problem)
+        losses.append((batch_size(batch), loss.detach()))
+    first, second = _weighted_mean(problem, losses), mean_loss(problem)
     if not math.isclose(first, second, rel_tol=_REPEATS, abs_tol=_REPEATS):
         raise LossError(
             f"the loss of {problem.name!r} must be the same whenever it is taken, got {first:.9g} "
@@ -211,6 +218,7 @@ def check_center(problem: Problem) -> None:
             f"the loss of {problem.name!r} must depend on the model's parameters, and does not; "
             "use the model that is passed in, without detach or no_grad"
         )
+    return first
 
 
 def _tensors(batch: Any) -> Iterable[Tensor]:

@@ -13,10 +13,10 @@ import os
 import platform
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import cached_property, partial, reduce
 from itertools import product
 from typing import Any, Literal, get_args
 
@@ -43,7 +43,7 @@ from tlp_core.evaluation import (
     kept_engine,
 )
 from tlp_core.landscape import Landscape, axis_points
-from tlp_core.landscape_store import EVALUATION, Chunk, LandscapeStore
+from tlp_core.landscape_store import EVALUATION, MODEL_LOSS, Chunk, LandscapeStore
 from tlp_core.parameters import parameter_norm, state_digest, trainable_parameters, undisturbed
 from tlp_core.problem import Problem, batches_digest, check_center
 from tlp_core.progress import Progress, silent, time_left
@@ -184,8 +184,7 @@ def sample_scattered(
         raise ValueError(
             f"scattered samples must have at most {_MOST_SCATTERED} directions, got {n}"
         )
-    count = checks.integer(count, name="count", minimum=2)
-    checks.choice(region, REGIONS, name="region")
+    check_scatter(count, region)
     distances = _half_widths(distance, n)
     points = _sobol(count, n, region, checks.integer(seed, name="seed", minimum=0)) * distances
     facts = {"region": region, "points_seed": seed}
@@ -215,30 +214,25 @@ class _Plan:
     batch_norm: BatchNorm
 
     def check(self) -> None:
-        if self.engine is not None:
-            checks.choice(self.engine, ENGINES, name="engine")
-        if self.batch is not None:
-            checks.integer(self.batch, name="batch", minimum=1)
-        checks.positive(self.memory_limit, name="memory_limit")
-        checks.choice(self.batch_norm, BATCH_NORMS, name="batch_norm")
+        check_evaluation(self.engine, self.batch, self.memory_limit, self.batch_norm)
+
+    @cached_property
+    def axes(self) -> list[npt.NDArray[np.float64]]:
+        """The coordinates along each direction of a grid."""
+        return [axis_points(size, d) for size, d in zip(self.shape, self.distances)]
 
     def alphas(self, chunk: Chunk) -> npt.NDArray[np.float64]:
         """Return the coordinates of a chunk's samples (m, n)."""
         if self.points is not None:
             return self.points[chunk[0]]
-        axes = [axis_points(size, d)[part] for size, d, part in self._axes(chunk)]
-        return np.array(list(product(*axes)))
-
-    def _axes(self, chunk: Chunk) -> Iterable[tuple[int, float, slice]]:
-        return zip(self.shape, self.distances.tolist(), chunk)
+        return np.array(list(product(*[axis[part] for axis, part in zip(self.axes, chunk)])))
 
     def trial(self) -> npt.NDArray[np.float64]:
         """Return samples from all over the landscape (m, n), to measure on."""
         rng = np.random.default_rng(0)
         if self.points is not None:
             return rng.choice(self.points, _TRIAL_POINTS)
-        axes = [axis_points(size, d) for size, d in zip(self.shape, self.distances)]
-        return np.stack([rng.choice(axis, _TRIAL_POINTS) for axis in axes], axis=1)
+        return np.stack([rng.choice(axis, _TRIAL_POINTS) for axis in self.axes], axis=1)
 
     def choose(self, problem: Problem, directions: Directions, progress: Progress) -> Choice:
         """Measure engines, and tell what was found and how long the landscape will take."""
@@ -276,28 +270,24 @@ def _sampled(
     plan.check()
     with undisturbed(problem.model):
         problem.model.eval()
-        check_center(problem)
-        facts = {**landscape_facts(problem, directions, plan.batch_norm), **plan.facts}
+        facts = {
+            MODEL_LOSS: check_center(problem),
+            **landscape_facts(problem, directions, plan.batch_norm),
+            **plan.facts,
+        }
         choose = partial(plan.choose, problem, directions, progress)
-        if store is None:
-            store = LandscapeStore.in_memory(plan.shape, plan.distances, facts, plan.points)
-        if isinstance(store, LandscapeStore):
-            store.check_facts(facts)
-            if EVALUATION not in store.facts:
-                choice = choose()
-                store.begin(choice.engine.as_dict(), plan.slab_axes(choice))
-        else:
-            store = _opened(store, plan, facts, choose, own)
-        known = _Known(reuse, store)
+        store, engine = _begun(store, plan, facts, choose, own)
         _check_engine(store, plan)
-        engine = kept_engine(
-            store.facts[EVALUATION],
-            problem,
-            directions,
-            plan.trial(),
-            memory_limit=plan.memory_limit,
-            batch_norm=plan.batch_norm,
-        )
+        known = _Known(reuse, store, plan)
+        if engine is None:
+            engine = kept_engine(
+                store.facts[EVALUATION],
+                problem,
+                directions,
+                plan.trial(),
+                memory_limit=plan.memory_limit,
+                batch_norm=plan.batch_norm,
+            )
         with evaluator(problem, directions, engine, plan.batch_norm) as evaluate:
             _fill(store, plan, evaluate, known, own, clock, progress)
         own.finish()
@@ -323,17 +313,28 @@ def _check_engine(store: LandscapeStore, plan: _Plan) -> None:
 
 
 def memory_store(
-    problem: Problem,
-    directions: Directions,
-    *,
-    resolution: int,
-    distance: float | Sequence[float],
-    batch_norm: BatchNorm = "stored",
+    directions: Directions, *, resolution: int, distance: float | Sequence[float]
 ) -> LandscapeStore:
     """Return an empty store in memory, for a :func:`sample_grid` that may be gone on with."""
-    shape, distances = _grid(resolution, distance, len(directions))
-    facts = landscape_facts(problem, directions, batch_norm)
-    return LandscapeStore.in_memory(shape, distances, facts)
+    return LandscapeStore.in_memory(*_grid(resolution, distance, len(directions)))
+
+
+def check_evaluation(
+    engine: str | None, batch: int | None, memory_limit: float, batch_norm: str
+) -> None:
+    """Refuse options of evaluation that are wrong by themselves."""
+    if engine is not None:
+        checks.choice(engine, ENGINES, name="engine")
+    if batch is not None:
+        checks.integer(batch, name="batch", minimum=1)
+    checks.positive(memory_limit, name="memory_limit")
+    checks.choice(batch_norm, BATCH_NORMS, name="batch_norm")
+
+
+def check_scatter(count: int, region: str) -> None:
+    """Refuse options of scattered samples that are wrong by themselves."""
+    checks.integer(count, name="count", minimum=2)
+    checks.choice(region, REGIONS, name="region")
 
 
 def landscape_facts(
@@ -407,38 +408,62 @@ def _sobol(count: int, n: int, region: Region, seed: int) -> npt.NDArray[np.floa
     return np.vstack([np.zeros(n), points])
 
 
+def _begun(
+    store: str | os.PathLike[str] | LandscapeStore | None,
+    plan: _Plan,
+    facts: Mapping[str, Any],
+    choose: Callable[[], Choice],
+    own: Share,
+) -> tuple[LandscapeStore, Engine | None]:
+    """Return the store, gone on with or new, and the engine if it was chosen just now."""
+    if store is None:
+        store = LandscapeStore.in_memory(plan.shape, plan.distances, plan.points)
+    if not isinstance(store, LandscapeStore):
+        return _opened(store, plan, facts, choose, own)
+    if store.facts:
+        store.check_facts(facts)
+        return store, None
+    choice = choose()
+    store.begin({**facts, EVALUATION: choice.engine.as_dict()}, plan.slab_axes(choice))
+    return store, choice.engine
+
+
 def _opened(
     path: str | os.PathLike[str],
     plan: _Plan,
-    facts: dict[str, Any],
+    facts: Mapping[str, Any],
     choose: Callable[[], Choice],
     own: Share,
-) -> LandscapeStore:
+) -> tuple[LandscapeStore, Engine | None]:
     """Go on with the store at a path, or make it; one process makes it for all."""
-    grid = (plan.shape, plan.distances)
-    if own.is_first() and LandscapeStore.resume(path, *grid, facts) is None:
+    resumed = partial(LandscapeStore.resume, path, plan.shape, plan.distances, facts)
+    store = resumed() if own.is_first() else None
+    engine = None
+    if own.is_first() and store is None:
         choice = choose()
         every = {**facts, EVALUATION: choice.engine.as_dict()}
         slab_axes = plan.slab_axes(choice)
         with suppress(FileExistsError):  # a process that was started beside this one was faster
-            LandscapeStore.create(path, *grid, every, plan.points, slab_axes=slab_axes)
+            store = LandscapeStore.create(
+                path, plan.shape, plan.distances, every, plan.points, slab_axes=slab_axes
+            )
+            engine = choice.engine
     own.agreed(None)
-    store = LandscapeStore.resume(path, *grid, facts)
+    store = store or resumed()
     if store is None:
         raise FileNotFoundError(f"the store {path} was there a moment ago, and is no more")
-    return store
+    return store, engine
 
 
 class _Known:
     """Losses that another landscape has at points of the grid."""
 
-    def __init__(self, landscape: Landscape | None, store: LandscapeStore) -> None:
+    def __init__(self, landscape: Landscape | None, store: LandscapeStore, plan: _Plan) -> None:
         self._landscape = landscape
         if landscape is None:
             return
         store.check_facts(landscape.facts)
-        axes = [axis_points(size, d) for size, d in zip(store.shape, store.distance)]
-        self._places = [_places(axis, landscape.axis(i)) for i, axis in enumerate(axes)]
+        self._places = [_places(axis, landscape.axis(i)) for i, axis in enumerate(plan.axes)]
 
     def losses(self, chunk: Chunk, count: int) -> tuple[npt.NDArray[np.float64], Any]:
         """Return the losses of a chunk as far as they are known, and where they are, both (m,)."""

@@ -16,7 +16,15 @@ from tlp_core.landscape_store import LandscapeStore
 from tlp_core.problem import Problem, converted
 from tlp_core.problems import load_problem, parse_arguments, read_state
 from tlp_core.progress import Progress, silent
-from tlp_core.sampling import Region, ShouldStop, memory_store, sample_grid, sample_scattered
+from tlp_core.sampling import (
+    Region,
+    ShouldStop,
+    check_evaluation,
+    check_scatter,
+    memory_store,
+    sample_grid,
+    sample_scattered,
+)
 from tlp_core.solutions import (
     checkpoint_directions,
     gradient_directions,
@@ -136,7 +144,7 @@ class LandscapeSampler:
             problem, directions = self._problem_and_directions(settings, own, progress)
             options: dict[str, Any] = {
                 "distance": settings.distance,
-                "store": settings.store or self._memory(problem, directions, settings),
+                "store": settings.store or self._memory(directions, settings),
                 "engine": settings.engine,
                 "batch": settings.batch,
                 "memory_limit": settings.memory_limit,
@@ -183,20 +191,14 @@ class LandscapeSampler:
             self._found, self._directions_key = (problem, own.agreed(made)), key
         return self._found
 
-    def _memory(
-        self, problem: Problem, directions: Directions, settings: LandscapeSettings
-    ) -> LandscapeStore | None:
+    def _memory(self, directions: Directions, settings: LandscapeSettings) -> LandscapeStore | None:
         if settings.scattered:
             return None
         evaluation = (settings.engine, settings.batch, settings.batch_norm)
         key = (*self._directions_key, settings.resolution, settings.distance, *evaluation)
         if self._store is None or key != self._store_key:
             self._store = memory_store(
-                problem,
-                directions,
-                resolution=settings.resolution,
-                distance=settings.distance,
-                batch_norm=settings.batch_norm,
+                directions, resolution=settings.resolution, distance=settings.distance
             )
             self._store_key = key
         return self._store
@@ -207,6 +209,11 @@ def _check(settings: LandscapeSettings) -> None:
     checks.resolution(settings.resolution)
     checks.positive(settings.distance, name="distance")
     checks.integer(settings.number_of_directions, name="n", minimum=1)
+    check_evaluation(settings.engine, settings.batch, settings.memory_limit, settings.batch_norm)
+    if settings.scattered:
+        check_scatter(settings.scattered, settings.region)
+    if settings.time_budget is not None:
+        checks.positive(settings.time_budget, name="time_budget")
 
 
 def _directions(problem: Problem, settings: LandscapeSettings, progress: Progress) -> Directions:

@@ -88,6 +88,25 @@ def test_errors_are_one_sentence_and_an_exit_code(command, message, capsys):
     assert message in last
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--engine", "fast"], "engine must be one of single, batched, compiled"),
+        (["--batch", "0"], "batch must be >= 1, got 0"),
+        (["--memory", "0"], "memory_limit must be > 0"),
+        (["--batch-norm", "fresh"], "batch_norm must be one of stored, reestimated"),
+        (["--scattered", "1"], "count must be >= 2, got 1"),
+        (["--scattered", "9", "--region", "star"], "region must be one of box, ball"),
+        (["--time-budget", "-1"], "time_budget must be > 0"),
+    ],
+)
+def test_wrong_options_are_told_before_directions_are_made(options, message, capsys):
+    assert main(["sample", "two-wells", "-o", "x.zarr", *options]) == 1
+    told = capsys.readouterr().err
+    assert message in told
+    assert "Hessian" not in told
+
+
 def test_profile_wants_a_known_ending(store, capsys):
     assert main(["profile", store, "-o", "basins.xlsx"]) == 1
     assert "must end in .csv or .npz" in capsys.readouterr().err

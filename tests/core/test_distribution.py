@@ -143,7 +143,9 @@ def test_a_rank_that_fails_ends_the_run_and_the_store_goes_on(
     )
     done = mpiexec(command(str(failing), store))
     assert done.returncode != 0
+    assert "rank 1 ends the run: LossError: " in done.stderr
     assert "a broken node" in done.stderr
+    assert "Traceback" not in done.stderr
     assert not Landscape.open(store).is_complete
     subprocess.run(command(problem_file, store), check=True, capture_output=True)
     assert files(store) == undisturbed_store

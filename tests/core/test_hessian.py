@@ -224,3 +224,8 @@ def test_directions_of_one_layer_are_those_of_its_block_of_the_hessian(small_pro
 def test_power_iteration_knows_one_order(small_problem):
     with pytest.raises(ValueError, match="order must be magnitude for pyhessian, got 'algebraic'"):
         hessian_directions(small_problem, 1, order="algebraic")
+
+
+def test_a_residual_of_zero_cannot_be_asked_for(small_problem):
+    with pytest.raises(ValueError, match="max_residual must be > 0, got 0"):
+        hessian_directions(small_problem, 1, max_residual=0.0)

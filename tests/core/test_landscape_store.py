@@ -17,16 +17,14 @@ def make(path, facts=None, shape=(3, 5, 7)):
 def test_chunks_cover_the_grid_once():
     for shape in ((5,), (3, 5), (3, 5, 7), (3, 3, 5, 7)):
         seen = np.zeros(shape, dtype=int)
-        for chunk in LandscapeStore.in_memory(shape, np.ones(len(shape)), {}).chunks():
+        for chunk in LandscapeStore.in_memory(shape, np.ones(len(shape))).chunks():
             seen[chunk] += 1
         assert (seen == 1).all()
 
 
 @pytest.mark.parametrize("on_disk", [True, False])
 def test_what_is_written_is_read_and_marked(tmp_path, on_disk):
-    store = (
-        make(tmp_path / "a.zarr") if on_disk else LandscapeStore.in_memory((3, 5, 7), DISTANCE, {})
-    )
+    store = make(tmp_path / "a.zarr") if on_disk else LandscapeStore.in_memory((3, 5, 7), DISTANCE)
     first, second, third = store.chunks()
     store.write(second, np.full((1, 5, 7), 4.0))
     store.write(third, np.full((1, 5, 7), np.nan))

@@ -272,6 +272,20 @@ def test_a_loss_that_draws_random_numbers_is_refused_with_the_way_out(small_prob
         sample_grid(problem, random, resolution=3, distance=1.0)
 
 
+def test_a_store_of_another_loss_is_refused_even_if_the_directions_are_the_same(
+    small_problem, tmp_path
+):
+    options = {"resolution": 3, "distance": 1.0, "store": tmp_path / "a.zarr"}
+    sample_grid(small_problem, random_directions(small_problem, 2), **options)
+
+    def loss(model, batch):
+        return 3 * small_problem.loss(model, batch)
+
+    other = Problem(small_problem.model, loss, small_problem.batches, name=small_problem.name)
+    with pytest.raises(ValueError, match="its model_loss is"):
+        sample_grid(other, random_directions(other, 2), **options)
+
+
 def test_an_engine_other_than_the_stores_is_refused(small_problem, directions, tmp_path):
     options = {"resolution": 3, "distance": 1.0, "store": tmp_path / "a.zarr"}
     sample_grid(small_problem, directions, engine="batched", batch=4, **options)
