@@ -11,7 +11,6 @@ import argparse
 import csv
 import json
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +23,7 @@ import numpy as np
 from tlp_core import __version__
 from tlp_core.compare import DIAGRAM_DISTANCES, landscape_distances
 from tlp_core.descriptors import describe
+from tlp_core.drafts import draft_of
 from tlp_core.landscape import Landscape
 from tlp_core.merge_tree import MergeTree, merge_tree
 from tlp_core.neighbors import GRID_RULES, EdgeGraph, GridGraph, grid_graph, knn_graph
@@ -57,24 +57,23 @@ def sample(options: argparse.Namespace) -> int:
     keep_memory()
     _log_to_stderr(options.quiet)
     own = share(options.part)
+    whole = replace(
+        _settings(options),
+        distance=options.distance,
+        scattered=options.scattered,
+        region=options.region,
+        time_budget=options.time_budget,
+        engine=options.engine,
+        batch=options.batch,
+        memory_limit=options.memory * 2**30,
+        batch_norm=options.batch_norm,
+        part=options.part,
+    )
     sampler, landscape = LandscapeSampler(), None
     for resolution in options.resolution:
         last = resolution == options.resolution[-1]
         store = options.output if last else _coarse_store(options.output, resolution)
-        settings = replace(
-            _settings(options),
-            resolution=resolution,
-            distance=options.distance,
-            scattered=options.scattered,
-            region=options.region,
-            store=store,
-            time_budget=options.time_budget,
-            engine=options.engine,
-            batch=options.batch,
-            memory_limit=options.memory * 2**30,
-            batch_norm=options.batch_norm,
-            part=options.part,
-        )
+        settings = replace(whole, resolution=resolution, store=store)
         progress = TerminalProgress(f"tlp sample {resolution}" if not last else "tlp sample")
         try:
             landscape = sampler.sample(settings, reuse=landscape, progress=progress)
@@ -281,17 +280,13 @@ def _write_basins(path: str, basins: Basins) -> None:
 
 
 def _write_rows(path: str, rows: Iterable[Sequence[Any]]) -> None:
-    draft = f"{path}.part"
-    with open(draft, "w", newline="", encoding="utf-8") as file:
+    with draft_of(path) as draft, open(draft, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
-    os.replace(draft, path)
 
 
 def _write_arrays(path: str, basins: Basins) -> None:
-    draft = f"{path}.part"
-    with open(draft, "wb") as file:
+    with draft_of(path) as draft, open(draft, "wb") as file:
         np.savez(file, **vars(basins))
-    os.replace(draft, path)
 
 
 def _show_warning(message: Warning | str, *_place: Any, **_more: Any) -> None:

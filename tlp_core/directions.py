@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from tlp_core import checks
+from tlp_core.drafts import draft_of
 from tlp_core.parameters import number_of_parameters, trainable_parameters
 
 Normalization = Literal["none", "model", "layer", "filter"]
@@ -82,8 +83,7 @@ class Directions:
             for i, vector in enumerate(self.vectors)
             for name, tensor in vector.items()
         }
-        draft = f"{os.fspath(path)}.part"
-        with open(draft, "wb") as file:
+        with draft_of(path) as draft, open(draft, "wb") as file:
             np.savez(
                 file,
                 facts=np.array(json.dumps(facts)),
@@ -91,7 +91,6 @@ class Directions:
                 residuals=self.residuals,
                 **arrays,
             )
-        os.replace(draft, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], model: nn.Module) -> Directions:

@@ -34,7 +34,7 @@ from torch.func import functional_call, vmap
 
 from tlp_core import checks
 from tlp_core.directions import Directions
-from tlp_core.parameters import SMALL
+from tlp_core.parameters import threads_for
 from tlp_core.problem import Problem, batch_loss, batch_size, mean_loss
 
 BatchNorm = Literal["stored", "reestimated"]
@@ -230,7 +230,7 @@ def choose_engine(
     trial = _Trial(problem, directions, alphas, batch_norm)
     workers = trial.workers(memory_limit)
     if name in (None, "single"):
-        threads = _fitting_threads(problem)
+        threads = threads_for(sum(p.numel() for p in problem.model.parameters()))
         trial.run(Engine(threads=threads, workers=workers if threads == 1 else 1))
     is_work = not trial.seconds or trial.fastest()[1] * samples > _MEASURE_SECONDS
     many = Engine(workers=workers)
@@ -371,13 +371,15 @@ def _peak_memory() -> float:
 
 
 def _is_on_cpu(problem: Problem) -> bool:
-    tensors = [*problem.model.parameters(), *problem.model.buffers()]
-    return all(tensor.device.type == "cpu" for tensor in tensors)
+    return all(tensor.device.type == "cpu" for tensor in _model_tensors(problem))
 
 
 def _model_bytes(problem: Problem) -> int:
-    tensors = [*problem.model.parameters(), *problem.model.buffers()]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return sum(tensor.numel() * tensor.element_size() for tensor in _model_tensors(problem))
+
+
+def _model_tensors(problem: Problem) -> list[Tensor]:
+    return [*problem.model.parameters(), *problem.model.buffers()]
 
 
 def available_cores() -> int:
@@ -400,12 +402,6 @@ def keep_memory() -> None:
             m_trim_threshold, m_mmap_threshold = -1, -3
             libc.mallopt(m_mmap_threshold, GIBIBYTE)
             libc.mallopt(m_trim_threshold, GIBIBYTE)
-
-
-def _fitting_threads(problem: Problem) -> int:
-    """Return one thread for a small model, else all."""
-    count = sum(parameter.numel() for parameter in problem.model.parameters())
-    return 1 if count < SMALL else torch.get_num_threads()
 
 
 def _one_thread() -> None:

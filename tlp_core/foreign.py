@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tlp_core import checks
+from tlp_core.drafts import draft_of
 from tlp_core.landscape import Landscape, axis_points
 
 SURFACE_QUANTITIES = ("train_loss", "test_loss", "train_acc", "test_acc")
@@ -83,12 +84,8 @@ def write_foreign(landscape: Landscape, path: str | os.PathLike[str]) -> None:
         ".csv": _write_table,
     }
     checks.choice(file.suffix, writers, name="the ending of an export")
-    draft = file.with_name(f".{file.stem}.part{file.suffix}")
-    try:
+    with draft_of(file) as draft:
         writers[file.suffix](landscape, draft)
-        os.replace(draft, file)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _read_surface(file: Path, quantity: str) -> Landscape:
@@ -202,7 +199,6 @@ def _write_vtk(writer: Any, data: Any, file: Path) -> None:
 
 
 def _write_arrays(landscape: Landscape, file: Path) -> None:
-    axes = {}
     if landscape.points is None:
         axes = {f"axis{i}": landscape.axis(i) for i in range(landscape.number_of_directions)}
     else:

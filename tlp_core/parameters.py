@@ -56,11 +56,16 @@ The PINN with 7,851 takes 1.3 ms a sample on one thread and 1.1 ms on two; in pv
 OpenMP is the system's, 1.4 ms and 6.1 ms (``tests/benchmarks/threads.py``)."""
 
 
+def threads_for(number_of_parameters: int) -> int:
+    """Return one thread for a small model, else as many as torch has now."""
+    return 1 if number_of_parameters < SMALL else torch.get_num_threads()
+
+
 @contextmanager
 def fitting_threads(model: nn.Module) -> Iterator[None]:
     """Give a small model one thread, whatever the machine, so that results repeat to the bit."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1 if number_of_parameters(model) < SMALL else before)
+    torch.set_num_threads(threads_for(number_of_parameters(model)))
     try:
         yield
     finally:

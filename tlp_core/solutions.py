@@ -8,6 +8,7 @@ solutions lie, so that what is between them can be seen.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -172,7 +173,7 @@ def _through(
     found = _directions(flat, model, normalization, method, 0, parameters, facts)
     lengthwise = np.stack([flattened(list(vector.values())) for vector in found.vectors])
     solutions = steps @ lengthwise.T / (lengthwise**2).sum(axis=1)
-    return Directions(**{**vars(found), "facts": {**found.facts, "solutions": solutions.tolist()}})
+    return replace(found, facts={**found.facts, "solutions": solutions.tolist()})
 
 
 def _directions(

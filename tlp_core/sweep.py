@@ -22,6 +22,9 @@ from tlp_core.union_find import find
 
 _NONE = -1
 
+_SAMPLE, _PARENT, _MERGED, _COMPONENT = 0, 1, 2, 3
+"""Rows of the table of nodes: sample, node above, number of arcs merged, component of its arc."""
+
 _FIRST_ROOM = 1024
 """Nodes for which there is room at first; it doubles as they come."""
 
@@ -94,13 +97,15 @@ def sweep_grid(
         part = slice(word * _WORD, (word + 1) * _WORD)
         link = _link(offsets[part])
         _find_ways(heights, shape, offsets[part], steps[part], link, ways[:, word])
-    return Sweep(*_sweep_grid(order, steps, ways))
+    sample_arc, nodes = _sweep_grid(order, steps, ways)
+    return Sweep(sample_arc, *nodes)
 
 
 def sweep_edges(order: npt.NDArray[np.integer[Any]], edges: npt.NDArray[np.int64]) -> Sweep:
     """Sweep a graph given by its edges (E, 2)."""
     starts, neighbors = _adjacency(edges, len(order))
-    return Sweep(*_sweep_edges(order, starts, neighbors))
+    sample_arc, nodes = _sweep_edges(order, starts, neighbors)
+    return Sweep(sample_arc, *nodes)
 
 
 def _link(offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
@@ -216,7 +221,8 @@ def _lowest_bit(word):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True)
 def _sweep_grid(order, steps, ways):  # type: ignore[no-untyped-def]
-    vertex, parent, merged, component = _room_for_nodes(_FIRST_ROOM)
+    nodes = np.empty((4, _FIRST_ROOM), dtype=np.int64)
+    component = nodes[_COMPONENT]
     arc_of = np.empty(len(order), dtype=np.int64)
     found = np.empty(len(steps), dtype=np.int64)
     node, last = 0, len(order) - 1
@@ -231,18 +237,18 @@ def _sweep_grid(order, steps, ways):  # type: ignore[no-untyped-def]
         if count == 1 and k < last:
             arc_of[sample] = found[0]
             continue
-        if node == len(vertex):
-            vertex, parent, merged, component = _grown(vertex, parent, merged, component)
-        _end_arcs(vertex, parent, merged, component, node, sample, found[:count])
+        nodes = _with_node(nodes, node, sample, found[:count])
+        component = nodes[_COMPONENT]
         arc_of[sample] = node
         node += 1
     _close(arc_of, sample, found[:count])
-    return arc_of, vertex[:node].copy(), parent[:node].copy(), merged[:node].copy()
+    return arc_of, nodes[:_COMPONENT, :node].copy()
 
 
 @numba.njit(cache=True)
 def _sweep_edges(order, starts, neighbors):  # type: ignore[no-untyped-def]
-    vertex, parent, merged, component = _room_for_nodes(_FIRST_ROOM)
+    nodes = np.empty((4, _FIRST_ROOM), dtype=np.int64)
+    component = nodes[_COMPONENT]
     arc_of = np.full(len(order), _NONE, dtype=np.int64)
     found = np.empty(np.max(starts[1:] - starts[:-1]), dtype=np.int64)
     node, last = 0, len(order) - 1
@@ -254,13 +260,12 @@ def _sweep_edges(order, starts, neighbors):  # type: ignore[no-untyped-def]
         if count == 1 and k < last:
             arc_of[sample] = found[0]
             continue
-        if node == len(vertex):
-            vertex, parent, merged, component = _grown(vertex, parent, merged, component)
-        _end_arcs(vertex, parent, merged, component, node, sample, found[:count])
+        nodes = _with_node(nodes, node, sample, found[:count])
+        component = nodes[_COMPONENT]
         arc_of[sample] = node
         node += 1
     _close(arc_of, sample, found[:count])
-    return arc_of, vertex[:node].copy(), parent[:node].copy(), merged[:node].copy()
+    return arc_of, nodes[:_COMPONENT, :node].copy()
 
 
 @numba.njit(cache=True)
@@ -274,12 +279,16 @@ def _note(component, found, count):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _end_arcs(vertex, parent, merged, component, node, sample, found):  # type: ignore[no-untyped-def]
-    """Make a sample a node, at which the arcs of the components found end."""
-    vertex[node], parent[node], merged[node], component[node] = sample, _NONE, len(found), node
+def _with_node(nodes, node, sample, found):  # type: ignore[no-untyped-def]
+    """Make a sample a node, at which the arcs of the components found end; room as is needed."""
+    if node == nodes.shape[1]:
+        nodes = np.concatenate((nodes, np.empty_like(nodes)), axis=1)
+    nodes[_SAMPLE, node], nodes[_PARENT, node] = sample, _NONE
+    nodes[_MERGED, node], nodes[_COMPONENT, node] = len(found), node
     for arc in found:
-        parent[arc] = node
-        component[arc] = node
+        nodes[_PARENT, arc] = node
+        nodes[_COMPONENT, arc] = node
+    return nodes
 
 
 @numba.njit(cache=True)
@@ -287,28 +296,6 @@ def _close(arc_of, root, found):  # type: ignore[no-untyped-def]
     """Put the root on the arc that reaches it last; a graph of one component has one."""
     if len(found):
         arc_of[root] = np.max(found)
-
-
-@numba.njit(cache=True)
-def _room_for_nodes(room):  # type: ignore[no-untyped-def]
-    """Return room for each node's sample, parent, number of arcs merged, arc's component."""
-    return (
-        np.empty(room, dtype=np.int64),
-        np.empty(room, dtype=np.int64),
-        np.empty(room, dtype=np.int64),
-        np.empty(room, dtype=np.int64),
-    )
-
-
-@numba.njit(cache=True)
-def _grown(vertex, parent, merged, component):  # type: ignore[no-untyped-def]
-    room = np.empty(len(vertex), dtype=np.int64)
-    return (
-        np.concatenate((vertex, room)),
-        np.concatenate((parent, room)),
-        np.concatenate((merged, room)),
-        np.concatenate((component, room)),
-    )
 
 
 @numba.njit(cache=True)

@@ -12,6 +12,7 @@ CORE = sorted((ROOT / "tlp_core").rglob("*.py"))
 
 STAGES = {
     "checks": 0,
+    "drafts": 0,
     "array_names": 0,
     "progress": 0,
     "union_find": 0,

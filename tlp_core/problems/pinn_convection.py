@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tlp_core import checks
+from tlp_core.drafts import draft_of
 from tlp_core.parameters import fitting_threads
 from tlp_core.problem import Problem
 from tlp_core.progress import Progress, silent
@@ -117,9 +118,8 @@ def train(
 
 def save_checkpoint(problem: Problem, path: str | os.PathLike[str]) -> None:
     """Write the parameters under a temporary name and rename the file."""
-    draft = f"{os.fspath(path)}.part"
-    torch.save({"state_dict": problem.model.state_dict()}, draft)
-    os.replace(draft, path)
+    with draft_of(path) as draft:
+        torch.save({"state_dict": problem.model.state_dict()}, draft)
 
 
 def _network(generator: torch.Generator) -> nn.Module:
