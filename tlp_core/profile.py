@@ -10,6 +10,7 @@ dimension). Read as one function of x, the outline has exactly the merge tree of
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numba
 import numpy as np
@@ -19,6 +20,9 @@ from tlp_core import checks
 from tlp_core.branches import branches, elder_minimum, subtree_sizes, sum_upward
 from tlp_core.merge_tree import MergeTree
 from tlp_core.sweep import sweep_order
+
+SiblingOrder = Literal["width", "depth"]
+SIBLING_ORDERS: tuple[SiblingOrder, ...] = get_args(SiblingOrder)
 
 
 @dataclass(frozen=True)
@@ -40,10 +44,10 @@ class Basins:
         average_loss: (A,) float64, mean loss of all samples, non-finite ones at the largest
             finite loss.
         nesting_depth: (A,) int64, number of basins around each basin.
-        center: (A,) float64, x of the middle, in samples, 0 to N.
+        center: (A,) float64, x of the middle, in units of the width.
         rung_start: (A + 1,) int64.
         rung_height: (R,) float64, in units of the loss.
-        rung_width: (R,) float64, in samples.
+        rung_width: (R,) float64, in samples, 0 to N; of a profile of roots as said there.
     """
 
     parent: npt.NDArray[np.int64]
@@ -64,6 +68,16 @@ class Basins:
         """Return A, the number of basins."""
         return len(self.size)
 
+    @property
+    def top_width(self) -> npt.NDArray[np.float64]:
+        """Width of each basin where it meets its siblings, (A,) float64."""
+        return np.asarray(self.rung_width[self.rung_start[1:] - 1])
+
+    @property
+    def floor(self) -> npt.NDArray[np.float64]:
+        """Level of the lower node of each basin, where its children meet, (A,) float64."""
+        return np.asarray(self.rung_height[self.rung_start[:-1]])
+
 
 @dataclass(frozen=True)
 class CriticalPoints:
@@ -72,7 +86,7 @@ class CriticalPoints:
     Attributes:
         sample: (C,) int64, sample id; a saddle of k children comes k - 1 times.
         type: (C,) uint8, ``CriticalType``; the root where it joins several basins.
-        x: (C,) float64, in samples.
+        x: (C,) float64, in units of the width.
         height: (C,) float64, in units of the loss.
         persistence: (C,) float64, of the minimum's branch, or of the most persistent branch that
             dies at the saddle.
@@ -95,58 +109,127 @@ class Profile:
         basins: every basin and its polygon.
         critical_points: minima and saddles.
         outline: (P, 2) float64, x in samples and height, P >= 2, x from 0 to N never decreasing.
+        total_width: N, the number of samples; 1 where widths are roots.
     """
 
     basins: Basins
     critical_points: CriticalPoints
     outline: npt.NDArray[np.float64]
+    total_width: float
 
 
-def landscape_profile(tree: MergeTree, *, tolerance: float = 0.0) -> Profile:
+def landscape_profile(
+    tree: MergeTree,
+    *,
+    order: SiblingOrder = "width",
+    places: npt.ArrayLike | None = None,
+    root: int = 1,
+    tolerance: float = 0.0,
+) -> Profile:
     """Lay out the basins of a merge tree.
 
     Args:
         tree: the merge tree, simplified or not; samples of removed basins count at the level of
             the saddle to which they were filled.
-        tolerance: largest error of a width, as a share of N, >= 0. A basin has up to two rungs
-            for every loss in it; with a tolerance the rungs at which its width has hardly grown
-            are left out, and the tree of the outline stays the same.
+        order: which of the children of a saddle stands on the left: the widest or the deepest.
+        places: (N,) x of each sample in another profile of the same samples, such as
+            :func:`sample_places` of the training step before; instead of ``order``, children then
+            stand by the mean place of their samples, so that basins that continue keep their
+            places.
+        root: n > 1 draws widths as n-th roots of shares, (w / N)^(1/n), of a total width 1, under
+            which a quadratic bowl in n directions is the same parabola for every n. Children share
+            the width of their parent in proportion to their roots, so that small basins stay
+            visible; widths then no longer add up.
+        tolerance: largest error of a width, as a share of the total, >= 0. A basin has up to two
+            rungs for every loss in it; with a tolerance the rungs at which its width has hardly
+            grown are left out, and the tree of the outline stays the same.
 
     Returns:
         The profile: total width N samples, heights in units of the loss.
 
     Raises:
-        ValueError: for a negative tolerance.
+        ValueError: for an unknown order, places that are not finite or not one for each sample, a
+            root below 1 or a negative tolerance.
     """
     tolerance = checks.non_negative(tolerance, name="tolerance")
-    siblings = _sibling_order(tree)
-    center = _centers(tree, siblings)
-    basins = _basins(tree, center, tolerance * len(tree.values))
+    root = checks.integer(root, name="root", minimum=1)
+    siblings = _sibling_order(tree, order, places)
+    size = subtree_sizes(tree)
+    drawn = _drawn_widths(len(tree.values), root)
+    factor = _factors(tree, size, root)
+    center = _centers(tree, siblings, factor * drawn[size[:-1]], drawn[-1])
+    basins = _basins(tree, center, factor, drawn, tolerance * drawn[-1])
     return Profile(
         basins=basins,
         critical_points=_critical_points(tree, basins, siblings),
         outline=_outline(tree, basins, siblings),
+        total_width=float(drawn[-1]),
     )
 
 
-def _sibling_order(tree: MergeTree) -> npt.NDArray[np.int64]:
-    """Return arcs grouped by upper node, left to right: widest first, then lower minimum."""
+def sample_places(tree: MergeTree, profile: Profile) -> npt.NDArray[np.float64]:
+    """Return the middle of the basin of each sample, (N,) float64, as ``places`` of another."""
+    return np.asarray(profile.basins.center[tree.vertex_arc])
+
+
+def _sibling_order(
+    tree: MergeTree, order: SiblingOrder, places: npt.ArrayLike | None
+) -> npt.NDArray[np.int64]:
+    """Return arcs grouped by upper node, left to right; ties: wider, then with lower minimum."""
+    checks.choice(order, SIBLING_ORDERS, name="order")
     arcs = np.arange(tree.number_of_arcs)
     sizes, elder = subtree_sizes(tree)[arcs], elder_minimum(tree)[arcs]
-    return np.asarray(np.lexsort((elder, -sizes, tree.parent[arcs])))
+    if places is not None:
+        first = _mean_places(tree, places)[arcs]
+    else:
+        first = -sizes if order == "width" else tree.node_level[elder]
+    return np.asarray(np.lexsort((elder, -sizes, first, tree.parent[arcs])))
 
 
-def _centers(tree: MergeTree, siblings: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    width = subtree_sizes(tree).astype(np.float64)
+def _mean_places(tree: MergeTree, places: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return the mean place of the samples of each subtree, (M,)."""
+    x = np.asarray(places, dtype=np.float64)
+    if x.shape != tree.values.shape or not np.isfinite(x).all():
+        raise ValueError(
+            f"places must be {len(tree.values)} finite numbers, one for each sample, got shape "
+            f"{x.shape}"
+        )
+    own = np.bincount(tree.vertex_arc, weights=x, minlength=len(tree.parent))
+    return np.asarray(sum_upward(tree.parent, own) / np.maximum(subtree_sizes(tree), 1))
+
+
+def _drawn_widths(count: int, root: int) -> npt.NDArray[np.float64]:
+    """Return how wide k of ``count`` samples are drawn, for k from 0, (N + 1,)."""
+    samples = np.arange(count + 1, dtype=np.float64)
+    return samples if root == 1 else (samples / count) ** (1 / root)
+
+
+def _factors(tree: MergeTree, size: npt.NDArray[np.int64], root: int) -> npt.NDArray[np.float64]:
+    """Return by what each basin is narrower than its own root, so that siblings fit, (A,)."""
+    if root == 1:
+        return np.ones(tree.number_of_arcs)
+    upper = tree.parent[:-1]
+    inside = np.bincount(upper, weights=size[:-1], minlength=len(size))
+    roots = np.bincount(upper, weights=size[:-1] ** (1 / root), minlength=len(size))
+    shrink = inside[upper] ** (1 / root) / roots[upper]
+    return np.asarray(np.exp(_add_downward(tree.parent, np.log(shrink), 0.0)))
+
+
+def _centers(
+    tree: MergeTree,
+    siblings: npt.NDArray[np.int64],
+    width: npt.NDArray[np.float64],
+    total_width: float,
+) -> npt.NDArray[np.float64]:
     right = np.cumsum(width[siblings])
     upper = tree.parent[siblings]
     first = np.flatnonzero(np.append(True, upper[1:] != upper[:-1]))
     group = np.repeat(first, np.diff(np.append(first, len(siblings))))
     start = right[group] - width[siblings[group]]
-    total = np.bincount(upper, weights=width[siblings], minlength=len(tree.parent))
+    together = np.bincount(upper, weights=width[siblings], minlength=len(tree.parent))
     from_middle = np.empty(len(siblings))
-    from_middle[siblings] = right - width[siblings] / 2 - start - total[upper] / 2
-    return np.asarray(_add_downward(tree.parent, from_middle, len(tree.values) / 2))
+    from_middle[siblings] = right - width[siblings] / 2 - start - together[upper] / 2
+    return np.asarray(_add_downward(tree.parent, from_middle, total_width / 2))
 
 
 @numba.njit(cache=True)
@@ -158,12 +241,18 @@ def _add_downward(parent, step, start):  # type: ignore[no-untyped-def]
     return place[:-1]
 
 
-def _basins(tree: MergeTree, center: npt.NDArray[np.float64], unseen: float) -> Basins:
+def _basins(
+    tree: MergeTree,
+    center: npt.NDArray[np.float64],
+    factor: npt.NDArray[np.float64],
+    drawn: npt.NDArray[np.float64],
+    unseen: float,
+) -> Basins:
     arcs = np.arange(tree.number_of_arcs)
     upper = tree.parent[arcs]
     minimum = tree.node_vertex[elder_minimum(tree)[arcs]]
     size = subtree_sizes(tree)[arcs]
-    start, height, width = _rungs(tree, size, unseen)
+    start, height, width = _rungs(tree, size, factor, drawn, unseen)
     birth, death = tree.levels[minimum], tree.node_level[upper]
     return Basins(
         parent=np.where(upper == tree.number_of_arcs, -1, upper),
@@ -189,7 +278,11 @@ def _loss_sums(tree: MergeTree) -> npt.NDArray[np.float64]:
 
 
 def _rungs(
-    tree: MergeTree, size: npt.NDArray[np.int64], unseen: float
+    tree: MergeTree,
+    size: npt.NDArray[np.int64],
+    factor: npt.NDArray[np.float64],
+    drawn: npt.NDArray[np.float64],
+    unseen: float,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return where each basin's rungs start, their heights, and their widths.
 
@@ -201,7 +294,9 @@ def _rungs(
     ends = np.cumsum(own)
     samples = _by_arc(sweep_order(tree.levels), tree.vertex_arc, ends - own)
     upper_level = tree.node_level[tree.parent[: len(size)]]
-    return tuple(_ladders(samples, ends, size - own, tree.levels, upper_level, unseen))
+    return tuple(
+        _ladders(samples, ends, size - own, tree.levels, upper_level, drawn, factor, unseen)
+    )
 
 
 @numba.njit(cache=True)
@@ -217,14 +312,16 @@ def _by_arc(order, vertex_arc, starts):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _ladders(samples, ends, below, levels, upper_level, unseen):  # type: ignore[no-untyped-def]
+def _ladders(  # type: ignore[no-untyped-def]
+    samples, ends, below, levels, upper_level, widths, factor, unseen
+):
     start = np.zeros(len(ends) + 1, dtype=np.int64)
     height, width = np.empty(1024), np.empty(1024)
     rung, first = 0, 0
     for arc in range(len(ends)):
         drawn, before = -1.0, 0.0
         for k in range(first, ends[arc]):
-            level, wide = levels[samples[k]], float(below[arc] + k + 1 - first)
+            level, wide = levels[samples[k]], factor[arc] * widths[below[arc] + k + 1 - first]
             closes = k + 1 == ends[arc]
             if not closes and levels[samples[k + 1]] == level:
                 continue
@@ -258,7 +355,7 @@ def _critical_points(
     left_of_junction = siblings[np.flatnonzero(upper[1:] == upper[:-1])]
     minima = np.sort(pairs.minimum_node)
     nodes = np.concatenate([minima, tree.parent[left_of_junction]])
-    junction = basins.center[left_of_junction] + basins.size[left_of_junction] / 2
+    junction = basins.center[left_of_junction] + basins.top_width[left_of_junction] / 2
     return CriticalPoints(
         sample=tree.node_vertex[nodes],
         type=tree.node_type[nodes],

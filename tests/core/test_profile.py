@@ -7,6 +7,7 @@ from tests.conftest import random_edge_graph
 from tests.oracles import branch_pairs
 from tlp_core import grid_graph, landscape_profile, merge_tree
 from tlp_core.array_names import CriticalType
+from tlp_core.profile import sample_places
 
 
 @st.composite
@@ -193,3 +194,70 @@ def test_losses_that_are_not_finite_count_at_the_largest_finite_one():
     tree = merge_tree([1.0, 3.0, np.nan, 2.0], grid_graph((4,), rule="axis"))
     basins = landscape_profile(tree).basins
     assert basins.average_loss[basins.parent == -1].tolist() == [2.0, 2.5]
+
+
+@settings(deadline=None, max_examples=100)
+@given(trees(), st.integers(2, 5), st.sampled_from([0.0, 0.05]))
+def test_roots_keep_the_tree_and_share_a_saddles_width(tree, root, tolerance):
+    profile = landscape_profile(tree, root=root, tolerance=tolerance)
+    basins, heights = profile.basins, profile.outline[:, 1]
+    outline = merge_tree(heights, grid_graph(heights.shape, rule="axis"))
+    assert branch_pairs(outline) == branch_pairs(tree)
+    assert profile.total_width == 1
+    assert (np.diff(profile.outline[:, 0]) >= -1e-12).all()
+    roots = basins.size ** (1 / root)
+    for node in np.unique(tree.parent[:-1]):
+        children = np.flatnonzero(tree.parent == node)
+        shares = basins.top_width[children] / roots[children]
+        np.testing.assert_allclose(shares, shares[0])
+        if node == tree.number_of_arcs:
+            assert basins.top_width[children].sum() == pytest.approx(1)
+        else:
+            below = np.interp(basins.size[children].sum(), [0, basins.size[node]], [0, 1])
+            room = basins.top_width[node] * below ** (1 / root)
+            assert basins.top_width[children].sum() == pytest.approx(room)
+
+
+def test_a_bowl_of_any_number_of_directions_is_the_same_parabola():
+    for n, resolution in ((2, 201), (3, 61), (4, 31)):
+        axis = np.linspace(-1, 1, resolution)
+        bowl = sum(np.meshgrid(*[axis**2] * n, indexing="ij"))
+        tree = merge_tree(bowl, grid_graph(bowl.shape))
+        height, width = rungs(landscape_profile(tree, root=n).basins, 0)
+        inner = np.searchsorted(height, [0.25, 0.5, 1.0], side="right") - 1
+        # the share of the box that the ball of radius √h takes is c_n h^(n/2)
+        ratio = width[inner] / np.sqrt([0.25, 0.5, 1.0])
+        assert ratio == pytest.approx(ratio[-1], rel=0.05)
+
+
+def test_the_deepest_stands_on_the_left_where_asked_for():
+    tree = merge_tree([0.0, 3.0, 1.0, 2.0, 4.0], grid_graph((5,), rule="axis"))
+    deepest = landscape_profile(tree, order="depth").basins
+    assert deepest.center[0] < deepest.center[1]
+    with pytest.raises(ValueError, match="order must be one of width, depth, got 'size'"):
+        landscape_profile(tree, order="size")
+
+
+@settings(deadline=None, max_examples=100)
+@given(trees(), st.integers(0, 10**6))
+def test_basins_that_continue_keep_their_places(tree, seed):
+    before = landscape_profile(tree)
+    places = sample_places(tree, before)
+    again = landscape_profile(tree, places=places).basins
+    np.testing.assert_array_equal(again.center, before.basins.center)
+    rng = np.random.default_rng(seed)
+    mirrored = landscape_profile(tree, places=len(places) - places).basins
+    for node in np.unique(tree.parent[:-1]):
+        children = np.flatnonzero(tree.parent == node)
+        a, b = rng.choice(children, 2) if len(children) > 1 else (children[0], children[0])
+        assert (before.basins.center[a] < before.basins.center[b]) == (
+            mirrored.center[a] > mirrored.center[b]
+        )
+
+
+def test_places_must_be_one_for_each_sample():
+    tree = merge_tree([0.0, 1.0], [[0, 1]])
+    with pytest.raises(ValueError, match="places must be 2 finite numbers"):
+        landscape_profile(tree, places=[1.0])
+    with pytest.raises(ValueError, match="root must be >= 1, got 0"):
+        landscape_profile(tree, root=0)
