@@ -247,10 +247,19 @@ def _directions(problem: Problem, settings: LandscapeSettings, progress: Progres
     return checkpoint_directions(problem, states, **common)
 
 
+def problem_file(problem: str) -> str:
+    """Return the file in which a problem is made; the name itself of a ready one."""
+    return problem.rpartition(":")[0] or problem
+
+
 def _directions_key(settings: LandscapeSettings) -> tuple[Any, ...]:
     """Return what the directions depend on: all but grid and store, files by time of change."""
-    module = settings.problem.rpartition(":")[0] or settings.problem
-    files = (module, settings.checkpoint, settings.directions_file, *settings.solutions)
+    files = (
+        problem_file(settings.problem),
+        settings.checkpoint,
+        settings.directions_file,
+        *settings.solutions,
+    )
     times = [Path(f).stat().st_mtime_ns if f and Path(f).is_file() else 0 for f in files]
     same = replace(
         settings, resolution=0, distance=0.0, store="", time_budget=None, scattered=0, region="box",

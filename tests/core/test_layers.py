@@ -24,6 +24,7 @@ STAGES = {
     "problems": 3,
     "landscape_store": 3,
     "distribution": 3,
+    "series": 3,
     "evaluation": 4,
     "landscape": 4,
     "sampling": 5,
@@ -36,6 +37,7 @@ STAGES = {
     "compare": 10,
     "workflow": 11,
     "vtk_bridge": 11,
+    "training": 12,
     "foreign": 12,
     "cli": 13,
 }

@@ -1,0 +1,125 @@
+"""Files that belong to the steps of one training: checkpoints, or landscapes of them.
+
+A step is read from the name of its file: ``run/epoch_10.pt`` is step 10. Of several numbers in the
+names it is the last that differs from file to file.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+CHECKPOINT_ENDINGS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
+
+LANDSCAPE_ENDING = ".zarr"
+
+_WEIGHTS = ("model", "pytorch_model")
+"""How weights are called where each checkpoint is a folder, as Hugging Face's trainer writes it."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One step of a training.
+
+    Attributes:
+        step: number of the step or epoch.
+        path: the file or store that belongs to it.
+    """
+
+    step: float
+    path: Path
+
+
+def find_checkpoints(places: Iterable[str | os.PathLike[str]]) -> tuple[Member, ...]:
+    """Return the checkpoints of a training, by step.
+
+    Args:
+        places: files, patterns such as ``run/*.pt``, or folders: of files, or of folders that each
+            hold the weights of one step (``checkpoint-500/model.safetensors``).
+
+    Raises:
+        FileNotFoundError: if there is none at one of the places.
+    """
+    return _members(places, _checkpoints_in, "checkpoints")
+
+
+def find_landscapes(places: Iterable[str | os.PathLike[str]]) -> tuple[Member, ...]:
+    """Return the landscapes of a training, by step; as :func:`find_checkpoints`."""
+    return _members(places, _landscapes_in, "landscapes")
+
+
+def member_at(members: Sequence[Member], time: float | None) -> Member:
+    """Return the last member that is not after a time, else the first."""
+    if time is None:
+        return members[0]
+    return max((m for m in members if m.step <= time), key=lambda m: m.step, default=members[0])
+
+
+def _members(
+    places: Iterable[str | os.PathLike[str]], inside: Callable[[Path], list[Path]], what: str
+) -> tuple[Member, ...]:
+    found: dict[Path, None] = {}
+    for place in map(str, places):
+        there = [Path(place)] if Path(place).exists() else map(Path, sorted(glob.glob(place)))
+        paths = [path for entry in there for path in inside(entry)]
+        if not paths:
+            raise FileNotFoundError(
+                f"{what} must be files, a folder of them or a pattern, found none at {place}"
+            )
+        found.update(dict.fromkeys(paths))
+    steps = _steps([_name(path) for path in found])
+    return tuple(
+        sorted(
+            (Member(step, path) for step, path in zip(steps, found) if step is not None),
+            key=lambda member: member.step,
+        )
+    )
+
+
+def _checkpoints_in(place: Path) -> list[Path]:
+    if not place.is_dir():
+        return [place]
+    files = [path for path in place.iterdir() if path.suffix in CHECKPOINT_ENDINGS]
+    if not files:
+        files = [
+            path
+            for path in place.glob("*/*")
+            if path.suffix in CHECKPOINT_ENDINGS and path.stem in _WEIGHTS
+        ]
+    return sorted(files)
+
+
+def _landscapes_in(place: Path) -> list[Path]:
+    if place.name == "zarr.json":  # ParaView's file dialog may have gone into the store
+        place = place.parent
+    if place.suffix == LANDSCAPE_ENDING or not place.is_dir() or (place / "zarr.json").exists():
+        return [place]
+    return sorted(path for path in place.iterdir() if path.suffix == LANDSCAPE_ENDING)
+
+
+def _name(path: Path) -> str:
+    return path.parent.name if path.stem in _WEIGHTS else path.stem
+
+
+def _steps(names: Sequence[str]) -> list[float | None]:
+    """Return the step in each name; None for names to leave out, counted where there are none."""
+    numbers = [[int(digits) for digits in re.findall(r"\d+", name)] for name in names]
+    nameless = [name for name, found in zip(names, numbers) if not found]
+    if len(nameless) == len(names):
+        return [float(i) for i in range(len(names))]
+    if nameless:
+        warnings.warn(
+            f"left out, for their names tell no step: {', '.join(nameless)}", stacklevel=4
+        )
+    told = [found for found in numbers if found]
+    for place in range(1, min(map(len, told)) + 1):
+        if len({found[-place] for found in told}) == len(told):
+            return [float(found[-place]) if found else None for found in numbers]
+    warnings.warn("steps are counted, for several names tell the same one", stacklevel=4)
+    counted = iter(range(len(told)))
+    return [float(next(counted)) if found else None for found in numbers]
