@@ -30,6 +30,7 @@ DISTANCE = "Distance"
 EIGENVALUES = "Eigenvalues"
 PROVENANCE = "Provenance"
 GRAPH_RULE = "GraphRule"
+STEP = "Step"
 
 # merge tree
 NODE_ID = "NodeId"
@@ -53,3 +54,5 @@ SIZE = "Size"
 AVERAGE_LOSS = "AverageLoss"
 NESTING_DEPTH = "NestingDepth"
 HEIGHT_SCALE = "HeightScale"
+LOSS_RANGE = "LossRange"
+TOTAL_WIDTH = "TotalWidth"

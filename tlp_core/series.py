@@ -40,17 +40,18 @@ def find_checkpoints(places: Iterable[str | os.PathLike[str]]) -> tuple[Member, 
 
     Args:
         places: files, patterns such as ``run/*.pt``, or folders: of files, or of folders that each
-            hold the weights of one step (``checkpoint-500/model.safetensors``).
+            hold the weights of one step (``checkpoint-500/model.safetensors``). A file that is
+            missing is a step all the same, which fails when it is read.
 
     Raises:
-        FileNotFoundError: if there is none at one of the places.
+        FileNotFoundError: if a folder or pattern has none.
     """
-    return _members(places, _checkpoints_in, "checkpoints")
+    return _members(places, _checkpoints_in, CHECKPOINT_ENDINGS, "checkpoints")
 
 
 def find_landscapes(places: Iterable[str | os.PathLike[str]]) -> tuple[Member, ...]:
     """Return the landscapes of a training, by step; as :func:`find_checkpoints`."""
-    return _members(places, _landscapes_in, "landscapes")
+    return _members(places, _landscapes_in, (LANDSCAPE_ENDING,), "landscapes")
 
 
 def member_at(members: Sequence[Member], time: float | None) -> Member:
@@ -61,12 +62,17 @@ def member_at(members: Sequence[Member], time: float | None) -> Member:
 
 
 def _members(
-    places: Iterable[str | os.PathLike[str]], inside: Callable[[Path], list[Path]], what: str
+    places: Iterable[str | os.PathLike[str]],
+    inside: Callable[[Path], list[Path]],
+    endings: tuple[str, ...],
+    what: str,
 ) -> tuple[Member, ...]:
     found: dict[Path, None] = {}
     for place in map(str, places):
         there = [Path(place)] if Path(place).exists() else map(Path, sorted(glob.glob(place)))
         paths = [path for entry in there for path in inside(entry)]
+        if not paths and place.endswith(endings) and not glob.has_magic(place):
+            paths = [Path(place)]
         if not paths:
             raise FileNotFoundError(
                 f"{what} must be files, a folder of them or a pattern, found none at {place}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import paraview
@@ -17,6 +17,8 @@ from vtkmodules.util.vtkAlgorithm import VTKPythonAlgorithmBase
 from vtkmodules.vtkCommonDataModel import vtkDataObject
 from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline
 from vtkmodules.vtkParallelCore import vtkMultiProcessController
+
+_PIPELINE = vtkStreamingDemandDrivenPipeline
 
 RequestData = Callable[[Any, Any, Any, Any], int]
 
@@ -69,8 +71,26 @@ def announce_image(out_info: Any, port: int, shape: tuple[int, ...]) -> None:
     """
     sizes = (*shape, *[1] * (3 - len(shape))) if 1 <= len(shape) <= 3 else (0, 0, 0)
     extent = [end for size in sizes for end in (0, size - 1)]
-    key = vtkStreamingDemandDrivenPipeline.WHOLE_EXTENT()
+    key = _PIPELINE.WHOLE_EXTENT()
     out_info.GetInformationObject(port).Set(key, extent, 6)
+
+
+def announce_steps(out_info: Any, ports: int, steps: Sequence[float]) -> None:
+    """Tell ParaView the time steps, the same at every port; none where there is one step only."""
+    for port in range(ports):
+        info = out_info.GetInformationObject(port)
+        for key in (_PIPELINE.TIME_STEPS(), _PIPELINE.TIME_RANGE()):
+            info.Remove(key)
+        if len(steps) > 1:
+            info.Set(_PIPELINE.TIME_STEPS(), list(steps), len(steps))
+            info.Set(_PIPELINE.TIME_RANGE(), [steps[0], steps[-1]], 2)
+
+
+def requested_time(out_info: Any) -> float | None:
+    """Return the time that ParaView asks for; None where it asks for none."""
+    info = out_info.GetInformationObject(0)
+    key = _PIPELINE.UPDATE_TIME_STEP()
+    return float(info.Get(key)) if info.Has(key) else None
 
 
 def is_first_process() -> bool:
@@ -85,7 +105,7 @@ def _empty(out_info: Any, port: int) -> None:
     data.Initialize()
     if data.IsA("vtkImageData"):
         announce_image(out_info, port, ())
-        key = vtkStreamingDemandDrivenPipeline.UPDATE_EXTENT()
+        key = _PIPELINE.UPDATE_EXTENT()
         out_info.GetInformationObject(port).Set(key, data.GetExtent(), 6)
 
 

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from tlp_paraview.algorithm import SameTypeAlgorithm, fails_in_words, output
 from tlp_paraview.merge_tree import chosen_array
+
+WIDTHS = ("samples", "n-th root")
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the samples of one training step were drawn, x of each."""
+
+    step: float | None
+    x: Any
 
 
 class TreeAlgorithm(SameTypeAlgorithm):
@@ -51,12 +62,38 @@ class TLPLandscapeProfile(TreeAlgorithm):
     """The topological landscape profile."""
 
     LABEL = "TLP Landscape Profile"
-    OUTPUTS = ("vtkPolyData", "vtkPolyData", "vtkDataSet", "vtkPolyData")
+    OUTPUTS = (
+        "vtkPolyData",
+        "vtkPolyData",
+        "vtkDataSet",
+        "vtkPolyData",
+        "vtkPolyData",
+        "vtkTable",
+    )
     SAME_TYPE = (2, 2)
 
     def __init__(self) -> None:
         super().__init__()
+        self._order, self._keep_places, self._width = 0, 1, 0
+        self._logarithmic, self._loss_range = 0, (0.0, 0.0)
         self._tolerance, self._height_scale = 1e-4, 0.0
+        self._drawn = Places(None, None)
+        self._before = Places(None, None)
+
+    def SetOrder(self, index: int) -> None:
+        self.assign("_order", index)
+
+    def SetKeepPlaces(self, keep: int) -> None:
+        self.assign("_keep_places", keep)
+
+    def SetWidth(self, index: int) -> None:
+        self.assign("_width", index)
+
+    def SetLogarithmicLoss(self, logarithmic: int) -> None:
+        self.assign("_logarithmic", logarithmic)
+
+    def SetLossRange(self, low: float, high: float) -> None:
+        self.assign("_loss_range", (low, high))
 
     def SetTolerance(self, tolerance: float) -> None:
         self.assign("_tolerance", tolerance)
@@ -66,18 +103,50 @@ class TLPLandscapeProfile(TreeAlgorithm):
 
     @fails_in_words
     def RequestData(self, _request: Any, in_info: Any, out_info: Any) -> int:
-        from tlp_core import landscape_profile, vtk_bridge
+        from tlp_core import vtk_bridge
 
         tree = self.tree(in_info)
         if tree is None:
             return 1
-        profile = landscape_profile(tree, tolerance=self._tolerance)
-        scale = self._height_scale or vtk_bridge.automatic_height_scale(profile)
         samples = self.input_data(in_info, 2)
         coordinates = vtk_bridge.sample_coordinates(samples)
-        points = vtk_bridge.profile_to_critical_points(profile, scale, coordinates)
-        output(out_info, 0).ShallowCopy(vtk_bridge.profile_to_basins(profile, scale))
-        output(out_info, 1).ShallowCopy(points)
-        output(out_info, 2).ShallowCopy(vtk_bridge.profile_to_samples(tree, samples))
-        output(out_info, 3).ShallowCopy(vtk_bridge.profile_to_outline(profile, scale))
+        profile = self._profile(tree, coordinates.shape[1], vtk_bridge.step_of(samples))
+        drawing = vtk_bridge.drawing(
+            profile,
+            scale=self._height_scale,
+            logarithmic=bool(self._logarithmic),
+            loss_range=self._loss_range,
+        )
+        outputs = (
+            vtk_bridge.profile_to_basins(profile, drawing),
+            vtk_bridge.profile_to_critical_points(profile, drawing, coordinates),
+            vtk_bridge.profile_to_samples(tree, samples),
+            vtk_bridge.profile_to_outline(profile, drawing),
+            vtk_bridge.profile_to_tree(profile, drawing),
+            vtk_bridge.tree_to_diagram(tree),
+        )
+        for port, data in enumerate(outputs):
+            output(out_info, port).ShallowCopy(data)
         return 1
+
+    def _profile(self, tree: Any, n: int, step: float | None) -> Any:
+        """Return the layout, in which basins that were there at the step before keep their place.
+
+        Whatever else changes, a step is laid out after the one that was shown before it.
+        """
+        from tlp_core import landscape_profile
+        from tlp_core.profile import SIBLING_ORDERS, sample_places
+
+        if step != self._drawn.step:
+            self._before = self._drawn
+        count, kept = len(tree.values), self._before.x
+        same = self._keep_places and step is not None and kept is not None and len(kept) == count
+        profile = landscape_profile(
+            tree,
+            order=SIBLING_ORDERS[self._order],
+            places=kept if same else None,
+            root=n if WIDTHS[self._width] == "n-th root" else 1,
+            tolerance=self._tolerance,
+        )
+        self._drawn = Places(step, sample_places(tree, profile) if step is not None else None)
+        return profile

@@ -2,49 +2,67 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
-from tlp_paraview.algorithm import Algorithm, announce_image, fails_in_words, output
-from tlp_paraview.files import found
+from tlp_core.series import find_landscapes
+from tlp_paraview.algorithm import (
+    Algorithm,
+    announce_image,
+    announce_steps,
+    fails_in_words,
+    output,
+    requested_time,
+)
+from tlp_paraview.files import SeriesFiles
 
 
 class TLPLandscapeReader(Algorithm):
-    """Reads the Zarr store that TLP Loss Landscape or ``tlp sample`` wrote."""
+    """Reads the Zarr store that TLP Loss Landscape or ``tlp sample`` wrote, or a series of them."""
 
     LABEL = "TLP Landscape Reader"
     OUTPUTS = ("vtkUnstructuredGrid", "vtkImageData")
 
     def __init__(self) -> None:
         super().__init__()
-        self._file_name = ""
+        self._file_names: list[str] = []
+        self._series = SeriesFiles(find_landscapes)
 
-    def SetFileName(self, path: str | None) -> None:
-        self.assign("_file_name", path or "")
+    def AddFileName(self, path: str | None) -> None:
+        if path:
+            self._file_names.append(path)
+            self.Modified()
+
+    def ClearFileNames(self) -> None:
+        self.assign("_file_names", [])
+
+    def GetTimestepValues(self) -> list[float]:
+        return self._series.steps
+
+    def Refresh(self) -> None:
+        self.Modified()
 
     def RequestInformation(self, _request: Any, _in_info: Any, out_info: Any) -> int:
         from tlp_core.landscape_store import LandscapeStore
 
-        try:
-            store = LandscapeStore.open(self._folder())
+        self._series.look(self._file_names)
+        shape: tuple[int, ...] = ()
+        with suppress(OSError, ValueError, IndexError):  # RequestData says what is wrong
+            store = LandscapeStore.open(self._series.members[0].path)
             shape = store.shape if store.points is None else ()
-        except (OSError, ValueError):
-            shape = ()  # RequestData says what is wrong
         announce_image(out_info, 1, shape)
+        announce_steps(out_info, 2, self._series.steps)
         return 1
 
     @fails_in_words
     def RequestData(self, _request: Any, _in_info: Any, out_info: Any) -> int:
         from tlp_core import Landscape, vtk_bridge
 
-        landscape = Landscape.open(self._folder())
-        output(out_info, 0).ShallowCopy(vtk_bridge.landscape_to_grid(landscape))
-        output(out_info, 1).ShallowCopy(vtk_bridge.landscape_to_image(landscape))
-        return 1
-
-    def _folder(self) -> Path:
-        """Return the store; ParaView's file dialog may have gone into it."""
-        if not self._file_name:
+        if not self._file_names:
             raise ValueError("File Name must name a landscape, a folder that ends in .zarr")
-        path = Path(found(self._file_name))
-        return path.parent if path.name == "zarr.json" else path
+        member = self._series.at(requested_time(out_info))
+        landscape = Landscape.open(member.path)
+        step = member.step if len(self._series.members) > 1 else None
+        output(out_info, 0).ShallowCopy(vtk_bridge.landscape_to_grid(landscape, step=step))
+        output(out_info, 1).ShallowCopy(vtk_bridge.landscape_to_image(landscape, step=step))
+        return 1

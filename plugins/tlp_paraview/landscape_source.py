@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from tlp_core.series import find_checkpoints
 from tlp_paraview.algorithm import (
     Algorithm,
     announce_image,
+    announce_steps,
     fails_in_words,
     is_first_process,
     output,
+    requested_time,
 )
-from tlp_paraview.files import found
+from tlp_paraview.files import SeriesFiles, found
+
+STEP_DIRECTIONS = ("one checkpoint", "each checkpoint")
 
 FILE = "file"
 """Choice of the Problem property that reads the problem from a file."""
@@ -28,6 +33,10 @@ class TLPLossLandscape(Algorithm):
         self._sampler: Any = None
         self._problem, self._problem_file, self._function = "two-wells", "", "make_problem"
         self._arguments, self._checkpoint = "", ""
+        self._training: Any = None
+        self._checkpoints: list[str] = []
+        self._series = SeriesFiles(find_checkpoints)
+        self._step_directions, self._directions_step = 0, -1.0
         self._directions, self._method, self._normalization = 2, 0, 0
         self._order, self._parameters = 0, ""
         self._max_iterations, self._tolerance, self._seed = 200, 1e-4, 0
@@ -48,6 +57,26 @@ class TLPLossLandscape(Algorithm):
 
     def SetCheckpoint(self, path: str | None) -> None:
         self.assign("_checkpoint", path or "")
+
+    def AddCheckpoints(self, path: str | None) -> None:
+        if path:
+            self._checkpoints.append(path)
+            self.Modified()
+
+    def ClearCheckpoints(self) -> None:
+        self.assign("_checkpoints", [])
+
+    def GetTimestepValues(self) -> list[float]:
+        return self._series.steps
+
+    def SetStepDirections(self, index: int) -> None:
+        self.assign("_step_directions", index)
+
+    def SetDirectionsStep(self, step: float) -> None:
+        self.assign("_directions_step", step)
+
+    def Refresh(self) -> None:
+        self.Modified()
 
     def SetNumberOfDirections(self, n: int) -> None:
         self.assign("_directions", n)
@@ -87,6 +116,8 @@ class TLPLossLandscape(Algorithm):
 
     def RequestInformation(self, _request: Any, _in_info: Any, out_info: Any) -> int:
         announce_image(out_info, 1, (self._resolution,) * self._directions)
+        self._series.look(self._checkpoints)
+        announce_steps(out_info, 2, self._series.steps)
         for port in range(2):  # else VTK runs only the first of ParaView's processes
             info = out_info.GetInformationObject(port)
             info.Set(self.CAN_HANDLE_PIECE_REQUEST(), 1)
@@ -99,21 +130,44 @@ class TLPLossLandscape(Algorithm):
         first = is_first_process()
         if not first and not self._store:
             return 1  # processes share a landscape on disk; in memory, the first samples alone
-        landscape = self._landscape()
+        step, landscape = self._landscape(requested_time(out_info))
         if not first:
             return 1
-        output(out_info, 0).ShallowCopy(vtk_bridge.landscape_to_grid(landscape))
-        output(out_info, 1).ShallowCopy(vtk_bridge.landscape_to_image(landscape))
+        grid = vtk_bridge.landscape_to_grid(landscape, step=step)
+        output(out_info, 0).ShallowCopy(grid)
+        output(out_info, 1).ShallowCopy(vtk_bridge.landscape_to_image(landscape, step=step))
         return 1
 
-    def _landscape(self) -> Any:
+    def _landscape(self, time: float | None) -> tuple[float | None, Any]:
+        """Return the landscape, and of a training the step to which it belongs."""
         from tlp_core.workflow import LandscapeSampler
 
+        told = {"progress": self._tell, "should_stop": self._is_aborted}
+        if self._checkpoints:
+            return self._step_of_training(time, told)
         if self._sampler is None:
             self._sampler = LandscapeSampler()
-        return self._sampler.sample(
-            self._settings(), progress=self._tell, should_stop=self._is_aborted
+        return None, self._sampler.sample(self._settings(), **told)
+
+    def _step_of_training(
+        self, time: float | None, told: dict[str, Any]
+    ) -> tuple[float | None, Any]:
+        from tlp_core.training import TrainingSampler, step_named
+
+        if self._checkpoint:
+            raise ValueError("Checkpoint must be empty where Checkpoints name a training")
+        member = self._series.at(time)
+        named = None if self._directions_step < 0 else self._directions_step
+        fixed = STEP_DIRECTIONS[self._step_directions] == "one checkpoint"
+        if self._training is None:
+            self._training = TrainingSampler()
+        landscape = self._training.sample(
+            self._settings(),
+            member,
+            directions_of=step_named(self._series.members, named) if fixed else None,
+            **told,
         )
+        return member.step, landscape
 
     def _settings(self) -> Any:
         from tlp_core.directions import NORMALIZATIONS

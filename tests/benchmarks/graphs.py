@@ -45,7 +45,7 @@ def lines():
         print("VTK is not there: no lines")
         return
     graph = grid_graph((34,) * 4)
-    tell(f"{graph.number_of_edges:,} lines for VTK", seconds(lambda: vtk_bridge._lines(graph)))
+    tell(f"{graph.number_of_edges:,} lines for VTK", seconds(lambda: vtk_bridge.graph_lines(graph)))
     tell("the same edges as an array", seconds(graph.edges))
 
 

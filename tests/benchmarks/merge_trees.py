@@ -87,8 +87,8 @@ def run_ttk(values):
     from tlp_core import grid_graph, vtk_bridge
 
     data = vtkUnstructuredGrid()
-    data.SetPoints(vtk_bridge._points(np.zeros((values.size, 3))))
-    vtk_bridge._add(data.GetPointData(), "Loss", values.ravel())
+    data.SetPoints(vtk_bridge.make_points(np.zeros((values.size, 3))))
+    vtk_bridge.add_array(data.GetPointData(), "Loss", values.ravel())
     data = vtk_bridge.with_graph(data, grid_graph(values.shape), "diagonal")
     pipeline.load_plugin()
     make = pipeline.ttk_filter()

@@ -69,5 +69,11 @@ def test_landscapes_in_a_folder_and_by_themselves(tmp_path):
 def test_a_place_with_none_is_told(tmp_path, find):
     with pytest.raises(FileNotFoundError, match="must be files, a folder of them or a pattern"):
         find([tmp_path])
-    with pytest.raises(FileNotFoundError, match=r"found none at .*no\.pt"):
-        find([tmp_path / "no.pt"])
+    with pytest.raises(FileNotFoundError, match=r"found none at .*no\*\.pt"):
+        find([tmp_path / "no*.pt"])
+
+
+def test_a_file_that_is_missing_is_a_step(tmp_path):
+    touch(tmp_path, "s1.pt")
+    found = find_checkpoints([tmp_path / "s1.pt", tmp_path / "s2.pt"])
+    assert [m.step for m in found] == [1, 2]

@@ -2,20 +2,22 @@
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("paraview")
 
 from tlp_paraview.landscape_descriptors import TLPLandscapeDescriptors
 from tlp_paraview.landscape_profile import TLPLandscapeProfile
 from tlp_paraview.landscape_reader import TLPLandscapeReader
+from tlp_paraview.landscape_slice import TLPLandscapeSlice
 from tlp_paraview.landscape_source import TLPLossLandscape
 from tlp_paraview.merge_tree import TLPMergeTree
 from tlp_paraview.neighbor_graph import TLPNeighborGraph
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonDataModel import vtkPolyData, vtkUnstructuredGrid
 
+from tlp_core import Landscape, load_problem, vtk_bridge
 from tlp_core import array_names as names
-from tlp_core import vtk_bridge
 
 
 @pytest.fixture
@@ -189,7 +191,8 @@ def test_the_reader_reads_what_the_source_stored(messages, tmp_path):
     run(source)
     reader = TLPLandscapeReader()
     for name in ("wells.zarr", "wells.zarr/zarr.json"):
-        reader.SetFileName(str(tmp_path / name))
+        reader.ClearFileNames()
+        reader.AddFileName(str(tmp_path / name))
         run(reader)
         np.testing.assert_array_equal(
             vtk_to_numpy(reader.GetOutputDataObject(0).GetPointData().GetArray(names.LOSS)),
@@ -197,10 +200,11 @@ def test_the_reader_reads_what_the_source_stored(messages, tmp_path):
         )
         assert reader.GetOutputDataObject(1).GetDimensions() == (9, 9, 1)
     assert messages == []
-    reader.SetFileName(str(tmp_path / "missing.zarr"))
+    reader.ClearFileNames()
+    reader.AddFileName(str(tmp_path / "missing.zarr"))
     run(reader)
     assert "a landscape must exist to be opened" in messages[-1][1]
-    reader.SetFileName(None)
+    reader.ClearFileNames()
     run(reader)
     assert "File Name must name a landscape" in messages[-1][1]
 
@@ -208,7 +212,7 @@ def test_the_reader_reads_what_the_source_stored(messages, tmp_path):
 def test_points_anywhere_get_a_knn_graph(messages):
     points = np.random.default_rng(0).random((50, 3))
     scattered = vtkUnstructuredGrid()
-    scattered.SetPoints(vtk_bridge._points(points))
+    scattered.SetPoints(vtk_bridge.make_points(points))
     graph = TLPNeighborGraph()
     graph.SetInputDataObject(scattered)
     run(graph)
@@ -275,3 +279,161 @@ def test_the_threshold_fills_basins_without_sampling_again(messages):
     profile.SetPersistenceThreshold(1.5)
     run(profile)
     assert "a relative threshold must be from 0 to 1" in messages[-1][1]
+
+
+@pytest.fixture
+def training(tmp_path):
+    """A source whose time steps are three checkpoints of the two wells."""
+    for step, place in ((0, 0.9), (10, 0.3), (20, -0.8)):
+        problem = load_problem("two-wells")
+        (parameter,) = problem.model.parameters()
+        with torch.no_grad():
+            parameter.copy_(torch.tensor([place, 0.1 * step]))
+        torch.save(problem.model.state_dict(), tmp_path / f"step_{step}.pt")
+    source = wells()
+    source.AddCheckpoints(str(tmp_path))
+    source.SetStore(str(tmp_path / "kept"))
+    return source
+
+
+def loss_of(algorithm):
+    return vtk_to_numpy(algorithm.GetOutputDataObject(0).GetPointData().GetArray(names.LOSS))
+
+
+def center_of(algorithm):
+    losses = loss_of(algorithm)
+    return losses[len(losses) // 2]
+
+
+def test_checkpoints_are_time_steps(messages, training, tmp_path):
+    centers = {}
+    for time in (0.0, 10.0, 15.0, 20.0):
+        training.UpdateTimeStep(time)
+        centers[time] = center_of(training)
+        assert vtk_bridge.step_of(training.GetOutputDataObject(0)) == min(
+            time, 10 + time // 20 * 10
+        )
+        assert training.GetOutputDataObject(1).GetDimensions() == (9, 9, 1)
+    assert training.GetTimestepValues() == [0, 10, 20]
+    assert len(set(centers.values())) == 3
+    assert centers[15.0] == centers[10.0]
+    (folder,) = (tmp_path / "kept").iterdir()
+    reader = TLPLandscapeReader()
+    reader.AddFileName(str(folder))
+    for time in (20.0, 0.0):
+        reader.UpdateTimeStep(time)
+        assert center_of(reader) == centers[time]
+    assert reader.GetTimestepValues() == [0, 10, 20]
+    assert messages == []
+
+
+def test_each_checkpoints_own_directions_are_another_landscape(messages, training, tmp_path):
+    training.UpdateTimeStep(10.0)
+    shared = loss_of(training)
+    training.SetStepDirections(1)
+    training.UpdateTimeStep(10.0)
+    assert not np.allclose(loss_of(training), shared)
+    training.SetStepDirections(0)
+    training.SetDirectionsStep(7.0)
+    training.UpdateTimeStep(10.0)
+    assert "must be one of 0, 10, 20, got 7" in messages[-1][1]
+
+
+def test_a_step_that_is_gone_fails_alone(messages, training, tmp_path):
+    training.UpdateTimeStep(0.0)
+    (tmp_path / "step_10.pt").unlink()
+    training.UpdateTimeStep(10.0)
+    ((kind, text),) = messages
+    assert kind == "error"
+    assert "a checkpoint must be a file, found none" in text
+    training.UpdateTimeStep(20.0)
+    assert training.GetOutputDataObject(0).GetNumberOfPoints() == 81
+    training.Refresh()
+    training.UpdateTimeStep(10.0)
+    assert training.GetTimestepValues() == [0, 20]
+    assert len(messages) == 1
+
+
+def test_a_checkpoint_of_another_network_fails_alone(messages, training, tmp_path):
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "step_30.pt")
+    training.SetDirectionsStep(0.0)
+    training.UpdateTimeStep(30.0)
+    ((_, text),) = messages
+    assert "must fit the network of 'two wells, 2 parameters'" in text
+    training.UpdateTimeStep(0.0)
+    assert training.GetOutputDataObject(0).GetNumberOfPoints() == 81
+
+
+def test_a_folder_without_checkpoints_and_two_kinds_of_them_are_told(messages, tmp_path):
+    source = wells()
+    source.AddCheckpoints(str(tmp_path))
+    run(source)
+    assert "checkpoints must be files, a folder of them or a pattern" in messages[-1][1]
+    torch.save(load_problem("two-wells").model.state_dict(), tmp_path / "a1.pt")
+    source.SetCheckpoint("b.pt")
+    run(source)
+    assert "Checkpoint must be empty where Checkpoints name a training" in messages[-1][1]
+
+
+def test_basins_keep_their_places_along_a_training(messages, tmp_path):
+    """The wider of two basins changes sides only where places are not kept."""
+    shape = (3, 60)
+    x = np.linspace(-1, 1, 60)
+    for step, middle in ((1, 0.2), (2, -0.2)):
+        left, right = (x + 0.9) / (middle + 0.9), (x - 0.9) / (0.9 - middle)
+        loss = np.tile(np.minimum(left**2, right**2), (3, 1))
+        landscape = Landscape(loss, np.ones(2), np.ones(shape, bool), {"problem": "two"})
+        landscape.save(tmp_path / f"s{step}.zarr")
+    reader = TLPLandscapeReader()
+    reader.AddFileName(str(tmp_path))
+    profile = chain(reader)[2]
+
+    def left_to_right(time):
+        profile.UpdateTimeStep(time)
+        points = profile.GetOutputDataObject(1)
+        data = points.GetPointData()
+        kinds = vtk_to_numpy(data.GetArray(names.CRITICAL_TYPE))
+        places = [points.GetPoint(i)[0] for i in np.flatnonzero(kinds == 0)]
+        sample = vtk_to_numpy(data.GetArray(names.SAMPLE_ID))[kinds == 0]
+        return (sample[np.argsort(places)] % 60 < 30).tolist()
+
+    assert left_to_right(1.0) == left_to_right(2.0) == left_to_right(1.0) == [True, False]
+    profile.SetKeepPlaces(0)
+    assert left_to_right(2.0) == [False, True]
+    assert messages == []
+
+
+def test_a_slice_of_four_directions(messages):
+    source = wells(5)
+    source.SetArguments("n=4")
+    source.SetNumberOfDirections(4)
+    part = TLPLandscapeSlice()
+    part.SetInputConnection(source.GetOutputPort(0))
+    part.AddPosition(0.5)
+    run(part)
+    assert messages == []
+    assert part.GetOutputDataObject(0).GetNumberOfCells() == 4**3
+    assert part.GetOutputDataObject(0).GetBounds() == (-1, 1, -1, 1, -1, 1)
+    part.AddPosition(0.5)
+    run(part)
+    assert "at most 1 coordinates" in messages[-1][1]
+    assert part.GetOutputDataObject(0).GetNumberOfCells() == 0
+
+
+def test_roots_logarithm_and_range_change_the_drawing(messages):
+    source = wells(21)
+    profile = chain(source)[2]
+    profile.SetWidth(1)
+    run(profile)
+    low_x, high_x, low, high, *_ = profile.GetOutputDataObject(0).GetBounds()
+    assert (low_x, high_x) == (0, 1)
+    assert high - low == pytest.approx(0.7)
+    profile.SetLossRange(-10.0, 40.0)
+    run(profile)
+    assert np.ptp(profile.GetOutputDataObject(0).GetBounds()[2:4]) < 0.7
+    profile.SetLossRange(0.0, 0.0)
+    assert messages == []
+    profile.SetLogarithmicLoss(1)
+    run(profile)
+    assert "logarithmic loss axis needs losses above 0" in messages[-1][1]
+    assert profile.GetOutputDataObject(0).GetNumberOfCells() == 0

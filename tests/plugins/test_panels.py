@@ -11,6 +11,7 @@ from tlp_core.directions import NORMALIZATIONS
 from tlp_core.hessian import SPECTRUM_ORDERS
 from tlp_core.neighbors import GRID_RULES, KNN_METHODS, KNN_RULES
 from tlp_core.problems import READY_PROBLEMS
+from tlp_core.profile import SIBLING_ORDERS
 from tlp_core.workflow import DIRECTION_METHODS
 
 PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
@@ -27,9 +28,10 @@ PORTS = {
     "TLPLossLandscape": (["Samples", "Image"], []),
     "TLPLandscapeReader": (["Samples", "Image"], []),
     "TLPNeighborGraph": (["Graph"], ["Input"]),
+    "TLPLandscapeSlice": (["Slice"], ["Input"]),
     "TLPMergeTree": (["Skeleton Nodes", "Skeleton Arcs", "Segmentation"], ["Input"]),
     "TLPLandscapeProfile": (
-        ["Basins", "Critical Points", "Samples", "Outline"],
+        ["Basins", "Critical Points", "Samples", "Outline", "Tree", "Persistence Diagram"],
         ["Nodes", "Arcs", "Segmentation"],
     ),
     "TLPLandscapeDescriptors": (["Descriptors"], ["Nodes", "Arcs", "Segmentation"]),
@@ -90,8 +92,13 @@ def test_setting_the_defaults_changes_nothing():
         for owner, element in PROPERTIES:
             command = element.get("command")
             if owner == proxy and command != "SetInputArrayToProcess":
+                default = element.get("default_values")
+                if default is None:
+                    continue  # a list that is empty, or told by the algorithm
                 kind = {"I": int, "D": float, "S": str}[element.tag[0]]
-                getattr(algorithm, command)(kind(element.get("default_values")))
+                several = int(element.get("number_of_elements")) > 1
+                values = default.split() if several else [default]
+                getattr(algorithm, command)(*map(kind, values))
         assert vars(algorithm) == before, proxy
 
 
@@ -111,6 +118,7 @@ def entries(proxy, name):
         ("TLPLossLandscape", "Normalization", NORMALIZATIONS),
         ("TLPLossLandscape", "DirectionMethod", DIRECTION_METHODS[:4]),
         ("TLPLossLandscape", "Order", SPECTRUM_ORDERS),
+        ("TLPLandscapeProfile", "Order", SIBLING_ORDERS),
         ("TLPNeighborGraph", "GridRule", GRID_RULES),
         ("TLPNeighborGraph", "NeighborRule", KNN_RULES),
         ("TLPNeighborGraph", "NeighborMethod", KNN_METHODS),
@@ -118,6 +126,19 @@ def entries(proxy, name):
 )
 def test_choices_are_the_cores(proxy, name, table):
     assert entries(proxy, name) == tuple(table)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "name", "table"),
+    [
+        ("TLPLossLandscape", "StepDirections", "STEP_DIRECTIONS"),
+        ("TLPLandscapeProfile", "Width", "WIDTHS"),
+        ("TLPNeighborGraph", "Graph", "GRAPHS"),
+        ("TLPNeighborGraph", "ImplicitGraph", "IMPLICIT"),
+    ],
+)
+def test_choices_are_those_of_the_class(proxy, name, table):
+    assert entries(proxy, name) == getattr(import_module(behind(proxy).__module__), table)
 
 
 def test_groups_name_properties_that_come_before_them():

@@ -42,9 +42,9 @@ def vtk_grid(points, edges, values):
     grid = vtkUnstructuredGrid()
     padded = np.zeros((len(points), 3))
     padded[:, : min(3, points.shape[1])] = points[:, :3]
-    grid.SetPoints(vtk_bridge._points(padded))
-    grid.SetCells(VTK_LINE, vtk_bridge._cells(edges.ravel(), np.arange(len(edges) + 1) * 2))
-    vtk_bridge._add(grid.GetPointData(), "Loss", values)
+    grid.SetPoints(vtk_bridge.make_points(padded))
+    grid.SetCells(VTK_LINE, vtk_bridge.make_cells(edges.ravel(), np.arange(len(edges) + 1) * 2))
+    vtk_bridge.add_array(grid.GetPointData(), "Loss", values)
     return grid
 
 
@@ -60,7 +60,7 @@ def recorded_outputs(given, recorded):
     for key in recorded:
         place, _, name = key.rpartition("/")
         if place in places:
-            vtk_bridge._add(places[place], name, recorded[key])
+            vtk_bridge.add_array(places[place], name, recorded[key])
     return nodes, arcs, segmentation
 
 
@@ -122,7 +122,7 @@ def test_samples_without_lines_or_rule_have_no_graph(landscape, graph):
     with pytest.raises(ValueError, match="put TLP Neighbor Graph before it"):
         vtk_bridge.dataset_graph(vtk_bridge.landscape_to_grid(landscape))
     part = vtkUnstructuredGrid()
-    part.SetPoints(vtk_bridge._points(np.zeros((4, 3))))
+    part.SetPoints(vtk_bridge.make_points(np.zeros((4, 3))))
     part.GetFieldData().ShallowCopy(graph.GetFieldData())
     with pytest.raises(ValueError, match="put TLP Neighbor Graph before it"):
         vtk_bridge.dataset_graph(part)
@@ -145,7 +145,7 @@ def recorded_image(request):
     record = np.load(DATA / f"image{request.param}d.npz")
     image = vtkImageData()
     image.SetDimensions(*record["values"].shape[::-1], *[1] * (3 - request.param))
-    vtk_bridge._add(image.GetPointData(), "Loss", record["values"].ravel())
+    vtk_bridge.add_array(image.GetPointData(), "Loss", record["values"].ravel())
     return image, record
 
 
@@ -177,7 +177,7 @@ def test_the_freudenthal_rule_is_the_image_of_the_same_landscape(landscape):
 def test_ranks_of_a_ttk_filter_settle_ties():
     grid = vtk_grid(np.zeros((3, 1)), np.array([[0, 1], [1, 2]]), np.zeros(3))
     assert vtk_bridge.given_ranks(grid, "Loss") is None
-    vtk_bridge._add(grid.GetPointData(), "Loss_Order", np.array([2, 0, 1], dtype=np.int32))
+    vtk_bridge.add_array(grid.GetPointData(), "Loss_Order", np.array([2, 0, 1], dtype=np.int32))
     ranks = vtk_bridge.given_ranks(grid, "Loss")
     tree = merge_tree(np.zeros(3), vtk_bridge.dataset_graph(grid), ranks=ranks)
     assert tree.node_vertex.tolist() == [1, 0]
@@ -276,8 +276,8 @@ def test_a_missing_array_is_told_with_those_that_are_there(graph):
 def test_a_profile_keeps_its_numbers_in_vtk(graph):
     tree = merge_tree(vtk_bridge.point_values(graph, names.LOSS), grid_graph((3, 5, 7)))
     profile = landscape_profile(tree)
-    scale = vtk_bridge.automatic_height_scale(profile)
-    basins = vtk_bridge.profile_to_basins(profile, scale)
+    drawing = vtk_bridge.drawing(profile)
+    basins = vtk_bridge.profile_to_basins(profile, drawing)
     assert basins.GetNumberOfCells() == len(profile.basins)
     bounds = basins.GetBounds()
     assert bounds[1] - bounds[0] == 105
@@ -286,12 +286,12 @@ def test_a_profile_keeps_its_numbers_in_vtk(graph):
         corners = np.zeros(6)
         basins.GetCellBounds(b, corners)
         assert corners[1] - corners[0] == pytest.approx(profile.basins.size[b])
-        assert corners[2:4] / scale == pytest.approx(
+        assert corners[2:4] / drawing.scale == pytest.approx(
             [tree.node_level[b], profile.basins.death[b]], rel=1e-5
         )
     np.testing.assert_array_equal(array(basins.GetCellData(), names.SIZE), profile.basins.size)
     points = vtk_bridge.profile_to_critical_points(
-        profile, scale, vtk_bridge.sample_coordinates(graph)
+        profile, drawing, vtk_bridge.sample_coordinates(graph)
     )
     np.testing.assert_array_equal(
         array(points.GetPointData(), names.COORDINATES),
@@ -300,3 +300,89 @@ def test_a_profile_keeps_its_numbers_in_vtk(graph):
     samples = vtk_bridge.profile_to_samples(tree, graph)
     assert set(array(samples.GetPointData(), names.BASIN_ID)) == set(range(len(profile.basins)))
     assert graph.GetPointData().GetArray(names.BASIN_ID) is None
+
+
+def test_a_logarithmic_profile_is_drawn_by_the_logarithm():
+    profile = landscape_profile(merge_tree([0.01, 1.0, 0.1, 10.0], grid_graph((4,))))
+    drawing = vtk_bridge.drawing(profile, logarithmic=True)
+    assert drawing.loss_range == (0.01, 10.0)
+    assert drawing.height([0.01, 1.0, 10.0]) / drawing.scale == pytest.approx([-2, 0, 1])
+    assert np.ptp(drawing.height(drawing.loss_range)) == pytest.approx(0.7 * 4)
+    with pytest.raises(ValueError, match="logarithmic loss axis needs losses above 0, got -1"):
+        vtk_bridge.drawing(profile, logarithmic=True, loss_range=(-1.0, 10.0))
+
+
+def test_a_shared_range_scales_a_profile():
+    profile = landscape_profile(merge_tree([0.0, 1.0], [[0, 1]]))
+    drawing = vtk_bridge.drawing(profile, loss_range=(0.0, 10.0))
+    assert np.ptp(drawing.height([0.0, 1.0])) == pytest.approx(0.07 * 2)
+    with pytest.raises(ValueError, match="must run upward, got 3 to 1"):
+        vtk_bridge.drawing(profile, loss_range=(3.0, 1.0))
+
+
+def test_the_tree_and_the_diagram_of_a_profile():
+    tree = merge_tree([0.0, 3.0, 1.0, 2.0, 4.0], grid_graph((5,), rule="axis"))
+    profile = landscape_profile(tree)
+    lines = vtk_bridge.profile_to_tree(profile, vtk_bridge.drawing(profile, scale=1.0))
+    assert lines.GetNumberOfCells() == 3
+    places = np.array([lines.GetPoint(i)[:2] for i in range(9)])
+    np.testing.assert_allclose(places[:3], [[3.5, 0], [3.5, 3], [2.5, 3]], rtol=1e-6)
+    np.testing.assert_allclose(places[6:], [[2.5, 3], [2.5, 4], [2.5, 4]], rtol=1e-6)
+    table = vtk_bridge.tree_to_diagram(tree)
+    rows = {
+        name: array(table.GetRowData(), name).tolist()
+        for name in (names.BIRTH, names.DEATH, names.MINIMUM_ID, names.BASIN_ID)
+    }
+    assert rows == {
+        names.BIRTH: [0.0, 1.0],
+        names.DEATH: [4.0, 3.0],
+        names.MINIMUM_ID: [0, 2],
+        names.BASIN_ID: [0, 1],
+    }
+
+
+@pytest.fixture
+def four_dimensional():
+    shape = (3, 5, 7, 9)
+    loss = np.random.default_rng(1).random(shape)
+    landscape = Landscape(loss, np.array([1.0, 2.0, 3.0, 4.0]), np.ones(shape, dtype=bool))
+    return landscape, vtk_bridge.landscape_to_grid(landscape, step=7.0)
+
+
+def test_a_slice_shows_the_samples_at_its_place(four_dimensional):
+    landscape, grid = four_dimensional
+    part = vtk_bridge.grid_slice(grid, (4, 2, 1), (-1.2,))  # direction 3 at -1: index 2
+    ids = array(part.GetPointData(), names.SAMPLE_ID).reshape(9, 5, 3)
+    wanted = np.arange(945).reshape(3, 5, 7, 9)[:, :, 2].transpose(2, 1, 0)
+    np.testing.assert_array_equal(ids, wanted)
+    coordinates = array(part.GetPointData(), names.COORDINATES)
+    points = np.array([part.GetPoint(i) for i in range(part.GetNumberOfPoints())])
+    np.testing.assert_allclose(points, coordinates[:, [3, 1, 0]], rtol=1e-6)
+    assert set(coordinates[:, 2]) == {-1.0}
+    assert part.GetNumberOfCells() == 8 * 4 * 2
+    assert part.GetCell(0).GetBounds() == pytest.approx((-4, -3, -2, -1, -1, 0))
+    assert array(part.GetPointData(), names.LOSS) == pytest.approx(
+        landscape.loss.ravel()[ids.ravel()]
+    )
+    assert vtk_bridge.step_of(part) == 7.0
+
+
+def test_a_slice_in_a_plane(four_dimensional):
+    _, grid = four_dimensional
+    part = vtk_bridge.grid_slice(grid, (1, 3), ())
+    assert part.GetNumberOfCells() == 2 * 6
+    assert np.unique(array(part.GetPointData(), names.COORDINATES)[:, [1, 3]]).tolist() == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("directions", "position", "message"),
+    [
+        ((1, 2, 2), (), "two or three different directions"),
+        ((1, 2, 5), (), r"must be from 1 to 4, got \[1, 2, 5\]"),
+        ((1, 2, 3), (0.0, 1.0), "at most 1 coordinates"),
+        ((1, 2, 3), (5.0,), "along direction 4 must be from -4 to 4, got 5"),
+    ],
+)
+def test_a_slice_that_is_not_there_is_told(four_dimensional, directions, position, message):
+    with pytest.raises(ValueError, match=message):
+        vtk_bridge.grid_slice(four_dimensional[1], directions, position)

@@ -34,15 +34,15 @@ def graph_data(points, values, graph):
     data = vtkUnstructuredGrid()
     padded = np.zeros((len(points), 3))
     padded[:, : min(3, points.shape[1])] = points[:, :3]
-    data.SetPoints(vtk_bridge._points(padded))
-    vtk_bridge._add(data.GetPointData(), "Loss", values.ravel())
+    data.SetPoints(vtk_bridge.make_points(padded))
+    vtk_bridge.add_array(data.GetPointData(), "Loss", values.ravel())
     return vtk_bridge.with_graph(data, graph, "test")
 
 
 def image_data(values):
     image = vtkImageData()
     image.SetDimensions(*values.shape[::-1], *[1] * (3 - values.ndim))
-    vtk_bridge._add(image.GetPointData(), "Loss", values.ravel())
+    vtk_bridge.add_array(image.GetPointData(), "Loss", values.ravel())
     return image
 
 

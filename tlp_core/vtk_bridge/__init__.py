@@ -1,0 +1,64 @@
+"""Records of the core to and from VTK data; the only package that knows VTK."""
+
+from tlp_core.vtk_bridge.arrays import add_array, add_text, make_cells, make_points
+from tlp_core.vtk_bridge.graphs import dataset_graph, given_ranks, point_values, with_graph
+from tlp_core.vtk_bridge.landscapes import (
+    landscape_shape,
+    landscape_to_grid,
+    landscape_to_image,
+    provenance,
+    sample_coordinates,
+    step_of,
+    with_vertices,
+)
+from tlp_core.vtk_bridge.profiles import (
+    Drawing,
+    descriptors_to_table,
+    drawing,
+    profile_to_basins,
+    profile_to_critical_points,
+    profile_to_outline,
+    profile_to_samples,
+    profile_to_tree,
+    tree_to_diagram,
+)
+from tlp_core.vtk_bridge.slices import grid_slice
+from tlp_core.vtk_bridge.trees import (
+    skeleton_to_tree,
+    tree_to_arcs,
+    tree_to_nodes,
+    tree_to_segmentation,
+)
+
+__all__ = [
+    "Drawing",
+    "add_array",
+    "add_text",
+    "dataset_graph",
+    "descriptors_to_table",
+    "drawing",
+    "given_ranks",
+    "graph_lines",
+    "grid_slice",
+    "landscape_shape",
+    "landscape_to_grid",
+    "landscape_to_image",
+    "make_cells",
+    "make_points",
+    "point_values",
+    "profile_to_basins",
+    "profile_to_critical_points",
+    "profile_to_outline",
+    "profile_to_samples",
+    "profile_to_tree",
+    "provenance",
+    "sample_coordinates",
+    "skeleton_to_tree",
+    "step_of",
+    "tree_to_arcs",
+    "tree_to_diagram",
+    "tree_to_nodes",
+    "tree_to_segmentation",
+    "with_graph",
+    "with_vertices",
+]

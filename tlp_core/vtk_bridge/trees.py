@@ -1,0 +1,180 @@
+"""Merge trees to and from the three outputs of TTK's merge tree filter."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from vtkmodules.util.numpy_support import vtk_to_numpy
+from vtkmodules.vtkCommonCore import vtkDataArray
+from vtkmodules.vtkCommonDataModel import (
+    VTK_LINE,
+    vtkDataSet,
+    vtkFieldData,
+    vtkUnstructuredGrid,
+)
+
+from tlp_core import array_names as names
+from tlp_core.merge_tree import MergeTree, checked_ranks, node_types, shown_levels
+from tlp_core.sweep import sweep_order
+from tlp_core.vtk_bridge.arrays import add_array, make_cells, make_points
+from tlp_core.vtk_bridge.graphs import given_ranks, point_values
+
+
+def tree_to_nodes(tree: MergeTree, dataset: vtkDataSet) -> vtkUnstructuredGrid:
+    """Return the critical samples as points, with the arrays of TTK's filter."""
+    nodes = vtkUnstructuredGrid()
+    nodes.SetPoints(make_points(_positions(dataset, tree.node_vertex)))
+    data = nodes.GetPointData()
+    count = len(tree.node_vertex)
+    regular = np.append(_region_sizes(tree), 0)
+    regular[-1] = regular[tree.vertex_arc[tree.node_vertex[-1]]]
+    add_array(data, names.NODE_ID, np.arange(count, dtype=np.int32))
+    add_array(data, names.SCALAR, tree.node_level)
+    add_array(data, names.VERTEX_ID, tree.node_vertex)
+    add_array(data, names.CRITICAL_TYPE, tree.node_type.astype(np.int32))
+    add_array(data, names.REGION_SIZE, regular)
+    return nodes
+
+
+def tree_to_arcs(tree: MergeTree, dataset: vtkDataSet) -> vtkUnstructuredGrid:
+    """Return the arcs as lines from lower to upper node, with the arrays of TTK's filter."""
+    lower = np.arange(tree.number_of_arcs, dtype=np.int32)
+    upper = tree.parent[:-1]
+    arcs = vtkUnstructuredGrid()
+    arcs.SetPoints(make_points(_positions(dataset, tree.node_vertex)))
+    add_array(arcs.GetPointData(), names.SCALAR, tree.node_level)
+    ends = np.stack([lower, upper], axis=1).ravel()
+    arcs.SetCells(VTK_LINE, make_cells(ends, np.arange(len(lower) + 1) * 2))
+    data = arcs.GetCellData()
+    add_array(data, names.SEGMENTATION_ID, lower)
+    add_array(data, names.UP_NODE_ID, upper.astype(np.int32))
+    add_array(data, names.DOWN_NODE_ID, lower)
+    add_array(data, names.REGION_SIZE, _region_sizes(tree))
+    return arcs
+
+
+def tree_to_segmentation(tree: MergeTree, dataset: vtkDataSet) -> vtkDataSet:
+    """Return the input with the arc of every sample, as TTK's filter does."""
+    segmentation = dataset.NewInstance()
+    segmentation.ShallowCopy(dataset)
+    data = segmentation.GetPointData()
+    add_array(data, names.SEGMENTATION_ID, tree.vertex_arc.astype(np.int32))
+    add_array(data, names.REGION_SIZE, _region_sizes(tree)[tree.vertex_arc])
+    return segmentation
+
+
+def skeleton_to_tree(
+    nodes: vtkDataSet, arcs: vtkDataSet, segmentation: vtkDataSet, name: str
+) -> MergeTree:
+    """Return the merge tree in the three outputs of TTK's filter or of the built-in one.
+
+    Node numbers are the filter's own and are put into the order of the sweep. TTK keeps node
+    scalars in float32, so losses are read from the segmentation. An arc from a node to itself,
+    which TTK writes where the root is a saddle, is dropped.
+
+    Args:
+        nodes: port 0.
+        arcs: port 1.
+        segmentation: port 2.
+        name: point array of the losses in the segmentation.
+
+    Raises:
+        ValueError: if an array is missing, or the three belong to different trees.
+    """
+    values = point_values(segmentation, name)
+    vertex = _integers(nodes.GetPointData(), names.VERTEX_ID, "nodes")
+    node_id = _integers(nodes.GetPointData(), names.NODE_ID, "nodes")
+    up = _integers(arcs.GetCellData(), names.UP_NODE_ID, "arcs")
+    down = _integers(arcs.GetCellData(), names.DOWN_NODE_ID, "arcs")
+    arc_id = _integers(arcs.GetCellData(), names.SEGMENTATION_ID, "arcs")
+    segment = _integers(segmentation.GetPointData(), names.SEGMENTATION_ID, "segmentation")
+
+    _same_tree(vertex.min() >= 0 and vertex.max() < len(values), "a node is no sample")
+    rank = _sweep_ranks(values, given_ranks(segmentation, name))
+    order = np.argsort(rank[vertex])
+    number = _inverse(node_id[order])
+    proper = up != down
+    lower, upper = (_looked_up(number, ends[proper], "node") for ends in (down, up))
+    count = len(vertex)
+    _same_tree(len(lower) == count - 1, f"{len(lower)} arcs for {count} nodes")
+    _same_tree(bool((np.sort(lower) == np.arange(count - 1)).all()), "a node lacks its arc")
+    _same_tree(bool((lower < upper).all()), "an arc runs downward")
+
+    parent = np.full(count, -1, dtype=np.int64)
+    parent[lower] = upper
+    arc = _looked_up(_inverse(arc_id), segment, "arc")
+    vertex_arc = _looked_up(number, down[arc], "node")
+    root = vertex[order[-1]]
+    vertex_arc[vertex_arc == count - 1] = np.flatnonzero(parent == count - 1)[-1]
+    _same_tree(
+        bool((vertex_arc[vertex[order[:-1]]] == np.arange(count - 1)).all()),
+        "a node lies on another arc",
+    )
+    tree = MergeTree(
+        values=values,
+        levels=shown_levels(values),
+        node_vertex=vertex[order],
+        parent=parent,
+        node_type=node_types(np.bincount(parent[:-1], minlength=count)),
+        vertex_arc=vertex_arc,
+    )
+    inside = np.delete(np.arange(len(values)), root)
+    held = rank[inside]
+    low = rank[tree.node_vertex[vertex_arc[inside]]]
+    high = rank[tree.node_vertex[parent[vertex_arc[inside]]]]
+    _same_tree(bool(((low <= held) & (held < high)).all()), "a sample lies outside its arc")
+    return tree
+
+
+def _positions(dataset: vtkDataSet, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    if dataset.IsA("vtkPointSet"):
+        return np.asarray(vtk_to_numpy(dataset.GetPoints().GetData())[ids], dtype=np.float64)
+    return np.array([dataset.GetPoint(int(i)) for i in ids]).reshape(-1, 3)
+
+
+def _region_sizes(tree: MergeTree) -> npt.NDArray[np.int64]:
+    """Return the number of regular samples on each arc (A,), as TTK counts: nodes are none."""
+    counts = np.bincount(tree.vertex_arc, minlength=tree.number_of_arcs)
+    at_nodes = np.bincount(tree.vertex_arc[tree.node_vertex], minlength=tree.number_of_arcs)
+    return np.asarray(counts - at_nodes, dtype=np.int64)
+
+
+def _integers(data: vtkFieldData, name: str, port: str) -> npt.NDArray[np.int64]:
+    array: vtkDataArray | None = data.GetArray(name)
+    if array is None or not array.GetNumberOfTuples():
+        raise ValueError(
+            f"the {port} of a merge tree must have an array {name!r}, and have none; "
+            "connect ports 0, 1 and 2 of one merge tree filter"
+        )
+    return np.asarray(vtk_to_numpy(array), dtype=np.int64)
+
+
+def _sweep_ranks(
+    values: npt.NDArray[np.float64], given: npt.NDArray[np.int64] | None
+) -> npt.NDArray[np.int64]:
+    """Return the place of each sample in the sweep (N,)."""
+    heights = values if given is None else checked_ranks(values, given)
+    rank = np.empty(len(values), dtype=np.int64)
+    rank[sweep_order(heights)] = np.arange(len(values))
+    return rank
+
+
+def _inverse(ids: npt.NDArray[np.int64]) -> dict[int, int]:
+    return {int(value): place for place, value in enumerate(ids)}
+
+
+def _looked_up(
+    places: dict[int, int], ids: npt.NDArray[np.int64], what: str
+) -> npt.NDArray[np.int64]:
+    unique, inverse = np.unique(ids, return_inverse=True)
+    unknown = [int(value) for value in unique if int(value) not in places]
+    _same_tree(not unknown, f"{what} {unknown[:1]} is unknown")
+    return np.array([places[int(value)] for value in unique], dtype=np.int64)[inverse]
+
+
+def _same_tree(agrees: bool, difference: str) -> None:
+    if not agrees:
+        raise ValueError(
+            f"nodes, arcs and segmentation must come from one merge tree: {difference}; "
+            "connect ports 0, 1 and 2 of one merge tree filter"
+        )
