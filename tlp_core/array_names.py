@@ -18,6 +18,10 @@ class CriticalType(IntEnum):
     DEGENERATE_SADDLE = 4
 
 
+REGULAR = -1
+"""Stands for a type at samples that are no nodes."""
+
+
 # landscape, point data
 LOSS = "Loss"
 COORDINATES = "Coordinates"

@@ -17,7 +17,7 @@ from paraview import simple
 
 from tlp_core.problems import pinn_convection
 from tlp_core.progress import TerminalProgress
-from tlp_paraview import pipeline, views
+from tlp_paraview import pipeline, styles, views
 from tlp_paraview.pipeline import Pipeline
 
 BETAS = (1, 30)
@@ -93,7 +93,7 @@ def show_progress(source: Any, text: str) -> None:
 def picture(layout: Any, path: Path) -> None:
     """Write both views of a layout."""
     simple.SaveScreenshot(
-        str(path), layout, ImageResolution=list(views.SIZE), SeparatorColor=views.WHITE
+        str(path), layout, ImageResolution=list(views.SIZE), SeparatorColor=styles.WHITE
     )
 
 

@@ -19,6 +19,9 @@ class Places:
     x: Any
 
 
+NO_PLACES = Places(None, None)
+
+
 class TreeAlgorithm(SameTypeAlgorithm):
     """A filter of the three outputs of a merge tree filter, with a persistence threshold."""
 
@@ -77,8 +80,7 @@ class TLPLandscapeProfile(TreeAlgorithm):
         self._order, self._keep_places, self._width = 0, 1, 0
         self._logarithmic, self._loss_range = 0, (0.0, 0.0)
         self._tolerance, self._height_scale = 1e-4, 0.0
-        self._drawn = Places(None, None)
-        self._before = Places(None, None)
+        self._drawn = self._before = NO_PLACES
 
     def SetOrder(self, index: int) -> None:
         self.assign("_order", index)
@@ -139,8 +141,8 @@ class TLPLandscapeProfile(TreeAlgorithm):
 
         if step != self._drawn.step:
             self._before = self._drawn
-        count, kept = len(tree.values), self._before.x
-        same = self._keep_places and step is not None and kept is not None and len(kept) == count
+        kept = self._before.x
+        same = kept is not None and len(kept) == len(tree.values)
         profile = landscape_profile(
             tree,
             order=SIBLING_ORDERS[self._order],
@@ -148,5 +150,6 @@ class TLPLandscapeProfile(TreeAlgorithm):
             root=n if WIDTHS[self._width] == "n-th root" else 1,
             tolerance=self._tolerance,
         )
-        self._drawn = Places(step, sample_places(tree, profile) if step is not None else None)
+        keeps = self._keep_places and step is not None
+        self._drawn = Places(step, sample_places(tree, profile)) if keeps else NO_PLACES
         return profile

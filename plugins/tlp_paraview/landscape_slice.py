@@ -12,7 +12,7 @@ class TLPLandscapeSlice(Algorithm):
 
     LABEL = "TLP Landscape Slice"
     INPUTS = ("vtkPointSet",)
-    OUTPUTS = ("vtkUnstructuredGrid",)
+    OUTPUTS = ("vtkUnstructuredGrid", "vtkPolyData")
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,8 +35,16 @@ class TLPLandscapeSlice(Algorithm):
 
         samples = self.input_data(in_info)
         if not samples.GetNumberOfPoints():
-            output(out_info, 0).Initialize()
             return 1
-        shown = [direction for direction in self._directions if direction]
-        output(out_info, 0).ShallowCopy(vtk_bridge.grid_slice(samples, shown, self._position))
+        part = vtk_bridge.grid_slice(samples, self._shown(samples), self._position)
+        output(out_info, 0).ShallowCopy(part)
+        output(out_info, 1).ShallowCopy(vtk_bridge.critical_points_in(part))
         return 1
+
+    def _shown(self, samples: Any) -> list[int]:
+        """Return the directions along x, y and z; of a plane the third is left out."""
+        from tlp_core import vtk_bridge
+
+        plane = len(vtk_bridge.landscape_shape(samples) or ()) == 2
+        first_two, third = list(self._directions[:2]), self._directions[2]
+        return first_two if plane or not third else [*first_two, third]

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,11 @@ from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonCore import vtkOutputWindow
 
 from tlp_core import array_names as names
+from tlp_core.descriptors import Descriptors
 from tlp_paraview import versions
 
 PLUGIN = Path(__file__).resolve().parents[1] / "TopologicalLandscapeProfiles.xml"
+PROFILE = "TLPLandscapeProfile"
 TTK_VARIABLE = "TLP_TTK_PLUGIN"
 TTK_FILTERS = ("TTKMergeTree", "TTKMergeandContourTreeFTM")
 """TTK's filter since 1.3, and before."""
@@ -61,6 +63,16 @@ class Pipeline:
     def outline(self) -> Any:
         """Port 3 of the profile."""
         return simple.OutputPort(self.profile, 3)
+
+    @property
+    def branches(self) -> Any:
+        """Port 4 of the profile, the merge tree over it."""
+        return simple.OutputPort(self.profile, 4)
+
+    @property
+    def diagram(self) -> Any:
+        """Port 5 of the profile, the persistence diagram."""
+        return simple.OutputPort(self.profile, 5)
 
 
 def load_plugin() -> None:
@@ -119,19 +131,59 @@ def build(source: Any, *, threshold: float = 0.0) -> Pipeline:
     return Pipeline(source, graph, tree, profile, descriptors, tree_filter)
 
 
+def is_landscape(source: Any) -> bool:
+    """Return whether a proxy yields losses and belongs to no profile's pipeline yet."""
+    if any(_meets(source, profile) for profile in all_profiles()):
+        return False
+    source.UpdatePipeline()
+    return source.PointData[names.LOSS] is not None
+
+
+def all_profiles() -> list[Any]:
+    """Return the profile filters of the session."""
+    proxies = simple.GetSources().values()
+    return [proxy for proxy in proxies if proxy.SMProxy.GetXMLName() == PROFILE]
+
+
+def comes_from(proxy: Any, origin: Any) -> bool:
+    """Return whether a filter works on what another proxy yields, directly or through others."""
+    return any(made is origin.SMProxy for made in _upstream(proxy.SMProxy))
+
+
+def _meets(proxy: Any, profile: Any) -> bool:
+    return comes_from(proxy, profile) or comes_from(profile, proxy)
+
+
+def _upstream(proxy: Any) -> Iterator[Any]:
+    yield proxy
+    for i in range(proxy.GetNumberOfProducers()):
+        producer = proxy.GetProducerProxy(i)
+        if producer is not None and producer.GetXMLGroup() in ("sources", "filters"):
+            yield from _upstream(producer)
+
+
 def number_of_directions(source: Any) -> int:
     """Return n, the number of coordinates of each sample; 0 where there are none."""
     array = source.PointData.GetArray(names.COORDINATES)
     return 0 if array is None else int(array.GetNumberOfComponents())
 
 
-def title(source: Any) -> str:
-    """Return the network's name and what it says of itself, such as an error."""
-    from tlp_core import vtk_bridge
+def steps_of(source: Any) -> list[float]:
+    """Return the steps of a training; none where a source has one landscape only."""
+    steps = getattr(source, "TimestepValues", None)
+    listed = list(steps) if hasattr(steps, "__len__") else [steps] if steps is not None else []
+    return listed if len(listed) > 1 else []
 
-    facts = vtk_bridge.provenance(servermanager.Fetch(source, idx=0))
-    told = [f"{name} {value:.2g}" for name, value in facts.get("metrics", {}).items()]
-    return ", ".join([facts.get("problem", "loss landscape"), *told])
+
+def title(pipeline: Pipeline, *, metrics: bool = True) -> str:
+    """Return the network's name and, on request, what it says of itself, such as an error."""
+    row = servermanager.Fetch(pipeline.descriptors).GetRowData()
+    columns = [row.GetArrayName(i) for i in range(row.GetNumberOfArrays())]
+    if not columns:
+        return "loss landscape"
+    name, *told = columns[: columns.index(fields(Descriptors)[0].name)]
+    words = [f"{c} {row.GetAbstractArray(c).GetValue(0):.2g}" for c in told if metrics]
+    return ", ".join([row.GetAbstractArray(name).GetValue(0) or "loss landscape", *words])
 
 
 @contextmanager

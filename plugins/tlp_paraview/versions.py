@@ -7,6 +7,9 @@ from typing import Any
 
 from paraview import simple
 
+TIME_FORMAT = "step {time:g}"
+"""Format of AnnotateTime since 5.10; before, it was like printf's."""
+
 
 def library_folders() -> list[Path]:
     """Return the folders in which this ParaView keeps its plugins.
@@ -34,3 +37,36 @@ def split_right(layout: Any, view: Any, new_view: Any) -> None:
 def clear_colors(representation: Any) -> None:
     """Use a solid colour; in 5.11 ``ColorBy(rep, None)`` fails on data without scalars."""
     simple.ColorBy(representation, ("POINTS", None))
+
+
+def point_array(data: Any, name: str) -> Any:
+    """Return a point array of fetched data as NumPy's; ``numpy_interface`` fails with NumPy 2."""
+    from vtkmodules.util.numpy_support import vtk_to_numpy
+
+    return vtk_to_numpy(data.GetPointData().GetArray(name))
+
+
+def color_presets() -> Any:
+    """Return ParaView's list of colour maps."""
+    from paraview.modules.vtkRemotingViews import vtkSMTransferFunctionPresets
+
+    return vtkSMTransferFunctionPresets.GetInstance()
+
+
+def render_window(view: Any) -> Any:
+    """Return the VTK window of a render view on the client; None where there is none."""
+    get = getattr(view.SMProxy, "GetRenderWindow", None)
+    return get() if get is not None else None
+
+
+def is_in_gui(view: Any) -> bool:
+    """Return whether a view lies in a window of the GUI, which alone may set its size."""
+    window = render_window(view)
+    return window is not None and window.GetClassName() == "vtkGenericOpenGLRenderWindow"
+
+
+def appended_selection(source: Any) -> Any:
+    """Return a selection source wrapped as the GUI does; bare, it crashes 5.11's GUI later on."""
+    from paraview.modules.vtkRemotingViews import vtkSMSelectionHelper
+
+    return vtkSMSelectionHelper.NewAppendSelectionsFromSelectionSource(source.SMProxy)

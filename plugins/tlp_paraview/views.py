@@ -1,34 +1,25 @@
 """The pictures: the landscape as ParaView shows it, beside its profile.
 
 A profile is flat, x in samples and y the loss times the filter's height scale, which the axes undo
-(``DataScale``), so that their labels read samples and loss.
+(``DataScale``), so that their labels read samples and loss. Sizes are :mod:`fitting`'s.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from paraview import servermanager, simple
-from vtkmodules.util.numpy_support import vtk_to_numpy
 
 from tlp_core import array_names as names
-from tlp_core.array_names import CriticalType
-from tlp_paraview import versions
-from tlp_paraview.pipeline import Pipeline, number_of_directions, title
+from tlp_core import checks
+from tlp_paraview import fitting, styles, versions
+from tlp_paraview.fitting import SIZE, Ranges
+from tlp_paraview.pipeline import Pipeline, number_of_directions, steps_of, title
 
-COLOR_MAP = Path(__file__).parent / "colormaps" / "tlp_blues.json"
-SIZE = (1600, 900)
-
-BLACK, WHITE, GREY = [0.0] * 3, [1.0] * 3, [0.8] * 3
-RED, ORANGE = [0.84, 0.10, 0.11], [0.99, 0.55, 0.0]
-
-_FRAME = (0.13, 0.80, 0.13, 0.86)
-"""Left, right, bottom and top of a profile in its view; outside are labels, title, colour bar."""
+StepRange = Literal["all steps", "each step"]
+STEP_RANGES: tuple[StepRange, ...] = get_args(StepRange)
 
 _SHIFT = 0.04
 """Share of its width by which the native view looks to the right, to free the colour bar."""
@@ -36,289 +27,291 @@ _SHIFT = 0.04
 _LEVELS = (0.02, 0.1, 0.3)
 """Shares of the samples that three surfaces enclose in the view of three directions."""
 
+_RADIUS = 0.012
+"""Radius of minima and saddles over the width of the landscape."""
 
-@dataclass(frozen=True)
-class Ranges:
-    """What several profiles share: the range of the loss axis, that of the colours, the width."""
-
-    loss: tuple[float, float]
-    average_loss: tuple[float, float]
-    samples: float
-
-    def height_scale(self, size: tuple[int, int]) -> float:
-        """Return the factor on the loss under which the profile fills its frame in a view."""
-        left, right, bottom, top = _FRAME
-        aspect = (top - bottom) * size[1] / ((right - left) * size[0])
-        span = self.loss[1] - self.loss[0]
-        return aspect * self.samples / span if span > 0 else 1.0
+_OPACITIES = (0.4, 0.3, 0.15)
 
 
-def show_landscape(pipeline: Pipeline, *, size: tuple[int, int] = SIZE) -> Any:
-    """Show a landscape and its profile side by side, and return the layout."""
-    native, profile = _empty_view(), _empty_view()
-    layout = _layout(title(pipeline.source), native, profile, size)
-    ranges = shared_ranges([pipeline])
-    show_native(pipeline, native, size)
-    show_profile(pipeline, profile, ranges, (size[0] // 2, size[1]))
+def show_landscape(
+    pipeline: Pipeline, *, size: tuple[int, int] = SIZE, step_range: StepRange = "all steps"
+) -> Any:
+    """Show a landscape and its profile side by side, and return the layout.
+
+    Args:
+        pipeline: what to show.
+        size: of both views together in pixels; a window has its own.
+        step_range: of a training, whether one loss axis and one range of colours hold for ``all
+            steps``, which are all evaluated for that, or ``each step`` has its own.
+    """
+    checks.choice(step_range, STEP_RANGES, name="step_range")
+    native, profile = styles.empty_view(), styles.empty_view()
+    layout = _layout(title(pipeline, metrics=False), native, profile)
+    fitting.set_size(layout, size)
+    steps = steps_of(pipeline.source)
+    if steps:
+        simple.GetAnimationScene().UpdateAnimationUsingDataTimeSteps()
+    ranges = _of_all_steps(pipeline, steps) if steps and step_range == "all steps" else None
+    show_native(pipeline, native, ranges.loss if ranges is not None else None)
+    show_profile(pipeline, profile, ranges)
+    fitting.fit_layout(layout, size)
+    simple.SetActiveView(profile)
+    simple.SetActiveSource(pipeline.profile)
     return layout
 
 
 def compare_profiles(pipelines: Sequence[Pipeline], *, size: tuple[int, int] = SIZE) -> Any:
     """Show two profiles side by side with one loss axis and one range of colours."""
-    left, right = _empty_view(), _empty_view()
-    layout = _layout("Profiles", left, right, size)
+    left, right = styles.empty_view(), styles.empty_view()
+    layout = _layout("Profiles", left, right)
     ranges = shared_ranges(pipelines)
     for pipeline, view in zip(pipelines, (left, right), strict=True):
-        show_profile(pipeline, view, ranges, (size[0] // 2, size[1]))
+        show_profile(pipeline, view, ranges)
+    fitting.fit_layout(layout, size)
     return layout
 
 
 def close_views() -> None:
     """Delete all views; a script that exits with some open can die of an X error in 5.11."""
-    for view in simple.GetRenderViews():
+    for view in simple.GetViews():
         simple.Delete(view)
 
 
-def shared_ranges(pipelines: Sequence[Pipeline]) -> Ranges:
-    """Return the ranges that hold all of the profiles."""
-    basins = [servermanager.Fetch(p.profile, idx=0) for p in pipelines]
-    births, deaths, averages, sizes = (
-        np.concatenate([vtk_to_numpy(b.GetCellData().GetArray(name)) for b in basins])
-        for name in (names.BIRTH, names.DEATH, names.AVERAGE_LOSS, names.SIZE)
-    )
-    return Ranges(
-        loss=(float(births.min()), float(deaths.max())),
-        average_loss=(float(averages.min()), float(averages.max())),
-        samples=float(sizes.max()),
-    )
+def shared_ranges(pipelines: Sequence[Pipeline]) -> Ranges | None:
+    """Return the ranges that hold all of the profiles; None where all are empty."""
+    parts = [fitting.ranges_of(pipeline.profile) for pipeline in pipelines]
+    there = [part for part in parts if part is not None]
+    return fitting.joined(there) if there else None
 
 
-def show_profile(pipeline: Pipeline, view: Any, ranges: Ranges, size: tuple[int, int]) -> None:
-    """Show a profile in a view: basins, outline, points, axes, colour bar, legend and title."""
-    scale = ranges.height_scale(size)
-    pipeline.profile.HeightScale = scale
+def show_profile(
+    pipeline: Pipeline,
+    view: Any,
+    ranges: Ranges | None = None,
+    *,
+    heading: str | None = None,
+    bare: bool = False,
+) -> None:
+    """Show a profile in a view: basins, outline, points, axes, colour bar, legend and title.
+
+    Args:
+        pipeline: whose profile.
+        view: an empty view.
+        ranges: of loss axis and colours; None for the profile's own.
+        heading: what stands above it; by default what the network says of itself.
+        bare: leave out colour bar, legend and the titles of the axes.
+    """
+    fitting.share(pipeline.profile, ranges)
+    colors = ranges or fitting.ranges_of(pipeline.profile)
     basins = simple.Show(pipeline.basins, view)
-    _color_by_loss(basins, ("CELLS", names.AVERAGE_LOSS), ranges.average_loss)
-    _flat(basins)
-    _color_bar(names.AVERAGE_LOSS, "average loss", view, size)
-    outline = simple.Show(pipeline.outline, view)
-    _solid(outline, BLACK, LineWidth=1.5)
-    _show_critical_points(pipeline.critical_points, view, size)
-    _profile_axes(view, ranges, scale, size)
-    _text(title(pipeline.source), view, size, WindowLocation="Upper Center")
-    _text("loss", view, size, Position=[0.08, 0.885])
-    _fit(view, ranges, scale, size)
+    if colors is not None:
+        array = ("CELLS", names.AVERAGE_LOSS)
+        blues = styles.color_by_loss(basins, array, colors.average_loss)
+        if not bare:
+            styles.color_bar(blues, "average loss", view)
+    styles.flat(basins)
+    styles.solid(simple.Show(pipeline.outline, view), styles.BLACK, LineWidth=1.5)
+    styles.show_critical_points(pipeline.critical_points, view, legend=not bare)
+    styles.axes(view, ("" if bare else "number of samples", "", ""), (1.0, 1.0, 1.0))
+    view.AxesGrid.AxesToLabel = 3  # only left and bottom
+    view.AxesGrid.ShowGrid = 1
+    steps = steps_of(pipeline.source)
+    styles.text(heading or title(pipeline, metrics=not steps), view)
+    if not bare:
+        styles.text(fitting.LOSS_TITLES[0], view, position=(0.08, 0.885))
+        if steps:
+            _show_step(view)
 
 
-def show_native(pipeline: Pipeline, view: Any, size: tuple[int, int]) -> None:
-    """Show the samples themselves: a surface for n = 2, nested surfaces for n = 3, else points."""
+def show_tree(pipeline: Pipeline) -> Any:
+    """Show the merge tree over its faint profile, in a layout of its own, and return the layout."""
+    view = styles.empty_view()
+    layout = simple.CreateLayout("Merge tree")
+    layout.AssignView(0, view)
+    show_profile(pipeline, view)
+    simple.Show(pipeline.basins, view).Opacity = 0.3
+    simple.Hide(pipeline.outline, view)
+    styles.solid(simple.Show(pipeline.branches, view), styles.BLACK, LineWidth=2.0)
+    fitting.fit_layout(layout, SIZE)
+    return layout
+
+
+def show_persistence_diagram(pipeline: Pipeline) -> Any:
+    """Show birth and death of every branch in a chart of a layout of its own; return the layout."""
+    view = simple.CreateView("XYChartView")
+    layout = simple.CreateLayout("Persistence diagram")
+    layout.AssignView(0, view)
+    shown = simple.Show(pipeline.diagram, view, "XYChartRepresentation")
+    shown.AttributeType = "Row Data"
+    shown.UseIndexForXAxis = 0
+    shown.XArrayName = names.BIRTH
+    shown.SeriesVisibility = [names.BIRTH, names.DEATH]
+    shown.SeriesLabel = [names.DEATH, "branches", names.BIRTH, "diagonal"]
+    shown.SeriesLineStyle = [names.DEATH, "0", names.BIRTH, "1"]
+    shown.SeriesMarkerStyle = [names.DEATH, "4", names.BIRTH, "0"]
+    shown.SeriesMarkerSize = [names.DEATH, "9", names.BIRTH, "1"]
+    shown.SeriesColor = [
+        text
+        for name, color in ((names.DEATH, styles.RED), (names.BIRTH, styles.BLACK))
+        for text in (name, *map(str, color))
+    ]
+    view.ChartTitle, view.ChartTitleFontSize = title(pipeline), 18
+    view.LeftAxisTitleFontSize = view.BottomAxisTitleFontSize = 16
+    view.LeftAxisLabelFontSize = view.BottomAxisLabelFontSize = view.LegendFontSize = 14
+    view.ShowLegend, view.LegendLocation = 1, "BottomRight"
+    ranges = fitting.ranges_of(pipeline.profile)
+    if ranges is not None:
+        low, high = ranges.loss
+        margin = 0.05 * (high - low)
+        view.LeftAxisUseCustomRange = view.BottomAxisUseCustomRange = 1
+        view.LeftAxisRangeMinimum = view.BottomAxisRangeMinimum = low - margin
+        view.LeftAxisRangeMaximum = view.BottomAxisRangeMaximum = high + margin
+    view.BottomAxisTitle, view.LeftAxisTitle = "loss at birth", "loss at death"
+    layout.SetSize(*SIZE)
+    return layout
+
+
+def show_native(pipeline: Pipeline, view: Any, span: tuple[float, float] | None = None) -> None:
+    """Show the samples: a surface for n = 2, nested surfaces for n = 3 and in a slice for n > 3.
+
+    Args:
+        pipeline: whose samples.
+        view: an empty view.
+        span: range of the losses' colours; None for their own.
+    """
     n = number_of_directions(pipeline.source)
     count = pipeline.source.GetDataInformation().GetNumberOfPoints()
-    _text(f"{count:,} samples in {n} directions", view, size, WindowLocation="Upper Center")
-    if n == 2:
-        _show_surface(pipeline, view, size)
-    elif n == 3:
-        _show_contours(pipeline, view, size)
+    heading = f"{count:,} samples in {n} directions"
+    losses = pipeline.source.PointData[names.LOSS]
+    span = span or (losses.GetRange(0) if losses is not None else (0.0, 1.0))
+    part = _slice(pipeline) if n > 1 and _is_grid(pipeline.source) else None
+    if part is None:
+        _show_points(pipeline, view, span)
+    elif n == 2:
+        _show_surface(pipeline, part, view, span)
     else:
-        _show_points(pipeline, view, size)
+        _show_contours(part, view, span)
+        if n > 3:
+            heading += "; slice where the others are 0"
+    styles.text(heading, view)
 
 
-def _show_surface(pipeline: Pipeline, view: Any, size: tuple[int, int]) -> None:
-    image = servermanager.Fetch(pipeline.source, idx=1)
-    bounds = image.GetBounds()
-    low, high = image.GetPointData().GetArray(names.LOSS).GetRange()
-    scale = (bounds[1] - bounds[0]) * 0.5 / (high - low) if high > low else 1.0
-    surface = simple.WarpByScalar(
-        registrationName="Surface", Input=simple.OutputPort(pipeline.source, 1)
-    )
-    surface.Scalars = ["POINTS", names.LOSS]
-    surface.ScaleFactor = scale
+def _of_all_steps(pipeline: Pipeline, steps: Sequence[float]) -> Ranges | None:
+    """Evaluate all steps, each laid out by itself, and return what holds them all."""
+    profile = pipeline.profile
+    profile.KeepPlaces = 0
+    parts = []
+    for step in steps:
+        profile.UpdatePipeline(step)
+        parts.append(fitting.ranges_of(profile))
+    profile.KeepPlaces = 1
+    profile.UpdatePipeline(steps[0])
+    there = [part for part in parts if part is not None]
+    return fitting.joined(there) if there else None
+
+
+def _is_grid(source: Any) -> bool:
+    return source.FieldData[names.SHAPE] is not None
+
+
+def _slice(pipeline: Pipeline) -> Any:
+    part = simple.TLPLandscapeSlice(registrationName="Slice", Input=pipeline.samples)
+    part.UpdatePipeline()
+    return part
+
+
+def _show_surface(pipeline: Pipeline, part: Any, view: Any, span: tuple[float, float]) -> None:
+    scale = _height(pipeline, span)
+    surface = _raised(simple.OutputPort(part, 0), "Surface", scale)
+    points = _raised(simple.OutputPort(part, 1), "Points on the Surface", scale)
     shown = simple.Show(surface, view)
     shown.SetRepresentationType("Surface")
-    _color_by_loss(shown, ("POINTS", names.LOSS), (low, high))
-    _color_bar(names.LOSS, "loss", view, size)
-    _show_placed_points(pipeline, view, size, f" + {scale!r}*{names.LOSS}*kHat")
-    _native_axes(view, size, ("direction 1", "direction 2", "loss"), (1, 1, scale))
+    colors = styles.color_by_loss(shown, ("POINTS", names.LOSS), span)
+    styles.color_bar(colors, "loss", view)
+    radius = _RADIUS * _width(pipeline)
+    styles.show_critical_points(points, view, radius=radius).Position = [0.0, 0.0, radius]
+    styles.axes(view, ("direction 1", "direction 2", "loss"), (1, 1, scale))
     _look_from(view, (-1.0, -1.6, 1.1))
 
 
-def _show_contours(pipeline: Pipeline, view: Any, size: tuple[int, int]) -> None:
-    image = servermanager.Fetch(pipeline.source, idx=1)
-    losses = vtk_to_numpy(image.GetPointData().GetArray(names.LOSS))
+def _width(pipeline: Pipeline) -> float:
+    """Return the range of the widest direction."""
+    return 2 * float(pipeline.source.FieldData[names.DISTANCE].GetRange(0)[1])
+
+
+def _height(pipeline: Pipeline, span: tuple[float, float]) -> float:
+    """Return the factor on the loss under which a surface is half as high as it is wide."""
+    return _width(pipeline) * 0.5 / (span[1] - span[0]) if span[1] > span[0] else 1.0
+
+
+def _raised(samples: Any, name: str, scale: float) -> Any:
+    """Return samples with the loss as height."""
+    raised = simple.WarpByScalar(registrationName=name, Input=samples)
+    raised.Scalars = ["POINTS", names.LOSS]
+    raised.ScaleFactor = scale
+    return raised
+
+
+def _show_contours(part: Any, view: Any, span: tuple[float, float]) -> None:
+    samples = servermanager.Fetch(part, idx=0)
+    losses = versions.point_array(samples, names.LOSS)
     levels = np.unique(np.quantile(losses, _LEVELS))
     for i, level in enumerate(levels):
         contour = simple.Contour(
-            registrationName=f"Loss {level:.3g}", Input=simple.OutputPort(pipeline.source, 1)
+            registrationName=f"Loss {level:.3g}", Input=simple.OutputPort(part, 0)
         )
         contour.ContourBy = ["POINTS", names.LOSS]
         contour.Isosurfaces = [float(level)]
         shown = simple.Show(contour, view)
         shown.SetRepresentationType("Surface")
-        _color_by_loss(shown, ("POINTS", names.LOSS), (float(losses.min()), float(levels[-1])))
-        shown.Opacity = 1.0 if i == 0 else 0.35 / i
-    _color_bar(names.LOSS, "loss", view, size)
-    _show_placed_points(pipeline, view, size, "")
-    _native_axes(view, size, ("direction 1", "direction 2", "direction 3"), (1, 1, 1))
+        colors = styles.color_by_loss(shown, ("POINTS", names.LOSS), (span[0], float(levels[-1])))
+        shown.Opacity = _OPACITIES[i]
+        if i == 0:
+            styles.color_bar(colors, "loss", view)
+    _show_selectable(simple.OutputPort(part, 0), view)
+    bounds = samples.GetBounds()
+    radius = _RADIUS * (bounds[1] - bounds[0])
+    styles.show_critical_points(simple.OutputPort(part, 1), view, radius=radius)
+    styles.axes(view, ("direction 1", "direction 2", "direction 3"), (1, 1, 1))
     _look_from(view, (-1.0, -1.6, 0.9))
 
 
-def _show_points(pipeline: Pipeline, view: Any, size: tuple[int, int]) -> None:
-    shown = simple.Show(simple.OutputPort(pipeline.source, 0), view)
-    shown.SetRepresentationType("Point Gaussian")
-    low, high = pipeline.source.PointData[names.LOSS].GetRange()
-    _color_by_loss(shown, ("POINTS", names.LOSS), (low, high))
-    _color_bar(names.LOSS, "loss", view, size)
-    _native_axes(view, size, ("direction 1", "direction 2", "direction 3"), (1, 1, 1))
-    _look_from(view, (-1.0, -1.6, 0.9))
-
-
-def _show_placed_points(pipeline: Pipeline, view: Any, size: tuple[int, int], lift: str) -> None:
-    """Show the profile's minima and saddles at their coordinates, lifted by an expression."""
-    n = number_of_directions(pipeline.source)
-    axes = ("iHat", "jHat", "kHat")[:n]
-    suffixes = "XYZ" if n == 3 else "01"
-    place = " + ".join(f"{names.COORDINATES}_{s}*{axis}" for s, axis in zip(suffixes, axes))
-    placed = simple.Calculator(registrationName="Critical Points", Input=pipeline.critical_points)
-    placed.AttributeType = "Point Data"
-    placed.CoordinateResults = 1
-    placed.Function = place + lift
-    _show_critical_points(placed, view, size)
-
-
-def _show_critical_points(points: Any, view: Any, size: tuple[int, int]) -> None:
-    shown = simple.Show(points, view)
+def _show_selectable(samples: Any, view: Any) -> None:
+    """Put samples into a view unseen, so that they light up when they are selected."""
+    shown = simple.Show(samples, view)
     shown.SetRepresentationType("Points")
-    shown.PointSize = size[1] / 75
-    shown.RenderPointsAsSpheres = 1
-    simple.ColorBy(shown, ("POINTS", names.CRITICAL_TYPE))
-    colors = simple.GetColorTransferFunction(names.CRITICAL_TYPE)
-    colors.InterpretValuesAsCategories = 1
-    kinds = {
-        CriticalType.MINIMUM: ("minimum", RED),
-        CriticalType.SADDLE: ("saddle", ORANGE),
-        CriticalType.ROOT: ("root", ORANGE),
-        CriticalType.DEGENERATE_SADDLE: ("saddle of more than two", ORANGE),
-    }
-    colors.Annotations = [text for kind, (name, _) in kinds.items() for text in (str(kind), name)]
-    colors.IndexedColors = [part for _, color in kinds.values() for part in color]
-    shown.SetScalarBarVisibility(view, False)
-    for place, (text, color) in enumerate((("• minimum", RED), ("• saddle", ORANGE))):
-        _text(text, view, size, color=color, Position=[0.82, 0.88 - 0.045 * place])
-
-
-def _color_by_loss(shown: Any, array: tuple[str, str], span: tuple[float, float]) -> None:
-    simple.ColorBy(shown, array)
-    colors = simple.GetColorTransferFunction(array[1])
-    preset = json.loads(COLOR_MAP.read_text(encoding="utf-8"))[0]
-    colors.ColorSpace = preset["ColorSpace"]
-    colors.NanColor = preset["NanColor"]
-    colors.RGBPoints = preset["RGBPoints"]
-    low, high = span
-    colors.RescaleTransferFunction(low, high if high > low else low + 1.0)
-
-
-def _color_bar(array: str, text: str, view: Any, size: tuple[int, int]) -> None:
-    bar = simple.GetScalarBar(simple.GetColorTransferFunction(array), view)
-    bar.Title, bar.ComponentTitle = text, ""
-    bar.TitleColor = bar.LabelColor = BLACK
-    bar.TitleFontSize, bar.LabelFontSize = _font(size), _font(size, 0.85)
-    bar.HorizontalTitle = 1
-    bar.AutomaticLabelFormat = 0
-    bar.LabelFormat = bar.RangeLabelFormat = "%.3g"
-    bar.WindowLocation = "Any Location"
-    bar.Position = [0.84, 0.2]
-    bar.ScalarBarLength = 0.5
-    bar.ScalarBarThickness = size[1] // 50
-    bar.Visibility = 1
-
-
-def _profile_axes(view: Any, ranges: Ranges, scale: float, size: tuple[int, int]) -> None:
-    axes = view.AxesGrid
-    _axes_style(axes, size)
-    axes.XTitle, axes.YTitle, axes.ZTitle = "number of samples", "", ""
-    axes.AxesToLabel = 3  # only left and bottom
-    axes.ShowGrid = 1
-    axes.DataScale = [1.0, scale, 1.0]
-    axes.UseCustomBounds = 1
-    low, high = (height * scale for height in ranges.loss)
-    axes.CustomBounds = [0.0, ranges.samples, low, high, 0.0, 0.0]
-
-
-def _native_axes(
-    view: Any, size: tuple[int, int], titles: tuple[str, str, str], scale: tuple[float, ...]
-) -> None:
-    axes = view.AxesGrid
-    _axes_style(axes, size)
-    axes.XTitle, axes.YTitle, axes.ZTitle = titles
-    axes.DataScale = list(scale)
-
-
-def _axes_style(axes: Any, size: tuple[int, int]) -> None:
-    axes.Visibility = 1
-    axes.GridColor = GREY
-    for axis in "XYZ":
-        setattr(axes, f"{axis}TitleColor", BLACK)
-        setattr(axes, f"{axis}LabelColor", BLACK)
-        setattr(axes, f"{axis}TitleFontSize", _font(size))
-        setattr(axes, f"{axis}LabelFontSize", _font(size, 0.85))
-
-
-def _text(
-    text: str, view: Any, size: tuple[int, int], *, color: list[float] = BLACK, **place: Any
-) -> None:
-    source = simple.Text(registrationName=text, Text=text)
-    shown = simple.Show(source, view)
-    shown.Color, shown.FontSize = color, _font(size)
-    shown.WindowLocation = place.get("WindowLocation", "Any Location")
-    if "Position" in place:
-        shown.Position = place["Position"]
-
-
-def _solid(shown: Any, color: list[float], **properties: Any) -> None:
     versions.clear_colors(shown)
-    shown.AmbientColor = shown.DiffuseColor = color
-    for name, value in properties.items():
-        setattr(shown, name, value)
-    _flat(shown)
+    shown.Opacity = 0.0
 
 
-def _flat(shown: Any) -> None:
-    """Show colours as they are, without light."""
-    shown.Ambient, shown.Diffuse, shown.Specular = 1.0, 0.0, 0.0
+def _show_points(pipeline: Pipeline, view: Any, span: tuple[float, float]) -> None:
+    """Show the samples as points, those of one direction over it at the height of their loss."""
+    curve = number_of_directions(pipeline.source) == 1
+    scale = _height(pipeline, span) if curve else 1.0
+    samples = _raised(pipeline.samples, "Curve", scale) if curve else pipeline.samples
+    shown = simple.Show(samples, view)
+    shown.SetRepresentationType("Point Gaussian")
+    colors = styles.color_by_loss(shown, ("POINTS", names.LOSS), span)
+    styles.color_bar(colors, "loss", view)
+    third = "loss" if curve else "direction 3"
+    styles.axes(view, ("direction 1", "direction 2", third), (1, 1, scale))
+    _look_from(view, (0.0, -1.0, 0.0) if curve else (-1.0, -1.6, 0.9))
 
 
-def _font(size: tuple[int, int], share: float = 1.0) -> int:
-    return max(8, round(size[1] / 45 * share))
+def _show_step(view: Any) -> None:
+    note = simple.AnnotateTime(registrationName="Step")
+    note.Format = versions.TIME_FORMAT
+    shown = simple.Show(note, view)
+    shown.Color = styles.BLACK
+    shown.WindowLocation = "Any Location"
+    shown.Position = [0.4, 0.885]
 
 
-def _empty_view() -> Any:
-    view = simple.CreateView("RenderView")
-    view.UseColorPaletteForBackground = 0
-    view.Background = WHITE
-    view.OrientationAxesVisibility = 0
-    return view
-
-
-def _layout(name: str, left: Any, right: Any, size: tuple[int, int]) -> Any:
+def _layout(name: str, left: Any, right: Any) -> Any:
     layout = simple.CreateLayout(name)
     layout.AssignView(0, left)
     versions.split_right(layout, left, right)
-    layout.SetSize(*size)
     return layout
-
-
-def _fit(view: Any, ranges: Ranges, scale: float, size: tuple[int, int]) -> None:
-    """Aim a flat camera so that the profile fills its frame."""
-    left, right, bottom, top = _FRAME
-    pixel = ranges.samples / ((right - left) * size[0])
-    x = ranges.samples / 2 - ((left + right) / 2 - 0.5) * size[0] * pixel
-    y = sum(ranges.loss) * scale / 2 - ((bottom + top) / 2 - 0.5) * size[1] * pixel
-    view.InteractionMode = "2D"
-    view.CameraParallelProjection = 1
-    view.CameraFocalPoint = [x, y, 0.0]
-    view.CameraPosition = [x, y, ranges.samples * 4]
-    view.CameraViewUp = [0.0, 1.0, 0.0]
-    view.CameraParallelScale = pixel * size[1] / 2
 
 
 def _look_from(view: Any, direction: tuple[float, float, float]) -> None:
@@ -328,7 +321,8 @@ def _look_from(view: Any, direction: tuple[float, float, float]) -> None:
     view.CameraPosition = list(direction)
     simple.ResetCamera(view)
     focus, place = np.array(view.CameraFocalPoint), np.array(view.CameraPosition)
-    sight = (place - focus) * 1.6
+    width, height = view.ViewSize
+    sight = (place - focus) * 1.6 * max(1.0, height / width)
     right = np.cross([0.0, 0.0, 1.0], sight)
     shift = right / np.linalg.norm(right) * np.linalg.norm(sight) * _SHIFT
     view.CameraFocalPoint = list(focus + shift)

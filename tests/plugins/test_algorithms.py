@@ -405,19 +405,34 @@ def test_basins_keep_their_places_along_a_training(messages, tmp_path):
 
 def test_a_slice_of_four_directions(messages):
     source = wells(5)
-    source.SetArguments("n=4")
+    source.SetArguments("n=4, tilt=0")
     source.SetNumberOfDirections(4)
-    part = TLPLandscapeSlice()
-    part.SetInputConnection(source.GetOutputPort(0))
+    profile, part = chain(source)[2], TLPLandscapeSlice()
+    part.SetInputConnection(profile.GetOutputPort(2))
+    run(part)
+    assert part.GetOutputDataObject(0).GetNumberOfCells() == 4**3
+    assert part.GetOutputDataObject(0).GetBounds() == (-1, 1, -1, 1, -1, 1)
+    points = part.GetOutputDataObject(1)
+    kinds = vtk_to_numpy(points.GetPointData().GetArray(names.CRITICAL_TYPE))
+    assert sorted(kinds) == [0, 0, 1]
+    places = vtk_to_numpy(points.GetPointData().GetArray(names.COORDINATES))
+    np.testing.assert_array_equal(places[:, 1:], 0)
     part.AddPosition(0.5)
     run(part)
     assert messages == []
-    assert part.GetOutputDataObject(0).GetNumberOfCells() == 4**3
-    assert part.GetOutputDataObject(0).GetBounds() == (-1, 1, -1, 1, -1, 1)
+    assert part.GetOutputDataObject(1).GetNumberOfPoints() == 0
     part.AddPosition(0.5)
     run(part)
     assert "at most 1 coordinates" in messages[-1][1]
     assert part.GetOutputDataObject(0).GetNumberOfCells() == 0
+
+
+def test_a_slice_of_two_directions_leaves_the_third_out(messages):
+    source, part = wells(), TLPLandscapeSlice()
+    part.SetInputConnection(source.GetOutputPort(0))
+    run(part)
+    assert part.GetOutputDataObject(0).GetNumberOfCells() == 8**2
+    assert messages == []
 
 
 def test_roots_logarithm_and_range_change_the_drawing(messages):

@@ -28,7 +28,7 @@ PORTS = {
     "TLPLossLandscape": (["Samples", "Image"], []),
     "TLPLandscapeReader": (["Samples", "Image"], []),
     "TLPNeighborGraph": (["Graph"], ["Input"]),
-    "TLPLandscapeSlice": (["Slice"], ["Input"]),
+    "TLPLandscapeSlice": (["Slice", "Critical Points"], ["Input"]),
     "TLPMergeTree": (["Skeleton Nodes", "Skeleton Arcs", "Segmentation"], ["Input"]),
     "TLPLandscapeProfile": (
         ["Basins", "Critical Points", "Samples", "Outline", "Tree", "Persistence Diagram"],

@@ -12,22 +12,23 @@ pytestmark = pytest.mark.paraview
 
 PROPERTIES = {
     "TLPLossLandscape": (
-        "Arguments Checkpoint DirectionMethod Distance MaxIterations Normalization "
-        "NumberOfDirections Order Parameters Problem ProblemFile ProblemFunction Resolution Seed "
-        "Store TimeBudget Tolerance"
+        "Arguments Checkpoint Checkpoints DirectionMethod DirectionsStep Distance MaxIterations "
+        "Normalization NumberOfDirections Order Parameters Problem ProblemFile ProblemFunction "
+        "Refresh Resolution Seed StepDirections Store TimeBudget TimestepValues Tolerance"
     ),
-    "TLPLandscapeReader": "FileName",
+    "TLPLandscapeReader": "FileName Refresh TimestepValues",
     "TLPNeighborGraph": (
         "Graph GridRule ImplicitGraph Input NeighborMethod NeighborRule NumberOfNeighbors Seed"
     ),
     "TLPMergeTree": "Input ScalarField",
     "TLPLandscapeProfile": (
-        "Arcs HeightScale MaxMinima Nodes PersistenceThreshold RelativeThreshold ScalarField "
-        "Segmentation Tolerance"
+        "Arcs HeightScale KeepPlaces LogarithmicLoss LossRange MaxMinima Nodes Order "
+        "PersistenceThreshold RelativeThreshold ScalarField Segmentation Tolerance Width"
     ),
     "TLPLandscapeDescriptors": (
         "Arcs MaxMinima Nodes PersistenceThreshold RelativeThreshold ScalarField Segmentation"
     ),
+    "TLPLandscapeSlice": "Directions Input Position",
 }
 
 

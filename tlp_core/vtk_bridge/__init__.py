@@ -22,7 +22,7 @@ from tlp_core.vtk_bridge.profiles import (
     profile_to_tree,
     tree_to_diagram,
 )
-from tlp_core.vtk_bridge.slices import grid_slice
+from tlp_core.vtk_bridge.slices import critical_points_in, grid_slice
 from tlp_core.vtk_bridge.trees import (
     skeleton_to_tree,
     tree_to_arcs,
@@ -34,6 +34,7 @@ __all__ = [
     "Drawing",
     "add_array",
     "add_text",
+    "critical_points_in",
     "dataset_graph",
     "descriptors_to_table",
     "drawing",

@@ -14,13 +14,14 @@ from vtkmodules.vtkCommonDataModel import (
 )
 
 from tlp_core import array_names as names
+from tlp_core.array_names import REGULAR
 from tlp_core.branches import branches
 from tlp_core.descriptors import Descriptors
 from tlp_core.merge_tree import MergeTree
 from tlp_core.profile import Profile
 from tlp_core.vtk_bridge.arrays import add_array, add_text, make_cells, make_points
 
-_LIFT = 1e-3
+_LIFT = 1e-2
 """Outline and points lie this share of the width above the basins, so that they are seen."""
 
 _ASPECT = 0.7
@@ -137,10 +138,13 @@ def profile_to_critical_points(
 
 
 def profile_to_samples(tree: MergeTree, segmentation: vtkDataSet) -> vtkDataSet:
-    """Return the segmentation with the basin of every sample."""
+    """Return the segmentation with each sample's basin, and its type or -1 for regular samples."""
     samples = segmentation.NewInstance()
     samples.ShallowCopy(segmentation)
+    kinds = np.full(len(tree.values), REGULAR, dtype=np.int8)
+    kinds[tree.node_vertex] = tree.node_type
     add_array(samples.GetPointData(), names.BASIN_ID, tree.vertex_arc)
+    add_array(samples.GetPointData(), names.CRITICAL_TYPE, kinds)
     return samples
 
 

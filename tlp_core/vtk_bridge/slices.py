@@ -11,11 +11,13 @@ from vtkmodules.vtkCommonDataModel import (
     VTK_PIXEL,
     VTK_VOXEL,
     vtkDataSet,
+    vtkPolyData,
     vtkUnstructuredGrid,
 )
 
 from tlp_core import array_names as names
 from tlp_core import checks
+from tlp_core.array_names import REGULAR, CriticalType
 from tlp_core.landscape import axis_points
 from tlp_core.vtk_bridge.arrays import add_array, make_cells, make_points
 from tlp_core.vtk_bridge.landscapes import landscape_shape
@@ -68,6 +70,22 @@ def grid_slice(
         if field is not None:
             grid.GetFieldData().AddArray(field)
     return grid
+
+
+def critical_points_in(part: vtkUnstructuredGrid) -> vtkPolyData:
+    """Return as vertices the samples of a slice that are minima and saddles, without the root."""
+    points = vtkPolyData()
+    kinds = part.GetPointData().GetArray(names.CRITICAL_TYPE)
+    if kinds is None:
+        return points
+    types = vtk_to_numpy(kinds)
+    chosen = np.flatnonzero((types != REGULAR) & (types != CriticalType.ROOT))
+    points.SetPoints(make_points(vtk_to_numpy(part.GetPoints().GetData())[chosen]))
+    points.SetVerts(make_cells(np.arange(len(chosen)), np.arange(len(chosen) + 1)))
+    for i in range(part.GetPointData().GetNumberOfArrays()):
+        array = part.GetPointData().GetArray(i)
+        add_array(points.GetPointData(), array.GetName(), vtk_to_numpy(array)[chosen])
+    return points
 
 
 def _slice_directions(directions: Sequence[int], n: int) -> list[int]:

@@ -1,0 +1,141 @@
+"""How things look: colours, texts, axes and colour bars, sized by :mod:`tlp_paraview.fitting`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from paraview import simple
+
+from tlp_core import array_names as names
+from tlp_core.array_names import CriticalType
+from tlp_paraview import versions
+
+COLOR_MAP = Path(__file__).parent / "colormaps" / "tlp_blues.json"
+
+BLACK, WHITE, GREY = [0.0] * 3, [1.0] * 3, [0.8] * 3
+RED, ORANGE = [0.84, 0.10, 0.11], [0.99, 0.55, 0.0]
+
+KINDS = {
+    CriticalType.MINIMUM: ("minimum", RED),
+    CriticalType.SADDLE: ("saddle", ORANGE),
+    CriticalType.ROOT: ("root", ORANGE),
+    CriticalType.DEGENERATE_SADDLE: ("saddle of more than two", ORANGE),
+}
+
+
+def empty_view() -> Any:
+    """Return a white view that is in no layout yet."""
+    view = simple.CreateView("RenderView")
+    view.UseColorPaletteForBackground = 0
+    view.Background = WHITE
+    view.OrientationAxesVisibility = 0
+    return view
+
+
+def color_by_loss(shown: Any, array: tuple[str, str], span: tuple[float, float]) -> Any:
+    """Colour a representation, and nothing else, by an array in the suite's blues."""
+    simple.ColorBy(shown, array, separate=True)
+    colors = simple.GetColorTransferFunction(array[1], shown, separate=True)
+    preset = json.loads(COLOR_MAP.read_text(encoding="utf-8"))[0]
+    colors.ColorSpace = preset["ColorSpace"]
+    colors.NanColor = preset["NanColor"]
+    colors.RGBPoints = preset["RGBPoints"]
+    rescale(colors, span)
+    return colors
+
+
+def rescale(colors: Any, span: tuple[float, float]) -> None:
+    """Spread a colour map over a range, which may be a single value."""
+    low, high = span
+    colors.RescaleTransferFunction(low, high if high > low else low + 1.0)
+
+
+def add_color_map() -> None:
+    """Put the suite's blues into ParaView's list of colour maps, once."""
+    presets = versions.color_presets()
+    name = json.loads(COLOR_MAP.read_text(encoding="utf-8"))[0]["Name"]
+    if not presets.HasPreset(name):
+        presets.ImportPresets(str(COLOR_MAP))
+
+
+def color_bar(colors: Any, text: str, view: Any) -> None:
+    """Show the colour bar of a colour map at the right."""
+    bar = simple.GetScalarBar(colors, view)
+    bar.Title, bar.ComponentTitle = text, ""
+    bar.TitleColor = bar.LabelColor = BLACK
+    bar.HorizontalTitle = 1
+    bar.AutomaticLabelFormat = 0
+    bar.LabelFormat = bar.RangeLabelFormat = "%.3g"
+    bar.WindowLocation = "Any Location"
+    bar.Position = [0.84, 0.2]
+    bar.ScalarBarLength = 0.5
+    bar.Visibility = 1
+
+
+def show_critical_points(
+    points: Any, view: Any, *, radius: float = 1.0, legend: bool = True
+) -> Any:
+    """Show minima in red and saddles in orange, with a legend.
+
+    Discs rather than points as spheres, which some drivers draw behind what they lie on.
+    """
+    shown = simple.Show(points, view)
+    shown.SetRepresentationType("Point Gaussian")
+    shown.ShaderPreset = "Plain circle"
+    shown.GaussianRadius = radius
+    simple.ColorBy(shown, ("POINTS", names.CRITICAL_TYPE), separate=True)
+    colors = simple.GetColorTransferFunction(names.CRITICAL_TYPE, shown, separate=True)
+    colors.InterpretValuesAsCategories = 1
+    colors.Annotations = [text for kind, (name, _) in KINDS.items() for text in (str(kind), name)]
+    colors.IndexedColors = [part for _, color in KINDS.values() for part in color]
+    shown.SetScalarBarVisibility(view, False)
+    if legend:
+        for place, (name, color) in enumerate((("• minimum", RED), ("• saddle", ORANGE))):
+            text(name, view, color=color, position=(0.82, 0.88 - 0.045 * place))
+    return shown
+
+
+def text(
+    words: str,
+    view: Any,
+    *,
+    color: list[float] = BLACK,
+    position: tuple[float, float] | None = None,
+    location: str = "Upper Center",
+) -> Any:
+    """Write words at a share of the width and height of a view, or at one of its edges."""
+    source = simple.Text(registrationName=words, Text=words)
+    shown = simple.Show(source, view)
+    shown.Color = color
+    shown.WindowLocation = location if position is None else "Any Location"
+    if position is not None:
+        shown.Position = list(position)
+    return source
+
+
+def solid(shown: Any, color: list[float], **properties: Any) -> None:
+    """Show in one colour."""
+    versions.clear_colors(shown)
+    shown.AmbientColor = shown.DiffuseColor = color
+    for name, value in properties.items():
+        setattr(shown, name, value)
+    flat(shown)
+
+
+def flat(shown: Any) -> None:
+    """Show colours as they are, without light."""
+    shown.Ambient, shown.Diffuse, shown.Specular = 1.0, 0.0, 0.0
+
+
+def axes(view: Any, titles: tuple[str, str, str], scale: tuple[float, float, float]) -> None:
+    """Show axes whose labels undo the scale of what is drawn."""
+    grid = view.AxesGrid
+    grid.Visibility = 1
+    grid.GridColor = GREY
+    grid.XTitle, grid.YTitle, grid.ZTitle = titles
+    grid.DataScale = list(scale)
+    for axis in "XYZ":
+        setattr(grid, f"{axis}TitleColor", BLACK)
+        setattr(grid, f"{axis}LabelColor", BLACK)
