@@ -82,6 +82,7 @@ class LandscapeStore:
         points: npt.NDArray[np.float64] | None = None,
         *,
         slab_axes: int = 2,
+        whole: bool = False,
     ) -> LandscapeStore:
         """Make an empty store at ``path``; it appears there complete with its attributes.
 
@@ -93,6 +94,7 @@ class LandscapeStore:
             points: coordinates of scattered samples.
             slab_axes: axes that a chunk spans whole, the last ones, but never all of several: a
                 chunk is what a killed run loses at most.
+            whole: make one chunk of all, for losses that are all there.
 
         Raises:
             FileExistsError: if there is something at ``path``, also if it came there meanwhile.
@@ -110,7 +112,7 @@ class LandscapeStore:
                 "loss",
                 shape=shape,
                 dtype="float64",
-                chunks=_chunk_shape(shape, slab_axes, points is not None),
+                chunks=shape if whole else _chunk_shape(shape, slab_axes, points is not None),
                 fill_value=np.nan,
             )
             if points is not None:
@@ -207,7 +209,8 @@ class LandscapeStore:
         """Write all chunks that were evaluated whole; the store appears at ``path`` when done."""
         folder, draft = _new_folder_and_draft(path)
         try:
-            store = cls.create(draft, loss.shape, distance, facts, points)
+            whole = bool(evaluated.all())
+            store = cls.create(draft, loss.shape, distance, facts, points, whole=whole)
             for chunk in store.chunks():
                 if evaluated[chunk].all():
                     store.write(chunk, loss[chunk])

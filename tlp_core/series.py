@@ -46,12 +46,17 @@ def find_checkpoints(places: Iterable[str | os.PathLike[str]]) -> tuple[Member, 
     Raises:
         FileNotFoundError: if a folder or pattern has none.
     """
-    return _members(places, _checkpoints_in, CHECKPOINT_ENDINGS, "checkpoints")
+    return _by_step(_paths(places, _checkpoints_in, CHECKPOINT_ENDINGS, "checkpoints"))
 
 
 def find_landscapes(places: Iterable[str | os.PathLike[str]]) -> tuple[Member, ...]:
     """Return the landscapes of a training, by step; as :func:`find_checkpoints`."""
-    return _members(places, _landscapes_in, (LANDSCAPE_ENDING,), "landscapes")
+    return _by_step(landscape_paths(places))
+
+
+def landscape_paths(places: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Return the stores at some places; as :func:`find_landscapes`."""
+    return _paths(places, _landscapes_in, (LANDSCAPE_ENDING,), "landscapes")
 
 
 def member_at(members: Sequence[Member], time: float | None) -> Member:
@@ -61,12 +66,13 @@ def member_at(members: Sequence[Member], time: float | None) -> Member:
     return max((m for m in members if m.step <= time), key=lambda m: m.step, default=members[0])
 
 
-def _members(
+def _paths(
     places: Iterable[str | os.PathLike[str]],
     inside: Callable[[Path], list[Path]],
     endings: tuple[str, ...],
     what: str,
-) -> tuple[Member, ...]:
+) -> list[Path]:
+    """Return the files at some places, each once."""
     found: dict[Path, None] = {}
     for place in map(str, places):
         there = [Path(place)] if Path(place).exists() else map(Path, sorted(glob.glob(place)))
@@ -78,13 +84,13 @@ def _members(
                 f"{what} must be files, a folder of them or a pattern, found none at {place}"
             )
         found.update(dict.fromkeys(paths))
-    steps = _steps([_name(path) for path in found])
-    return tuple(
-        sorted(
-            (Member(step, path) for step, path in zip(steps, found) if step is not None),
-            key=lambda member: member.step,
-        )
-    )
+    return list(found)
+
+
+def _by_step(paths: Sequence[Path]) -> tuple[Member, ...]:
+    steps = _steps([_name(path) for path in paths])
+    members = [Member(step, path) for step, path in zip(steps, paths) if step is not None]
+    return tuple(sorted(members, key=lambda member: member.step))
 
 
 def _checkpoints_in(place: Path) -> list[Path]:

@@ -23,11 +23,13 @@ FRAME = (0.13, 0.80, 0.13, 0.86)
 BARE_FRAME = (0.16, 0.97, 0.16, 0.88)
 """The same without a colour bar at the right."""
 
-LOSS_TITLES = ("loss", "log₁₀ loss")
+LOSS_TITLES = ("loss", "log10 loss")
 """What stands above a linear and a logarithmic loss axis."""
 
 _FONT = (45, 46)
 """Share of the height and of the width of a view that a font is high."""
+
+_LEAST_FONT = 10.0
 
 _RADIUS = 0.32
 """Radius of minima and saddles over the height of a font."""
@@ -78,10 +80,14 @@ def share(profile: Any, ranges: Ranges | None) -> None:
     profile.UpdatePipeline()
 
 
+def basins_in(view: Any) -> list[Any]:
+    """Return the representations of the basins that are drawn in a view."""
+    return [r for r in _representations(view) if _is_profile(r) and r.Input.Port == 0]
+
+
 def profiles_in(view: Any) -> list[Any]:
     """Return the profiles that are drawn in a view."""
-    shown = [r.Input for r in _representations(view) if _is_profile(r) and r.Input.Port == 0]
-    return [servermanager._getPyProxy(port.SMProxy) for port in shown]
+    return [servermanager._getPyProxy(shown.Input.SMProxy) for shown in basins_in(view)]
 
 
 def fit(view: Any, size: tuple[int, int] | None = None) -> None:
@@ -142,7 +148,7 @@ def _fit_profile(profile: Any, view: Any, size: tuple[int, int]) -> None:
     for shown in _drawn(profile, view):
         shown.Scale = [1.0, stretch, 1.0]
         if shown.Input.Port == 1:
-            shown.GaussianRadius = max(2.0, _RADIUS * _font(size)) * pixel
+            shown.GaussianRadius = _RADIUS * _font(size) * pixel
         if shown.Input.Port == 0 and not any(profile.LossRange):
             styles.rescale(shown.LookupTable, ranges.average_loss)
 
@@ -201,7 +207,7 @@ def _drawn(profile: Any, view: Any) -> list[Any]:
 
 def _font(size: tuple[int, int]) -> float:
     """Return the height of a font in a view, in points."""
-    return min(size[1] / _FONT[0], size[0] / _FONT[1])
+    return max(_LEAST_FONT, min(size[1] / _FONT[0], size[0] / _FONT[1]))
 
 
 def _representations(view: Any) -> list[Any]:
@@ -222,4 +228,4 @@ def _has_color_bar(view: Any) -> bool:
 
 
 def _points(size: float) -> int:
-    return max(7, round(size))
+    return max(6, round(size))

@@ -60,8 +60,10 @@ def add_color_map() -> None:
         presets.ImportPresets(str(COLOR_MAP))
 
 
-def color_bar(colors: Any, text: str, view: Any) -> None:
-    """Show the colour bar of a colour map at the right."""
+def color_bar(
+    colors: Any, text: str, view: Any, *, position: tuple[float, float] = (0.84, 0.2)
+) -> None:
+    """Show the colour bar of a colour map, by default at the right."""
     bar = simple.GetScalarBar(colors, view)
     bar.Title, bar.ComponentTitle = text, ""
     bar.TitleColor = bar.LabelColor = BLACK
@@ -69,7 +71,7 @@ def color_bar(colors: Any, text: str, view: Any) -> None:
     bar.AutomaticLabelFormat = 0
     bar.LabelFormat = bar.RangeLabelFormat = "%.3g"
     bar.WindowLocation = "Any Location"
-    bar.Position = [0.84, 0.2]
+    bar.Position = list(position)
     bar.ScalarBarLength = 0.5
     bar.Visibility = 1
 

@@ -34,6 +34,38 @@ def split_right(layout: Any, view: Any, new_view: Any) -> None:
         layout.AssignView(location + 1, new_view)
 
 
+def grid_layout(name: str, grid: list[list[Any]], last: Any, share: float) -> Any:
+    """Return a layout of views in rows and columns of equal size, and one more at the right.
+
+    Args:
+        name: of the layout.
+        grid: the rows.
+        last: the view at the right.
+        share: its share of the width.
+    """
+    layout = simple.CreateLayout(name)
+    left, right = _split(layout, 0, 1 - share, across=True)
+    layout.AssignView(right, last)
+    for row, place in zip(grid, _equal_parts(layout, left, len(grid), across=False)):
+        for view, cell in zip(row, _equal_parts(layout, place, len(row), across=True)):
+            layout.AssignView(cell, view)
+    return layout
+
+
+def _equal_parts(layout: Any, place: int, count: int, *, across: bool) -> list[int]:
+    if count == 1:
+        return [place]
+    first, rest = _split(layout, place, 1 / count, across=across)
+    return [first, *_equal_parts(layout, rest, count - 1, across=across)]
+
+
+def _split(layout: Any, place: int, share: float, *, across: bool) -> tuple[int, int]:
+    """Split a place of a layout; its parts are the children in a binary tree."""
+    split = layout.SMProxy.SplitHorizontal if across else layout.SMProxy.SplitVertical
+    split(place, share)
+    return 2 * place + 1, 2 * place + 2
+
+
 def clear_colors(representation: Any) -> None:
     """Use a solid colour; in 5.11 ``ColorBy(rep, None)`` fails on data without scalars."""
     simple.ColorBy(representation, ("POINTS", None))

@@ -71,6 +71,23 @@ def compare_profiles(pipelines: Sequence[Pipeline], *, size: tuple[int, int] = S
     return layout
 
 
+def save_animation(path: str, layout: Any, *, size: tuple[int, int] = SIZE) -> None:
+    """Write a picture of every step of a training, also without a window.
+
+    Args:
+        path: an animation, NAME.ogv or NAME.avi, or pictures, NAME.png, which get numbers.
+        layout: the views.
+        size: in pixels.
+    """
+    scene = simple.GetAnimationScene()
+    scene.UpdateAnimationUsingDataTimeSteps()
+    steps = scene.TimeKeeper.TimestepValues
+    count = len(steps) if hasattr(steps, "__len__") else 1
+    simple.SaveAnimation(
+        path, layout, ImageResolution=list(size), FrameWindow=[0, count - 1], FrameRate=2
+    )
+
+
 def close_views() -> None:
     """Delete all views; a script that exits with some open can die of an X error in 5.11."""
     for view in simple.GetViews():

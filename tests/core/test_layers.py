@@ -25,6 +25,7 @@ STAGES = {
     "landscape_store": 3,
     "distribution": 3,
     "series": 3,
+    "sweeps": 4,
     "evaluation": 4,
     "landscape": 4,
     "sampling": 5,

@@ -204,7 +204,7 @@ def check_picture(path):
     assert picture.size == (1600, 900)
     pixels = list(picture.getdata())
     assert sum(r > 140 and g < 60 and b < 60 for r, g, b in pixels) > 20
-    assert sum(b > r + 30 and b >= g for r, g, b in pixels) > 20_000
+    assert sum(b > r + 30 and b >= g for r, g, b in pixels) > 15_000
     assert sum(min(p) > 250 for p in pixels) > 400_000
     border = [picture.getpixel((x, y)) for x in range(1600) for y in (0, 899)]
     assert all(min(p) > 200 for p in border)

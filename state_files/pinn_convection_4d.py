@@ -1,0 +1,31 @@
+"""The network of pinn_convection_profile in four directions: a 3D slice beside the 4D profile.
+
+    pvpython pinn_convection_4d.py [STATE.pvsm]
+
+Move Position of the Slice to look elsewhere along the fourth direction.
+"""
+
+import sys
+
+from paraview import simple
+from tlp_paraview import pipeline, views
+
+pipeline.load_plugin()
+source = simple.TLPLossLandscape(
+    registrationName="PINN convection, 4D",
+    Problem="pinn-convection",
+    Arguments="beta=30, seed=1",
+    Checkpoint="pinn_convection_beta30.pt",
+    NumberOfDirections=4,
+    DirectionMethod="lanczos",
+    Resolution=11,
+    Distance=0.25,
+)
+built = pipeline.build(source)
+built.profile.Width, built.profile.LogarithmicLoss = "n-th root", 1
+views.show_landscape(built)
+simple.FindSource("Slice").Position = [0.0]
+
+if sys.argv[1:]:
+    simple.SaveState(sys.argv[1])
+    views.close_views()

@@ -1,0 +1,17 @@
+"""Two wells, an analytic landscape that was sampled before: needs neither torch nor time.
+
+pvpython two_wells.py [STATE.pvsm]
+"""
+
+import sys
+
+from paraview import simple
+from tlp_paraview import pipeline, views
+
+pipeline.load_plugin()
+reader = simple.TLPLandscapeReader(registrationName="Two wells", FileName=["two_wells.zarr"])
+views.show_landscape(pipeline.build(reader))
+
+if sys.argv[1:]:
+    simple.SaveState(sys.argv[1])
+    views.close_views()

@@ -1,0 +1,25 @@
+"""Your own model: the landscape of a classifier whose file, two_moons.py, is yours.
+
+pvpython your_model.py [STATE.pvsm]
+"""
+
+import sys
+
+from paraview import simple
+from tlp_paraview import pipeline, views
+
+pipeline.load_plugin()
+source = simple.TLPLossLandscape(
+    registrationName="Your model",
+    Problem="file",
+    ProblemFile="two_moons.py",
+    Checkpoint="moons_training/step_320.pt",
+    Normalization="layer",
+    Distance=2.0,
+    Resolution=31,
+)
+views.show_landscape(pipeline.build(source))
+
+if sys.argv[1:]:
+    simple.SaveState(sys.argv[1])
+    views.close_views()
