@@ -29,7 +29,10 @@ LOSS_TITLES = ("loss", "log10 loss")
 _FONT = (45, 46)
 """Share of the height and of the width of a view that a font is high."""
 
-_LEAST_FONT = 10.0
+_LEAST_FONT = 7.0
+
+_BARE = 1.4
+"""Share by which fonts are larger where there is no colour bar and no legend."""
 
 _RADIUS = 0.32
 """Radius of minima and saddles over the height of a font."""
@@ -123,7 +126,7 @@ def views_of(layout: Any) -> list[Any]:
 
 
 def _fit_fonts(view: Any, size: tuple[int, int]) -> None:
-    font = _font(size)
+    font = _font(size) * (1.0 if _has_color_bar(view) else _BARE)
     for shown in _representations(view):
         if hasattr(shown, "ScalarBarThickness"):
             shown.TitleFontSize, shown.LabelFontSize = _points(font), _points(0.85 * font)

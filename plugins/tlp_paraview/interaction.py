@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from paraview import servermanager, simple
 from vtkmodules.util.numpy_support import vtk_to_numpy
+from vtkmodules.util.vtkConstants import VTK_INT
 
 from tlp_core import array_names as names
 from tlp_paraview import fitting, versions
@@ -51,8 +52,8 @@ class _Fitter:
             window.AddObserver("WindowResizeEvent", self._resized)
         self._resized(window, "")
 
-    def _resized(self, _window: Any, _event: str) -> None:
-        size = tuple(self._view.ViewSize)
+    def _resized(self, window: Any, _event: str) -> None:
+        size = tuple(window.GetSize() if window is not None else self._view.ViewSize)
         if size != self._size and min(size) > 1:
             self._size = size
             fitting.fit(self._view, size)
@@ -68,6 +69,7 @@ class _Follower:
     def __init__(self, profile: Any) -> None:
         self._profile, self._drawn = profile, fitting.extent_of(profile)
         self._linked: dict[tuple[str, int], tuple[Any, int]] = {}
+        self._origin: tuple[Any, int] | None = None
         self._busy = False
         profile.SMProxy.AddObserver("UpdateDataEvent", self._updated)
         self._link(profile, 0, 1, 2)
@@ -98,11 +100,12 @@ class _Follower:
             proxy.SMProxy.AddObserver("SelectionChangedEvent", self._selected_by(proxy))
 
     def _selected_by(self, proxy: Any) -> Any:
-        def changed(_proxy: Any, _event: str) -> None:
+        def changed(_proxy: Any, _event: str, port: int) -> None:
             with self._once() as first:
-                if first:
-                    self._follow(proxy)
+                if first and (proxy.GetGlobalIDAsString(), port) in self._linked:
+                    self._follow(proxy, port)
 
+        changed.CallDataType = VTK_INT  # type: ignore[attr-defined]
         return changed
 
     @contextmanager
@@ -117,12 +120,15 @@ class _Follower:
         finally:
             self._busy = False
 
-    def _follow(self, proxy: Any) -> None:
-        own = [(p, port) for p, port in self._linked.values() if p.SMProxy == proxy.SMProxy]
-        origin = next((place for place in own if _selection(*place) is not None), None)
-        basins, samples = self._ids(*origin) if origin is not None else (None, None)
+    def _follow(self, proxy: Any, port: int) -> None:
+        if _selection(proxy, port) is not None:
+            self._origin = (proxy, port)
+        elif self._origin == (proxy, port):
+            self._origin = None
+        # else the GUI has just cleared what followed the selection before this one
+        basins, samples = (None, None) if self._origin is None else self._ids(*self._origin)
         for place in self._linked.values():
-            if place != origin:
+            if place != self._origin:
                 _select(*place, self._shows_basins(*place), basins, samples)
         simple.RenderAllViews()
 

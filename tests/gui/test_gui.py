@@ -1,10 +1,16 @@
-"""The real GUI under Xvfb: menu, panel, Apply, macro, state file, and a picture of the window."""
+"""The real GUI under Xvfb: menu, panel, Apply, macro, time, mouse, state file, and its window."""
+
+import json
 
 import pytest
 
+from tests.conftest import DATA
 from tests.paraview_programs import ROOT, run
 
 pytestmark = pytest.mark.paraview
+
+MACRO = ROOT / "plugins/tlp_paraview/macros/loss_landscape_profile.py"
+BASELINES = DATA / "gui"
 
 EVENTS = """<?xml version="1.0" ?>
 <pqevents>
@@ -16,73 +22,81 @@ EVENTS = """<?xml version="1.0" ?>
 </pqevents>
 """
 
-SCRIPT = """
-import ctypes, os, sys, traceback
+HEAD = f"""
+import json, sys
+sys.path.insert(0, {str(ROOT / "tests/gui")!r})
+from desktop import Desktop, picture, session, settle
 
-def qt(name, *args):
-    for library in ("libQt5Core.so.5", "libQt6Core.so.6"):
-        try:
-            function = getattr(ctypes.CDLL(library, mode=os.RTLD_NOLOAD | os.RTLD_NOW), name)
-            break
-        except OSError:
-            continue
-    function.restype = None
-    return function(*args)
+def macro():
+    exec(open({str(MACRO)!r}).read(), {{}})
+    settle()
 
-def process_events():
-    for _ in range(30):
-        qt("_ZN16QCoreApplication13processEventsE6QFlagsIN10QEventLoop17ProcessEventsFlagEE",
-           ctypes.c_int(0))
+def tell(**facts):
+    print("told", json.dumps(facts), flush=True)
 
-code = 1
-try:
+def selected(name, port=0):
+    "The ids of what is selected in an output: basins of cells, samples and basins of points."
+    from paraview import servermanager, simple
+    from tlp_paraview import interaction
+    proxy = simple.FindSource(name)
+    if proxy.SMProxy.GetSelectionInput(port) is None:
+        return None
+    field = "cells" if (name, port) == ("Profile", 0) else "points"
+    chosen = interaction._chosen(proxy, port, field)
+    return {{key: sorted(set(ids.tolist())) for key, ids in chosen.items()}}
+
+def place_of(basin):
+    "Where a basin lies on the screen, near its top; the active view has a blue frame."
+    from paraview import servermanager
+    profile, view = FindSource("Profile"), GetActiveView()
+    image = picture()
+    frame = [
+        (x, y)
+        for x in range(image.size[0] // 2, image.size[0])
+        for y in range(120, image.size[1])
+        if max(image.getpixel((x, y))[:2]) < 60 and image.getpixel((x, y))[2] > 180
+    ]
+    left, bottom = min(x for x, _ in frame), max(y for _, y in frame)
+    bounds = [0.0] * 6
+    servermanager.Fetch(profile, idx=0).GetCellBounds(basin, bounds)
+    stretch = GetRepresentation(profile, view).Scale[1]
+    renderer = view.SMProxy.GetRenderer()
+    height = bounds[2] + 0.8 * (bounds[3] - bounds[2])
+    renderer.SetWorldPoint((bounds[0] + bounds[1]) / 2, height * stretch, 0.0, 1.0)
+    renderer.WorldToDisplay()
+    x, y, _ = renderer.GetDisplayPoint()
+    return round(left + x), round(bottom - y)
+
+def select(desktop, key, place, reach):
+    desktop.click(place)
+    desktop.press(key)
+    desktop.drag([c - reach for c in place], [c + reach for c in place])
+
+with session():
     from paraview.simple import *
-    {body}
-    process_events()
-    RenderAllViews()
-    process_events()
-    from PIL import ImageGrab
-    ImageGrab.grab(xdisplay=os.environ["DISPLAY"]).save({picture!r})
-    code = 0
-except BaseException:
-    traceback.print_exc()
-finally:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    qt("_ZN16QCoreApplication4exitEi", ctypes.c_int(code))
-"""
-
-MACRO = """
-    source = TLPLossLandscape(registrationName="Wells", Resolution=21)
-    SetActiveSource(source)
-    exec(open({macro!r}).read())
-    profile = FindSource("Profile")
-    assert profile.GetDataInformation().GetNumberOfCells() == 3
-    assert len(GetRenderViews()) >= 2
-"""
-
-STATE = """
-    LoadState({state!r})
-    assert len(GetRenderViews()) == 2
-    assert FindSource("Profile").GetDataInformation().GetNumberOfCells() > 0
 """
 
 
 def gui(launcher, folder, body):
-    picture = folder / "window.png"
     script = folder / "gui.py"
-    script.write_text(SCRIPT.format(body=body.strip(), picture=str(picture)))
-    done = run(
-        [launcher("paraview"), "--dr", f"--script={script}"], folder, display=True, timeout=300
-    )
-    return done, picture
+    lines = "".join(f"    {line}\n" for line in body.strip().splitlines())
+    script.write_text(HEAD + lines)
+    command = [launcher("paraview"), "--dr", f"--script={script}"]
+    done = run(command, folder, display=True, timeout=300)
+    told = {}
+    for line in done.text.splitlines():
+        if line.startswith("told "):
+            told.update(json.loads(line.removeprefix("told ")))
+    return done, told
 
 
-def blue_share(picture):
-    from PIL import Image
+def difference(picture, baseline):
+    """Return the mean difference of a window from how it looked, 0 to 255."""
+    from PIL import Image, ImageChops, ImageStat
 
-    pixels = list(Image.open(picture).convert("RGB").getdata())
-    return sum(b > r + 30 and b >= g for r, g, b in pixels) / len(pixels)
+    wanted = Image.open(BASELINES / baseline).convert("RGB")
+    there = Image.open(picture).convert("RGB").resize(wanted.size)
+    return max(ImageStat.Stat(ImageChops.difference(there, wanted)).mean)
 
 
 def test_menu_panel_and_apply_make_a_landscape(launcher, tmp_path):
@@ -103,20 +117,120 @@ def test_menu_panel_and_apply_make_a_landscape(launcher, tmp_path):
     assert done.errors == []
 
 
-def test_the_macro_builds_pipeline_and_views(launcher, tmp_path):
-    macro = ROOT / "plugins/tlp_paraview/macros/loss_landscape_profile.py"
-    done, picture = gui(launcher, tmp_path, MACRO.format(macro=str(macro)))
-    assert done.code == 0, done.text
-    assert done.errors == []
-    assert blue_share(picture) > 0.01
+TRAINING = """
+source = TLPLossLandscape(
+    registrationName="Training", Problem="file", ProblemFile="two_moons.py",
+    Checkpoints=["moons_training"], Normalization="layer", Distance=2.0, Resolution=15,
+    Store="kept",
+)
+SetActiveSource(source)
+desktop = Desktop()
+desktop.resize(1600, 1000)
+macro()
+picture().save("built.png")
+
+GetAnimationScene().AnimationTime = 160
+settle()
+profile = FindSource("Profile")
+tell(view_time=GetActiveView().ViewTime)
+cells = profile.GetDataInformation(0).GetNumberOfCells()
+picture().save("step160.png")
+
+from paraview import servermanager
+table = servermanager.Fetch(profile, idx=0).GetCellData()
+sizes = [int(table.GetArray("Size").GetValue(b)) for b in range(cells)]
+parents = [table.GetArray("ParentId").GetValue(b) for b in range(cells)]
+aim = max(set(range(cells)) - set(parents), key=sizes.__getitem__)
+select(desktop, "s", place_of(aim), 3)
+tell(basins=selected("Profile"), samples=selected("Surface"), aim=aim, size=sizes[aim])
+picture().save("selected.png")
+
+profile.SMProxy.SetSelectionInput(0, None, 0)
+settle()
+tell(cleared=selected("Surface"))
+select(desktop, "d", (560, 570), 60)
+tell(picked=selected("Surface"), their_basins=selected("Profile"))
+
+profile.PersistenceThreshold = 0.3
+RenderAllViews()
+settle()
+tell(cells=cells, fewer=profile.GetDataInformation(0).GetNumberOfCells())
+GetAnimationScene().AnimationTime = 0
+settle()
+desktop.resize(1000, 700)
+picture().save("small.png")
+SaveState("session.pvsm")
+"""
+
+REOPENED = """
+LoadState("session.pvsm")
+settle()
+macro()
+from paraview import servermanager
+from tlp_paraview import fitting, versions
+profile = FindSource("Profile")
+ids = servermanager.sources.IDSelectionSource(FieldType="CELL", IDs=[0, 0])
+profile.SMProxy.SetSelectionInput(0, versions.appended_selection(ids), 0)
+settle()
+tell(linked=selected("Surface"), steps=list(FindSource("Training").TimestepValues))
+tell(threshold=profile.PersistenceThreshold, views=len(GetRenderViews()))
+tell(frame=[round(e, 3) for e in GetRenderViews()[-1].AxesGrid.CustomBounds[:2]])
+"""
 
 
-def test_the_state_file_opens(launcher, tmp_path):
-    state = ROOT / "state_files" / "pinn_convection_profile.pvsm"
-    done, picture = gui(launcher, tmp_path, STATE.format(state=str(state)))
+@pytest.fixture(scope="module")
+def worked(tmp_path_factory):
+    """A session as a user has one: build, move time, click, slide, resize, save."""
+    from tests.paraview_programs import launcher
+
+    folder = tmp_path_factory.mktemp("gui")
+    done, told = gui(launcher, folder, TRAINING)
+    assert done.code == 0, done.text
+    return folder, done, told
+
+
+def test_a_session_of_work_prints_no_error(worked):
+    assert worked[1].errors == []
+
+
+@pytest.mark.parametrize("name", ["built", "step160", "small"])
+def test_the_window_looks_as_it_did(worked, name):
+    assert difference(worked[0] / f"{name}.png", f"{name}.png") < 6
+
+
+def test_the_windows_of_two_steps_differ(worked):
+    assert difference(worked[0] / "step160.png", "built.png") > 6
+
+
+def test_a_click_on_a_basin_lights_up_its_samples(worked):
+    told = worked[2]
+    assert told["basins"]["BasinId"] == [told["aim"]]
+    assert len(told["samples"]["SampleId"]) == told["size"] > 1
+    assert told["basins"]["BasinId"][0] in told["samples"]["BasinId"]
+    assert told["cleared"] is None
+
+
+def test_samples_light_up_their_basins(worked):
+    told = worked[2]
+    assert len(told["picked"]["SampleId"]) > 1
+    assert told["their_basins"]["BasinId"] == told["picked"]["BasinId"]
+
+
+def test_time_and_slider_move_the_profile(worked):
+    told = worked[2]
+    assert told["view_time"] == 160
+    assert told["fewer"] < told["cells"]
+
+
+def test_a_saved_session_opens_and_one_action_links_it_again(worked, launcher):
+    done, told = gui(launcher, worked[0], REOPENED)
     assert done.code == 0, done.text
     assert done.errors == []
-    assert blue_share(picture) > 0.01
+    assert told["threshold"] == 0.3
+    assert told["views"] >= 2
+    assert told["steps"] == [0, 5, 10, 20, 40, 80, 160, 320]
+    assert len(told["linked"]["SampleId"]) > 0
+    assert told["frame"] == [0, 225]
 
 
 def test_the_harness_sees_a_failure(launcher, tmp_path):
