@@ -76,8 +76,11 @@ class Pipeline:
 
 
 def load_plugin() -> None:
-    """Load the suite's plugin where it is not loaded yet."""
-    if not hasattr(simple, "TLPLandscapeProfile"):
+    """Load the suite's plugin where it is not loaded yet: on the server too, by its path there."""
+    known = servermanager.ActiveConnection.Session.GetProxyDefinitionManager()
+    if not known.HasDefinition("filters", PROFILE):
+        simple.LoadPlugin(str(PLUGIN), remote=_is_remote(), ns=vars(simple))
+    if not hasattr(simple, PROFILE):
         simple.LoadPlugin(str(PLUGIN), remote=False, ns=vars(simple))
 
 
@@ -100,7 +103,7 @@ def find_ttk_plugin() -> Path | None:
 def ttk_filter() -> Any:
     """Return the constructor of TTK's merge tree filter, its plugin loaded; None without it."""
     found = _first_filter()
-    if found is None and (plugin := find_ttk_plugin()) is not None:
+    if found is None and not _is_remote() and (plugin := find_ttk_plugin()) is not None:
         simple.LoadPlugin(str(plugin), remote=False, ns=vars(simple))
         found = _first_filter()
     return found
@@ -208,6 +211,11 @@ def pipeline_errors() -> Iterator[list[str]]:
         yield errors
     finally:
         window.RemoveObserver(tag)
+
+
+def _is_remote() -> bool:
+    """Return whether ParaView is connected to a server, which loads plugins of its own."""
+    return bool(servermanager.ActiveConnection.IsRemote())
 
 
 def _first_filter() -> Any:

@@ -12,6 +12,7 @@ import traceback
 from contextlib import contextmanager
 
 LEFT = 1
+PROCESS_EVENTS = "_ZN16QCoreApplication13processEventsE6QFlagsIN10QEventLoop17ProcessEventsFlagEE"
 
 
 def _qt(name, *arguments):

@@ -1,0 +1,121 @@
+"""Data on a server: pvserver with the plugin and a client, and several processes of pvbatch."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+
+import pytest
+
+from tests.paraview_programs import ERROR_LINE, launcher, numba_cache, run
+
+pytestmark = pytest.mark.paraview
+
+CLIENT = """
+from paraview import simple
+simple.Connect("localhost", {port})
+from paraview import servermanager
+from tlp_paraview import fitting, interaction, pipeline, versions, views
+with pipeline.pipeline_errors() as errors:
+    pipeline.load_plugin()
+    source = simple.TLPLossLandscape(
+        Problem="file", ProblemFile="two_moons.py", Checkpoints=["moons_training"],
+        Normalization="layer", Distance=2.0, Resolution=9, Store="kept",
+    )
+    built = pipeline.build(source)
+    layout = views.show_landscape(built)
+    interaction.attach()
+    print("is remote", source.GetClientSideObject() is None)
+    simple.GetAnimationScene().AnimationTime = 160
+    built.profile.UpdatePipeline(160)
+    basins = servermanager.Fetch(built.profile, idx=0).GetCellData().GetArray("Size")
+    print("sizes", [basins.GetValue(i) for i in range(basins.GetNumberOfTuples())])
+    ids = servermanager.sources.IDSelectionSource(FieldType="CELL", IDs=[0, 0])
+    selection = versions.appended_selection(ids)
+    built.profile.SMProxy.SetSelectionInput(0, selection, 0)
+    chosen = interaction._chosen(simple.FindSource("Surface"), 0, "points")
+    print("selected", len(chosen["SampleId"]), basins.GetValue(0))
+    simple.SaveScreenshot("client.png", layout, ImageResolution=[1600, 900])
+print("errors", errors)
+views.close_views()
+"""
+
+BATCH = """
+from paraview import simple, servermanager
+from tlp_paraview import pipeline
+with pipeline.pipeline_errors() as errors:
+    reader = simple.TLPLandscapeReader(FileName=["two_wells.zarr"])
+    built = pipeline.build(reader)
+    basins = servermanager.Fetch(built.profile, idx=0).GetCellData()
+    for name in ("Size", "MinimumId", "SaddleId", "Persistence"):
+        array = basins.GetArray(name)
+        print("told", name, [array.GetValue(i) for i in range(array.GetNumberOfTuples())])
+print("told errors", errors)
+"""
+
+
+@pytest.fixture(params=[1, 2])
+def server(request, tmp_path):
+    """A pvserver, of one process or of two."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    mpiexec = shutil.which("mpiexec")
+    if request.param > 1 and mpiexec is None:
+        pytest.skip("no mpiexec")
+    several = [mpiexec, "-n", "2", "--oversubscribe"] if request.param > 1 else []
+    xvfb = os.environ.get("TLP_XVFB_RUN") or "xvfb-run"
+    log = tmp_path / "server.log"
+    environment = {
+        **os.environ,
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        "NUMBA_CACHE_DIR": str(numba_cache()),
+        "HOME": str(tmp_path),
+    }
+    with open(log, "w") as file:
+        process = subprocess.Popen(
+            [xvfb, "-a", *several, str(launcher("pvserver")), f"--server-port={port}"],
+            cwd=tmp_path,
+            env=environment,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    for _ in range(100):
+        if "Accepting connection" in log.read_text():
+            break
+        time.sleep(0.2)
+    yield port, log
+    process.terminate()
+    process.wait(timeout=30)
+
+
+def test_everything_works_on_a_server(server, run_pvpython, tmp_path):
+    port, log = server
+    done = run_pvpython(CLIENT.format(port=port), display=True)
+    assert done.code == 0, done.text + log.read_text()
+    assert done.errors == []
+    assert not [line for line in log.read_text().splitlines() if ERROR_LINE.search(line)]
+    assert "is remote True" in done.text
+    assert "errors []" in done.text
+    (selected, size) = re.search(r"selected (\d+) (\d+)", done.text).groups()
+    assert selected == size
+    assert (tmp_path / "client.png").exists()
+
+
+def test_several_processes_of_pvbatch_give_the_same_profile(tmp_path):
+    mpiexec = shutil.which("mpiexec")
+    if mpiexec is None:
+        pytest.skip("no mpiexec")
+    (tmp_path / "batch.py").write_text(BATCH)
+    told = []
+    for count in (1, 2):
+        several = [mpiexec, "--allow-run-as-root", "--oversubscribe", "-n", str(count)]
+        done = run([*several, launcher("pvbatch"), "--dr", "batch.py"], tmp_path)
+        assert done.code == 0, done.text
+        told.append([line for line in done.text.splitlines() if line.startswith("told")])
+    assert told[0] == told[1]
+    assert len(told[0]) == 5
+    assert told[0][-1] == "told errors []"
