@@ -57,18 +57,7 @@ def sample(options: argparse.Namespace) -> int:
     keep_memory()
     _log_to_stderr(options.quiet)
     own = share(options.part)
-    whole = replace(
-        _settings(options),
-        distance=options.distance,
-        scattered=options.scattered,
-        region=options.region,
-        time_budget=options.time_budget,
-        engine=options.engine,
-        batch=options.batch,
-        memory_limit=options.memory * 2**30,
-        batch_norm=options.batch_norm,
-        part=options.part,
-    )
+    whole = _sampling_settings(options)
     sampler, landscape = LandscapeSampler(), None
     for resolution in options.resolution:
         last = resolution == options.resolution[-1]
@@ -84,6 +73,32 @@ def sample(options: argparse.Namespace) -> int:
             _tell(_summary(store, landscape), options.json)
         if not landscape.is_complete:
             return 0 if options.part else INCOMPLETE
+    return 0
+
+
+def sample_training(options: argparse.Namespace) -> int:
+    """Sample the landscape of every checkpoint of a training, or go on."""
+    from tlp_core.distribution import share
+    from tlp_core.evaluation import keep_memory
+    from tlp_core.progress import TerminalProgress
+    from tlp_core.series import find_checkpoints
+    from tlp_core.training import TrainingSampler, step_named
+
+    keep_memory()
+    _log_to_stderr(options.quiet)
+    if len(options.resolution) > 1:
+        raise ValueError(f"a training takes one resolution, got {options.resolution}")
+    resolution = options.resolution[0]
+    settings = replace(_sampling_settings(options), resolution=resolution, store=options.output)
+    members = find_checkpoints(options.checkpoints)
+    fixed = None if options.own_directions else step_named(members, options.directions_of)
+    sampler, own = TrainingSampler(), share(options.part)
+    for i, member in enumerate(members):
+        progress = TerminalProgress(f"tlp training: step {member.step:g}, {i + 1}/{len(members)}")
+        landscape = sampler.sample(settings, member, directions_of=fixed, progress=progress)
+        if own.is_first():
+            store = str(sampler.store_of(settings, member, fixed))
+            _tell({"step": member.step, **_summary(store, landscape)}, options.json)
     return 0
 
 
@@ -117,7 +132,7 @@ def _settings(options: argparse.Namespace) -> LandscapeSettings:
     return LandscapeSettings(
         problem=options.problem,
         arguments=options.arguments,
-        checkpoint=options.checkpoint,
+        checkpoint=getattr(options, "checkpoint", ""),
         dtype=options.dtype,
         device=options.device,
         number_of_directions=options.directions,
@@ -130,6 +145,22 @@ def _settings(options: argparse.Namespace) -> LandscapeSettings:
         max_iterations=options.max_iterations,
         tolerance=options.tolerance,
         seed=options.seed,
+    )
+
+
+def _sampling_settings(options: argparse.Namespace) -> LandscapeSettings:
+    """Return the settings of problem, directions and samples, but for resolution and store."""
+    return replace(
+        _settings(options),
+        distance=options.distance,
+        scattered=options.scattered,
+        region=options.region,
+        time_budget=options.time_budget,
+        engine=options.engine,
+        batch=options.batch,
+        memory_limit=options.memory * 2**30,
+        batch_norm=options.batch_norm,
+        part=options.part,
     )
 
 
@@ -300,6 +331,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tlp {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     _add_sample(commands)
+    _add_training(commands)
     _add_directions(commands)
     _add_import(commands)
     for name, run, text in (
@@ -357,14 +389,45 @@ def _add_sample(commands: Any) -> None:
     _add_problem(command)
     command.add_argument("-o", "--output", required=True, help="the store, NAME.zarr")
     command.add_argument("--directions-file", default="", help="made by tlp directions, NAME.npz")
-    command.add_argument(
-        "-r",
-        "--resolution",
-        type=_numbers,
-        default=[41],
-        help="points along each direction (41); 11,21,41 samples coarse grids first, into "
+    _add_samples(
+        command,
+        "points along each direction (41); 11,21,41 samples coarse grids first, into "
         "NAME.r11.zarr and NAME.r21.zarr, and takes their samples over",
     )
+
+
+def _add_training(commands: Any) -> None:
+    command = commands.add_parser(
+        "training",
+        help="sample the landscapes of a training's checkpoints",
+        description="Sample the landscape of every checkpoint of a training, in the directions of "
+        "one of them; the same command goes on where it stopped.",
+    )
+    command.set_defaults(run=sample_training)
+    _add_problem(command, of_checkpoint=False)
+    command.add_argument(
+        "--checkpoints",
+        nargs="+",
+        required=True,
+        help="files, folders or patterns; the step is the number in a name",
+    )
+    command.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        help="a folder; the landscapes lie in one inside of it, which other settings do not share",
+    )
+    command.add_argument(
+        "--directions-of", type=float, metavar="STEP", help="whose directions to take (the last)"
+    )
+    command.add_argument(
+        "--own-directions", action="store_true", help="take each checkpoint's own directions"
+    )
+    _add_samples(command, "points along each direction (41)")
+
+
+def _add_samples(command: Any, resolution: str) -> None:
+    command.add_argument("-r", "--resolution", type=_numbers, default=[41], help=resolution)
     command.add_argument("-d", "--distance", type=float, default=1.0, help="half-width (1)")
     command.add_argument(
         "--scattered", type=int, default=0, metavar="N", help="N Sobol points instead of a grid"
@@ -413,10 +476,11 @@ def _add_import(commands: Any) -> None:
     command.add_argument("--json", action="store_true", help="print one line of JSON")
 
 
-def _add_problem(command: Any) -> None:
+def _add_problem(command: Any, *, of_checkpoint: bool = True) -> None:
     command.add_argument("problem", help="ready name, or FILE.py:FUNCTION")
     command.add_argument("-a", "--arguments", default="", help="such as 'beta=30, seed=1'")
-    command.add_argument("-c", "--checkpoint", default="", help="file of the parameters")
+    if of_checkpoint:
+        command.add_argument("-c", "--checkpoint", default="", help="file of the parameters")
     command.add_argument("--dtype", default="", help="float32, float64 or bfloat16; the model's")
     command.add_argument("--device", default="", help="cpu, cuda, cuda:1, mps; the model's")
     command.add_argument("-n", "--directions", type=int, default=2, help="how many (2)")

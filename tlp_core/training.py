@@ -57,8 +57,8 @@ class TrainingSampler:
         Raises:
             ValueError, TypeError, RuntimeError, OSError: as :meth:`LandscapeSampler.sample`.
         """
-        folder = training_folder(settings, directions_of)
-        store = folder / f"step_{checkpoint.step:g}-{_state_of(checkpoint.path)}{LANDSCAPE_ENDING}"
+        store = self.store_of(settings, checkpoint, directions_of)
+        folder = store.parent
         if store.exists():
             landscape = Landscape.open(store)
             if landscape.is_complete:
@@ -69,6 +69,14 @@ class TrainingSampler:
             file = self._directions_file(settings, directions_of, folder, progress)
             own = replace(own, directions_file=str(file))
         return self._sampler.sample(own, progress=progress, should_stop=should_stop)
+
+    @staticmethod
+    def store_of(
+        settings: LandscapeSettings, checkpoint: Member, directions_of: Member | None
+    ) -> Path:
+        """Return where the landscape of a checkpoint is kept."""
+        name = f"step_{checkpoint.step:g}-{_state_of(checkpoint.path)}{LANDSCAPE_ENDING}"
+        return training_folder(settings, directions_of) / name
 
     def _directions_file(
         self, settings: LandscapeSettings, of: Member, folder: Path, progress: Progress

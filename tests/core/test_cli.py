@@ -2,10 +2,13 @@ import csv
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from tlp_core import load_problem
 from tlp_core.cli import INCOMPLETE, main
 
 
@@ -123,3 +126,22 @@ def test_every_command_has_help(command):
         check=True,
     )
     assert "usage: tlp" in done.stdout
+
+
+def test_a_training_is_sampled_step_by_step(tmp_path, capsys):
+    for step, place in ((1, 0.2), (10, 0.6)):
+        problem = load_problem("two-wells")
+        with torch.no_grad():
+            next(problem.model.parameters()).copy_(torch.tensor([place, 0.0]))
+        torch.save(problem.model.state_dict(), tmp_path / f"net_{step}.pt")
+    command = ["training", "two-wells", "--checkpoints", str(tmp_path / "*.pt"), "-r", "5", "-q"]
+    assert main([*command, "-o", str(tmp_path / "out"), "--json"]) == 0
+    first = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["step"], line["evaluated"]) for line in first] == [(1, 25), (10, 25)]
+    assert len({Path(line["store"]).parent for line in first}) == 1
+    assert main([*command, "-o", str(tmp_path / "out"), "--json"]) == 0
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == first
+    assert main([*command, "-o", str(tmp_path / "out"), "--directions-of", "2"]) == 1
+    assert "must be one of 1, 10, got 2" in capsys.readouterr().err
+    assert main([*command, "-o", str(tmp_path / "out"), "--own-directions"]) == 0
+    assert len(list((tmp_path / "out").iterdir())) == 2
