@@ -139,7 +139,10 @@ class TLPLandscapeProfile(TreeAlgorithm):
         from tlp_core import landscape_profile
         from tlp_core.profile import SIBLING_ORDERS, sample_places
 
-        if step != self._drawn.step:
+        keeps = self._keep_places and step is not None
+        if not keeps:
+            self._before = NO_PLACES
+        elif step != self._drawn.step:
             self._before = self._drawn
         kept = self._before.x
         same = kept is not None and len(kept) == len(tree.values)
@@ -150,6 +153,5 @@ class TLPLandscapeProfile(TreeAlgorithm):
             root=n if WIDTHS[self._width] == "n-th root" else 1,
             tolerance=self._tolerance,
         )
-        keeps = self._keep_places and step is not None
         self._drawn = Places(step, sample_places(tree, profile)) if keeps else NO_PLACES
         return profile

@@ -452,3 +452,51 @@ def test_roots_logarithm_and_range_change_the_drawing(messages):
     run(profile)
     assert "logarithmic loss axis needs losses above 0" in messages[-1][1]
     assert profile.GetOutputDataObject(0).GetNumberOfCells() == 0
+
+
+def test_the_same_settings_again_compute_nothing(messages):
+    source = wells()
+    algorithms = (source, *chain(source))
+    run(*algorithms)
+    before = [
+        algorithm.GetOutputDataObject(port).GetMTime()
+        for algorithm in algorithms
+        for port in range(algorithm.GetNumberOfOutputPorts())
+    ]
+    source.SetResolution(9)
+    source.SetStore(None)
+    source.SetArguments("")
+    source.ClearCheckpoints()
+    algorithms[1].SetGridRule(1)
+    algorithms[3].SetOrder(0)
+    algorithms[3].SetLossRange(0.0, 0.0)
+    algorithms[3].SetPersistenceThreshold(0.0)
+    run(*algorithms)
+    assert before == [
+        algorithm.GetOutputDataObject(port).GetMTime()
+        for algorithm in algorithms
+        for port in range(algorithm.GetNumberOfOutputPorts())
+    ]
+
+
+def test_a_store_that_is_being_written_is_shown_as_far_as_it_is(messages, tmp_path):
+    source = wells(21)
+    source.SetStore(str(tmp_path / "half.zarr"))
+    source.SetTimeBudget(1e-9)
+    run(source)
+    messages.clear()
+    reader = TLPLandscapeReader()
+    reader.AddFileName(str(tmp_path / "half.zarr"))
+    algorithms = chain(reader)
+    run(*algorithms)
+    data = reader.GetOutputDataObject(0).GetPointData()
+    seen = vtk_to_numpy(data.GetArray(names.IS_FINITE)).sum()
+    assert 0 < seen < 21**2
+    assert [kind for kind, _ in messages if kind == "error"] == []
+    source.SetTimeBudget(0.0)
+    run(source)
+    reader.Refresh()
+    run(*algorithms)
+    data = reader.GetOutputDataObject(0).GetPointData()
+    assert vtk_to_numpy(data.GetArray(names.IS_FINITE)).all()
+    assert algorithms[2].GetOutputDataObject(0).GetNumberOfCells() == 3
