@@ -33,7 +33,7 @@ def main(folder: Path) -> int:
     with pipeline.pipeline_errors() as errors:
         built = [landscape(beta, checkpoint(beta, folder), folder) for beta in BETAS]
         if not errors:
-            picture(views.compare_profiles(built), folder / "profiles_side_by_side.png")
+            picture(compared(built), folder / "profiles_side_by_side.png")
     print(f"\nDone in {time.monotonic() - start:.0f} s. Everything is in {folder}:")
     for file in sorted(folder.iterdir()):
         print(f"  {file.name}")
@@ -78,6 +78,14 @@ def landscape(beta: int, parameters: Path, folder: Path) -> Pipeline:
         picture(views.show_landscape(built), folder / f"{stem(beta)}.png")
         save(built, folder / stem(beta))
     return built
+
+
+def compared(built: list[Pipeline]) -> Any:
+    """Return the views of profiles side by side, whose losses lie orders of magnitude apart."""
+    for one in built:
+        one.profile.LogarithmicLoss = 1
+        one.profile.UpdatePipeline()
+    return views.compare_profiles(built)
 
 
 def show_progress(source: Any, text: str) -> None:
