@@ -39,6 +39,8 @@ STAGES = {
     "workflow": 11,
     "vtk_bridge": 11,
     "training": 12,
+    "transitions": 1,
+    "experiments": 14,
     "foreign": 12,
     "cli": 13,
 }
