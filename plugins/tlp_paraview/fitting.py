@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from paraview import servermanager, simple
 
 from tlp_core import array_names as names
@@ -36,6 +37,12 @@ _BARE = 1.4
 
 _RADIUS = 0.32
 """Radius of minima and saddles over the height of a font."""
+
+_MARGIN = 1.6
+"""By what the camera goes back from a landscape that fills its view."""
+
+_SHIFT = 0.04
+"""Share of its width by which the native view looks to the right, to free the colour bar."""
 
 _LETTER = 0.52
 """Width of an average letter over the height of its font."""
@@ -107,6 +114,18 @@ def fit(view: Any, size: tuple[int, int] | None = None) -> None:
             _fit_profile(profile, view, size)
 
 
+def aim(view: Any, size: tuple[int, int] | None = None) -> None:
+    """Look at all of a landscape from where the camera is, with room for labels and colour bar."""
+    width, height = size or tuple(view.ViewSize)
+    simple.ResetCamera(view)
+    focus, place = np.array(view.CameraFocalPoint), np.array(view.CameraPosition)
+    sight = (place - focus) * _MARGIN * max(1.0, height / width)
+    right = np.cross(view.CameraViewUp, sight)
+    shift = right / np.linalg.norm(right) * np.linalg.norm(sight) * _SHIFT
+    view.CameraFocalPoint = list(focus + shift)
+    view.CameraPosition = list(focus + sight + shift)
+
+
 def fit_layout(layout: Any, size: tuple[int, int] | None = None) -> None:
     """Fit all views of a layout: to the GUI's windows, and elsewhere to a size of them together."""
     set_size(layout, size or SIZE)
@@ -149,9 +168,11 @@ def _fit_profile(profile: Any, view: Any, size: tuple[int, int]) -> None:
     span = (high - low) * scale
     stretch = (top - bottom) * size[1] * pixel / span if span > 0 else 1.0
     for shown in _drawn(profile, view):
-        shown.Scale = [1.0, stretch, 1.0]
-        if shown.Input.Port == 1:
+        if _is_moved(shown):  # points, which the representation's scale would stretch too
+            shown.Input.Transform.Scale = [1.0, stretch, 1.0]
             shown.GaussianRadius = _RADIUS * _font(size) * pixel
+            continue
+        shown.Scale = [1.0, stretch, 1.0]
         if shown.Input.Port == 0 and not any(profile.LossRange):
             styles.rescale(shown.LookupTable, ranges.average_loss)
 
@@ -176,9 +197,7 @@ def _fit_profile(profile: Any, view: Any, size: tuple[int, int]) -> None:
 
 def _ends(profile: Any, loss: tuple[float, float]) -> tuple[float, float]:
     """Return the ends of the loss axis as they are drawn, before the scale."""
-    from numpy import log10
-
-    return tuple(float(log10(end)) for end in loss) if profile.LogarithmicLoss else loss
+    return tuple(float(np.log10(end)) for end in loss) if profile.LogarithmicLoss else loss
 
 
 def _shared_width(profile: Any, view: Any) -> float:
@@ -200,11 +219,12 @@ def _width_title(profile: Any) -> str:
 
 
 def _drawn(profile: Any, view: Any) -> list[Any]:
-    """Return the representations of the outputs of a profile."""
+    """Return the representations of the outputs of a profile, and of its moved points."""
     return [
         shown
         for shown in _representations(view)
-        if _is_profile(shown) and shown.Input.SMProxy == profile.SMProxy
+        if (_is_profile(shown) and shown.Input.SMProxy == profile.SMProxy)
+        or (_is_moved(shown) and shown.Input.Input.SMProxy == profile.SMProxy)
     ]
 
 
@@ -220,6 +240,11 @@ def _representations(view: Any) -> list[Any]:
 def _is_profile(shown: Any) -> bool:
     port = getattr(shown, "Input", None)
     return port is not None and port.SMProxy.GetXMLName() == "TLPLandscapeProfile"
+
+
+def _is_moved(shown: Any) -> bool:
+    port = getattr(shown, "Input", None)
+    return port is not None and port.SMProxy.GetXMLName() == "TransformFilter"
 
 
 def _words(shown: Any) -> str:

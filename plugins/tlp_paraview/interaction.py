@@ -22,6 +22,9 @@ from tlp_paraview.pipeline import all_profiles, comes_from
 
 Ids = npt.NDArray[np.int64]
 
+_MOVED = ("WarpScalar", "TransformFilter")
+"""Filters that put samples and critical points elsewhere and leave their ids."""
+
 _attached: dict[str, Any] = {}
 """What is observed already, by the ids of its proxies; it holds the observers' methods."""
 
@@ -43,10 +46,11 @@ def attach() -> int:
 
 
 class _Fitter:
-    """Fits a view whenever its window is resized."""
+    """Fits a view whenever its window is resized; a camera that was moved stays where it is."""
 
     def __init__(self, view: Any) -> None:
         self._view, self._size = view, (0, 0)
+        self._camera = self._look()
         window = versions.render_window(view)
         if window is not None:
             window.AddObserver("WindowResizeEvent", self._resized)
@@ -57,6 +61,13 @@ class _Fitter:
         if size != self._size and min(size) > 1:
             self._size = size
             fitting.fit(self._view, size)
+            if not fitting.profiles_in(self._view) and self._look() == self._camera:
+                fitting.aim(self._view, size)
+            self._camera = self._look()
+
+    def _look(self) -> tuple[float, ...]:
+        view = self._view
+        return (*view.CameraPosition, *view.CameraFocalPoint, *view.CameraViewUp)
 
 
 class _Follower:
@@ -79,7 +90,7 @@ class _Follower:
         for proxy in simple.GetSources().values():
             if _xml_name(proxy) == "TLPLandscapeSlice" and comes_from(proxy, self._profile):
                 self._link(proxy, 0, 1)
-            elif _xml_name(proxy) == "WarpScalar" and comes_from(proxy, self._profile):
+            elif _xml_name(proxy) in _MOVED and comes_from(proxy, self._profile):
                 self._link(proxy, 0)
 
     def _updated(self, _proxy: Any, _event: str) -> None:
@@ -224,7 +235,7 @@ def _leaves(data: Any) -> Iterator[Any]:
 
 def _has_samples(view: Any) -> bool:
     return any(
-        _xml_name(shown.Input) in ("TLPLandscapeSlice", "WarpScalar")
+        _xml_name(shown.Input) in ("TLPLandscapeSlice", *_MOVED)
         for shown in view.Representations
         if getattr(shown, "Input", None) is not None
     )

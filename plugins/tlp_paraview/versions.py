@@ -85,6 +85,13 @@ def color_presets() -> Any:
     return vtkSMTransferFunctionPresets.GetInstance()
 
 
+def move(representation: Any, place: list[float]) -> None:
+    """Draw a representation elsewhere; ``Position`` became ``Translation`` after 5.11."""
+    there = representation.ListProperties()
+    name = "Translation" if "Translation" in there else "Position"
+    setattr(representation, name, place)
+
+
 def render_window(view: Any) -> Any:
     """Return the VTK window of a render view on the client; None where there is none."""
     get = getattr(view.SMProxy, "GetRenderWindow", None)

@@ -21,9 +21,6 @@ from tlp_paraview.pipeline import Pipeline, number_of_directions, steps_of, titl
 StepRange = Literal["all steps", "each step"]
 STEP_RANGES: tuple[StepRange, ...] = get_args(StepRange)
 
-_SHIFT = 0.04
-"""Share of its width by which the native view looks to the right, to free the colour bar."""
-
 _LEVELS = (0.02, 0.1, 0.3)
 """Shares of the samples that three surfaces enclose in the view of three directions."""
 
@@ -128,7 +125,10 @@ def show_profile(
             styles.color_bar(blues, "average loss", view)
     styles.flat(basins)
     styles.solid(simple.Show(pipeline.outline, view), styles.BLACK, LineWidth=1.5)
-    styles.show_critical_points(pipeline.critical_points, view, legend=not bare)
+    points = simple.Transform(
+        registrationName="Critical Points", Input=pipeline.critical_points, Transform="Transform"
+    )
+    styles.show_critical_points(points, view, legend=not bare)
     styles.axes(view, ("" if bare else "number of samples", "", ""), (1.0, 1.0, 1.0))
     view.AxesGrid.AxesToLabel = 3  # only left and bottom
     view.AxesGrid.ShowGrid = 1
@@ -246,7 +246,8 @@ def _show_surface(pipeline: Pipeline, part: Any, view: Any, span: tuple[float, f
     colors = styles.color_by_loss(shown, ("POINTS", names.LOSS), span)
     styles.color_bar(colors, "loss", view)
     radius = _RADIUS * _width(pipeline)
-    styles.show_critical_points(points, view, radius=radius).Position = [0.0, 0.0, radius]
+    discs = styles.show_critical_points(points, view, radius=radius)
+    versions.move(discs, [0.0, 0.0, radius])
     styles.axes(view, ("direction 1", "direction 2", "loss"), (1, 1, scale))
     _look_from(view, (-1.0, -1.6, 1.1))
 
@@ -332,15 +333,8 @@ def _layout(name: str, left: Any, right: Any) -> Any:
 
 
 def _look_from(view: Any, direction: tuple[float, float, float]) -> None:
-    """Look at everything from a direction, a little to the right of it, with room for labels."""
+    """Look at everything from a direction."""
     view.CameraViewUp = [0.0, 0.0, 1.0]
     view.CameraFocalPoint = [0.0, 0.0, 0.0]
     view.CameraPosition = list(direction)
-    simple.ResetCamera(view)
-    focus, place = np.array(view.CameraFocalPoint), np.array(view.CameraPosition)
-    width, height = view.ViewSize
-    sight = (place - focus) * 1.6 * max(1.0, height / width)
-    right = np.cross([0.0, 0.0, 1.0], sight)
-    shift = right / np.linalg.norm(right) * np.linalg.norm(sight) * _SHIFT
-    view.CameraFocalPoint = list(focus + shift)
-    view.CameraPosition = list(focus + sight + shift)
+    fitting.aim(view)
