@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -99,6 +100,31 @@ def sample_training(options: argparse.Namespace) -> int:
         if own.is_first():
             store = str(sampler.store_of(settings, member, fixed))
             _tell({"step": member.step, **_summary(store, landscape)}, options.json)
+    return 0
+
+
+def experiment_claims(options: argparse.Namespace) -> int:
+    """Run an experiment of a paper, or go on with it, and tell what it says to the claims."""
+    from tlp_core.evaluation import keep_memory
+    from tlp_core.experiments import experiment
+    from tlp_core.experiments.claims import table_of
+    from tlp_core.experiments.experiment import cost, run_experiment
+    from tlp_core.progress import TerminalProgress
+
+    keep_memory()
+    _log_to_stderr(quiet=True)
+    chosen = experiment(options.name)
+    if options.cost:
+        print(cost(chosen, options.size))
+        return 0
+    claims = run_experiment(
+        chosen,
+        Path(options.output),
+        size=options.size,
+        tell=lambda text: print(text, file=sys.stderr),
+        progress=TerminalProgress,
+    )
+    print(table_of(claims), end="")
     return 0
 
 
@@ -333,6 +359,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_sample(commands)
     _add_training(commands)
     _add_directions(commands)
+    _add_experiment(commands)
     _add_import(commands)
     for name, run, text in (
         ("info", info, "tell what a store holds"),
@@ -444,6 +471,28 @@ def _add_samples(command: Any, resolution: str) -> None:
     )
     command.add_argument("--time-budget", type=float, help="seconds after which to stop")
     command.add_argument("-q", "--quiet", action="store_true", help="do not tell what was measured")
+
+
+def _add_experiment(commands: Any) -> None:
+    from tlp_core.experiments import EXPERIMENTS
+
+    command = commands.add_parser(
+        "experiment",
+        help="run an experiment of a paper",
+        description="Train the networks of a paper's experiment, sample their landscapes, and "
+        "answer its claims with numbers. The same command goes on where it stopped.",
+    )
+    command.set_defaults(run=experiment_claims)
+    command.add_argument("name", choices=list(EXPERIMENTS))
+    command.add_argument("-o", "--output", default="experiment", help="folder (experiment)")
+    command.add_argument(
+        "--size",
+        choices=("quick", "medium", "full"),
+        default="full",
+        help="quick takes under five minutes on two cores, medium about an hour (full)",
+    )
+    command.add_argument("--quick", dest="size", action="store_const", const="quick")
+    command.add_argument("--cost", action="store_true", help="only tell what there is to do")
 
 
 def _add_directions(commands: Any) -> None:

@@ -42,7 +42,7 @@ STAGES = {
     "transitions": 1,
     "experiments": 14,
     "foreign": 12,
-    "cli": 13,
+    "cli": 15,
 }
 
 

@@ -14,6 +14,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -27,8 +28,15 @@ READY_PROBLEMS: dict[str, str] = {
     "two-wells": "analytic:two_wells",
     "quadratic-bowl": "analytic:quadratic_bowl",
     "pinn-convection": "pinn_convection:make_problem",
+    "modular-addition": "transformer:modular_addition",
+    "character-gpt": "transformer:character_gpt",
+    "unet-crf": "unet_crf:make_problem",
+    "resnet20": "resnet:make_problem",
 }
 """Ready names, and where in this package the function is that makes the problem."""
+
+HUGGING_FACE = "hf:"
+"""Before the folder of a causal language model of Hugging Face."""
 
 DEFAULT_FUNCTION = "make_problem"
 
@@ -45,8 +53,8 @@ def load_problem(
     """Return a problem by its name, with the parameters of a checkpoint.
 
     Args:
-        name: a ready name, or ``FILE.py`` or ``FILE.py:FUNCTION``; the function defaults to
-            ``make_problem``.
+        name: a ready name, ``FILE.py`` or ``FILE.py:FUNCTION`` (the function defaults to
+            ``make_problem``), or ``hf:FOLDER`` for a causal language model of Hugging Face.
         arguments: passed to the function by keyword.
         checkpoint: file of a state dict, or of a dict that holds one under ``state_dict``,
             ``model_state_dict`` or ``model``; read by torch without unpickling code, or by
@@ -148,6 +156,10 @@ def _maker(name: str) -> Callable[..., Any]:
         module, _, function = READY_PROBLEMS[name].partition(":")
         ready: Callable[..., Any] = getattr(import_module(f"tlp_core.problems.{module}"), function)
         return ready
+    if name.startswith(HUGGING_FACE):
+        from tlp_core.problems.transformer import causal_language_model
+
+        return partial(causal_language_model, name.removeprefix(HUGGING_FACE))
     file, function = _split_file(name)
     if not file.is_file():
         known = ", ".join(READY_PROBLEMS)
@@ -195,7 +207,7 @@ def _raised(error: Exception) -> str:
 
 
 def _signature(maker: Callable[..., Any]) -> str:
-    return f"{maker.__name__}{inspect.signature(maker)}"
+    return f"{getattr(maker, '__name__', 'it')}{inspect.signature(maker)}"
 
 
 def _literal(text: str) -> Any:

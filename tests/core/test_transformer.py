@@ -1,0 +1,162 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from tlp_core import hessian_directions, load_problem, sample_grid
+from tlp_core.problem import mean_loss
+from tlp_core.problems import transformer
+
+
+def plain_logits(model, tokens, *, causal, heads):
+    """The same network in NumPy's words: loops over sequences, heads and positions."""
+    state = {name: value.detach().double().numpy() for name, value in model.state_dict().items()}
+
+    def normed(x, name):
+        if f"{name}.weight" not in state:
+            return x
+        mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
+        return (x - mean) / np.sqrt(variance + 1e-5) * state[f"{name}.weight"] + state[
+            f"{name}.bias"
+        ]
+
+    answers = []
+    for sequence in tokens.numpy():
+        x = state["tokens.weight"][sequence] + state["positions"][: len(sequence)]
+        for i in range(len(model.blocks)):
+            block = f"blocks.{i}"
+            inner = normed(x, f"{block}.norm_attention")
+            width = x.shape[1]
+            parts = inner @ state[f"{block}.attention.queries_keys_values.weight"].T
+            queries, keys, values = np.split(parts, 3, axis=1)
+            mixed = np.zeros_like(x)
+            size = width // heads
+            for head in range(heads):
+                own = slice(head * size, (head + 1) * size)
+                for t in range(len(sequence)):
+                    seen = t + 1 if causal else len(sequence)
+                    scores = keys[:seen, own] @ queries[t, own] / math.sqrt(size)
+                    weights = np.exp(scores - scores.max())
+                    mixed[t, own] = weights / weights.sum() @ values[:seen, own]
+            x = x + mixed @ state[f"{block}.attention.out.weight"].T
+            inner = normed(x, f"{block}.norm_feed")
+            hidden = inner @ state[f"{block}.feed.0.weight"].T + state[f"{block}.feed.0.bias"]
+            if isinstance(model.blocks[i].feed[1], torch.nn.GELU):
+                erf = np.vectorize(math.erf)
+                hidden = hidden * (1 + erf(hidden / math.sqrt(2))) / 2
+            else:
+                hidden = np.maximum(hidden, 0)
+            x = x + hidden @ state[f"{block}.feed.2.weight"].T + state[f"{block}.feed.2.bias"]
+        answers.append(normed(x, "norm") @ state["unembed.weight"].T)
+    return np.stack(answers)
+
+
+def cross_entropy(logits, answers):
+    shifted = logits - logits.max(-1, keepdims=True)
+    logs = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    return -np.take_along_axis(logs, answers[..., None], -1).mean()
+
+
+def small_gpt():
+    return transformer.character_gpt(width=8, layers=2, heads=2, length=6, sequences=3, seed=1)
+
+
+def test_the_loss_of_the_gpt_is_the_plain_one():
+    problem = small_gpt()
+    (batch,) = problem.batches
+    logits = plain_logits(problem.model, batch[:, :-1], causal=True, heads=2)
+    assert mean_loss(problem) == pytest.approx(
+        cross_entropy(logits, batch[:, 1:].numpy()), rel=1e-5
+    )
+
+
+def test_the_loss_of_modular_addition_is_the_plain_one():
+    problem = transformer.modular_addition(p=5, width=8, heads=2, seed=2)
+    ((tokens, answers),) = problem.batches
+    assert (answers == tokens[:, :2].sum(1) % 5).all()
+    logits = plain_logits(problem.model, tokens, causal=True, heads=2)[:, -1]
+    assert mean_loss(problem) == pytest.approx(cross_entropy(logits, answers.numpy()), rel=1e-5)
+
+
+@pytest.mark.parametrize("make", [small_gpt, lambda: transformer.modular_addition(p=5, width=8)])
+def test_the_gradient_is_that_of_finite_differences(make):
+    problem = make()
+    model = problem.model.double()
+    batch = next(iter(problem.batches))
+    loss = problem.loss(model, batch)
+    loss.backward()
+    rng = np.random.default_rng(0)
+    for parameter in model.parameters():
+        place = tuple(int(rng.integers(size)) for size in parameter.shape)
+        slope = parameter.grad[place].item()
+        ends = []
+        for step in (1e-5, -1e-5):
+            with torch.no_grad():
+                parameter[place] += step
+                ends.append(problem.loss(model, batch).item())
+                parameter[place] -= step
+        assert slope == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-4, abs=1e-8)
+
+
+def test_known_and_unknown_pairs_are_all_pairs_and_seeds_choose_them():
+    problem = transformer.modular_addition(p=7, train_share=0.3, seed=3)
+    ((tokens, _),) = problem.batches
+    assert len(tokens) == round(0.3 * 49)
+    assert len(torch.unique(tokens, dim=0)) == len(tokens)
+    again = transformer.modular_addition(p=7, train_share=0.3, seed=3)
+    assert (next(iter(again.batches))[0] == tokens).all()
+    other = transformer.modular_addition(p=7, train_share=0.3, seed=4)
+    assert not (next(iter(other.batches))[0] == tokens).all()
+
+
+def test_the_published_network_has_its_size():
+    model = transformer.modular_addition().model
+    assert sum(p.numel() for p in model.parameters()) == 226_688
+    with pytest.raises(ValueError, match="width must be a multiple of heads, got 10 and 4"):
+        transformer.modular_addition(width=10)
+
+
+def test_training_lowers_the_loss():
+    problem = transformer.modular_addition(p=7, width=16, heads=2, train_share=0.8)
+    losses = [
+        loss
+        for _, loss in transformer.adam_steps(problem, 60, learning_rate=1e-2, weight_decay=0.0)
+    ]
+    assert losses[-1] < losses[0] / 2
+
+
+@pytest.fixture
+def tiny_model(tmp_path):
+    """A causal LM of Hugging Face with random weights and a word tokenizer, in a folder."""
+    transformers = pytest.importorskip("transformers")
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = {word: i for i, word in enumerate(["[UNK]", "the", "of", "a", "to", "is", "."])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]")
+    fast.save_pretrained(tmp_path)
+    config = transformers.GPT2Config(
+        vocab_size=len(words), n_positions=16, n_embd=8, n_layer=1, n_head=2
+    )
+    torch.manual_seed(0)
+    transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_a_causal_lm_of_hugging_face_is_sampled(tiny_model):
+    problem = load_problem(f"hf:{tiny_model}", arguments={"length": 8, "sequences": 2})
+    assert problem.name == tiny_model.name
+    assert len(list(problem.batches)) == 2
+    directions = hessian_directions(problem, 2, method="lanczos", max_iterations=20)
+    landscape = sample_grid(problem, directions, resolution=3, distance=0.1, engine="single")
+    assert np.isfinite(landscape.loss).all()
+    assert landscape.center == pytest.approx(mean_loss(problem))
+
+
+def test_a_folder_without_a_model_is_told(tmp_path):
+    with pytest.raises(RuntimeError, match="hf: must name a folder with a model"):
+        load_problem(f"hf:{tmp_path / 'none'}")
+    with pytest.raises(FileNotFoundError, match="text must be a file"):
+        transformer.character_gpt(text=str(tmp_path / "no.txt"))

@@ -1,0 +1,288 @@
+"""What every experiment does: train networks, sample their landscapes, describe, answer claims.
+
+Everything goes into one folder and is found there again, so a run that was stopped goes on:
+
+    networks/beta10_seed1/step_000500.pt       checkpoints, and numbers.json with what was measured
+    landscapes/beta10_seed1_step500_3D.zarr    stores, which ParaView's reader opens
+    landscapes.csv                             a table of the stores, for small multiples
+    descriptors.csv, claims.csv, claims.md     numbers, and what they say to the papers' claims
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tlp_core.descriptors import describe
+from tlp_core.directions import Normalization
+from tlp_core.drafts import draft_of
+from tlp_core.evaluation import BatchNorm
+from tlp_core.experiments.claims import Claim, Row, table_of
+from tlp_core.hessian import HessianMethod, hessian_directions
+from tlp_core.landscape import Landscape
+from tlp_core.merge_tree import MergeTree, merge_tree
+from tlp_core.neighbors import GridRule, grid_graph
+from tlp_core.problem import Problem
+from tlp_core.problems import load_checkpoint
+from tlp_core.progress import Progress, silent
+from tlp_core.sampling import sample_grid
+
+Size = Literal["quick", "medium", "full"]
+"""Minutes, about an hour, and as published, on two cores."""
+
+_PERSISTENCE = 1e-3
+"""Share of the range of the losses below which basins are not counted: rounding makes such."""
+
+
+class Training:
+    """Takes the checkpoints of one network, and what was measured at each."""
+
+    def __init__(self, folder: Path) -> None:
+        """Keep everything in a folder, which is there already."""
+        self._folder, self._numbers = folder, dict[str, dict[str, float]]()
+
+    def save(self, problem: Problem, step: int, **numbers: float) -> None:
+        """Keep the network as it is at a step."""
+        torch.save(problem.model.state_dict(), self._folder / f"step_{step:06}.pt")
+        self._numbers[str(step)] = {name: float(value) for name, value in numbers.items()}
+
+    def finish(self, curves: Mapping[str, Sequence[float]]) -> None:
+        """Write what was measured, which also says that the training is complete."""
+        with draft_of(self._folder / "numbers.json") as draft:
+            draft.write_text(json.dumps({"steps": self._numbers, "curves": dict(curves)}))
+
+
+Curves = Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network of an experiment.
+
+    Attributes:
+        parameters: what tells it from the others, such as ``{"beta": 10, "seed": 1}``.
+        make: returns its problem, untrained.
+        train: trains it, saves checkpoints, and returns curves of what was measured on the way.
+    """
+
+    parameters: Mapping[str, float | str]
+    make: Callable[[], Problem]
+    train: Callable[[Problem, Training, Progress], Curves]
+
+    @property
+    def key(self) -> str:
+        """A name for files, such as ``beta10_seed1``."""
+        return "_".join(f"{name}{value}" for name, value in self.parameters.items())
+
+
+@dataclass(frozen=True)
+class Look:
+    """How landscapes are taken.
+
+    Attributes:
+        name: in tables, such as ``3D``.
+        n: number of directions, the top eigenvectors of the Hessian.
+        resolution: points along each.
+        distance: half-width.
+        normalization: of the directions.
+        method: of the eigenvectors.
+        batch_norm: statistics to evaluate with.
+        parameters: pattern of the names to move.
+        last_only: look at the last checkpoint of each network only.
+    """
+
+    name: str
+    n: int
+    resolution: int
+    distance: float
+    normalization: Normalization = "none"
+    method: HessianMethod = "lanczos"
+    batch_norm: BatchNorm = "stored"
+    parameters: str | None = None
+    last_only: bool = False
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment of a paper.
+
+    Attributes:
+        title: one line.
+        networks: the networks of a size of the experiment.
+        looks: how their landscapes are taken, likewise.
+        claims: answers the paper's claims from the table of descriptors and the folder.
+        rows: parameter of the rows of its small multiples.
+        columns: parameter of the columns.
+    """
+
+    title: str
+    networks: Callable[[Size], list[Network]]
+    looks: Callable[[Size], list[Look]]
+    claims: Callable[[list[Row], Path], list[Claim]]
+    rows: str
+    columns: str
+
+
+def cost(experiment: Experiment, size: Size) -> str:
+    """Return what an experiment takes: how many networks and samples."""
+    networks, looks = experiment.networks(size), experiment.looks(size)
+    each = ", ".join(
+        f"{look.resolution**look.n:,} samples in {look.n} directions"
+        + (" of the last" if look.last_only else "")
+        for look in looks
+    )
+    return f"{len(networks)} networks; of each checkpoint {each}"
+
+
+def run_experiment(
+    experiment: Experiment,
+    folder: Path,
+    *,
+    size: Size = "full",
+    tell: Callable[[str], None] = print,
+    progress: Callable[[str], Progress] = lambda _text: silent,
+) -> list[Claim]:
+    """Run an experiment, or go on with it, and return the answers to its claims.
+
+    Args:
+        experiment: which one.
+        folder: where everything goes.
+        size: ``quick`` takes minutes, ``medium`` about an hour, ``full`` is as published.
+        tell: called with lines of text, first the cost.
+        progress: makes a progress for a text.
+    """
+    tell(f"{experiment.title}: {cost(experiment, size)}")
+    rows: list[Row] = []
+    networks, start = experiment.networks(size), time.monotonic()
+    for done, network in enumerate(networks):
+        trained = _trained(network, folder, progress(f"training {network.key}"))
+        for look in experiment.looks(size):
+            rows += _rows(network, look, trained, folder, progress)
+        spent = time.monotonic() - start
+        left = spent / (done + 1) * (len(networks) - done - 1)
+        tell(f"{done + 1}/{len(networks)} {network.key}: {spent:.0f} s, about {left:.0f} s left")
+    _write_table(folder / "descriptors.csv", rows)
+    columns = ("landscape", *networks[0].parameters, "step", "look")
+    _write_table(folder / "landscapes.csv", [{c: row[c] for c in columns} for row in rows])
+    claims = experiment.claims(rows, folder)
+    _write_table(folder / "claims.csv", [asdict(claim) for claim in claims])
+    with draft_of(folder / "claims.md") as draft:
+        draft.write_text(table_of(claims), encoding="utf-8")
+    return claims
+
+
+def tree_of(landscape: Landscape, rule: GridRule = "diagonal") -> MergeTree:
+    """Return the merge tree of a landscape without the basins that rounding makes."""
+    tree = merge_tree(landscape.loss, grid_graph(landscape.shape, rule=rule))
+    return tree.simplified(_PERSISTENCE, relative=True)
+
+
+def trees_by(
+    rows: Sequence[Row], folder: Path, *names: str
+) -> dict[tuple[Any, ...], list[MergeTree]]:
+    """Return the merge trees of the landscapes of a table, by the values of some columns."""
+    trees: dict[tuple[Any, ...], list[MergeTree]] = {}
+    for row in rows:
+        place = tuple(row[name] for name in names)
+        trees.setdefault(place, []).append(tree_of(Landscape.open(folder / row["landscape"])))
+    return trees
+
+
+def series_by(
+    rows: Sequence[Row], column: str, *names: str
+) -> dict[tuple[Any, ...], tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
+    """Return steps and a column over them, by the values of some other columns."""
+    series: dict[tuple[Any, ...], list[tuple[float, float]]] = {}
+    for row in rows:
+        place = tuple(row[name] for name in names)
+        series.setdefault(place, []).append((float(row["step"]), float(row[column])))
+    ordered = {place: np.array(sorted(points)) for place, points in series.items()}
+    return {place: (points[:, 0], points[:, 1]) for place, points in ordered.items()}
+
+
+def read_numbers(folder: Path, key: str) -> dict[str, Any]:
+    """Return what was measured in the training of a network: ``steps`` and ``curves``."""
+    path = folder / "networks" / key / "numbers.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _trained(network: Network, folder: Path, progress: Progress) -> Path:
+    """Return the folder of a network's checkpoints, trained now where it is not complete."""
+    place = folder / "networks" / network.key
+    if not (place / "numbers.json").exists():
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        training = Training(place)
+        training.finish(network.train(network.make(), training, progress))
+    return place
+
+
+def _rows(
+    network: Network,
+    look: Look,
+    trained: Path,
+    folder: Path,
+    progress: Callable[[str], Progress],
+) -> Iterator[Row]:
+    measured = json.loads((trained / "numbers.json").read_text(encoding="utf-8"))["steps"]
+    steps = sorted(map(int, measured))
+    for step in steps[-1:] if look.last_only else steps:
+        name = f"landscapes/{network.key}_step{step}_{look.name}.zarr"
+        text = f"{network.key}, step {step}, {look.name}"
+        checkpoint = trained / f"step_{step:06}.pt"
+        landscape = _landscape(network, look, checkpoint, folder / name, progress(text))
+        yield {
+            "landscape": name,
+            **network.parameters,
+            "step": step,
+            "look": look.name,
+            **measured[str(step)],
+            **landscape.facts.get("metrics", {}),
+            "top_eigenvalue": (landscape.facts.get("eigenvalues") or [np.nan])[0],
+            **describe(tree_of(landscape)).as_dict(),
+        }
+
+
+def _landscape(
+    network: Network, look: Look, checkpoint: Path, store: Path, progress: Progress
+) -> Landscape:
+    if store.exists() and (there := Landscape.open(store)).is_complete:
+        return there
+    store.parent.mkdir(parents=True, exist_ok=True)
+    problem = network.make()
+    load_checkpoint(problem, checkpoint)
+    directions = hessian_directions(
+        problem,
+        look.n,
+        method=look.method,
+        normalization=look.normalization,
+        parameters=look.parameters,
+    )
+    return sample_grid(
+        problem,
+        directions,
+        resolution=look.resolution,
+        distance=look.distance,
+        batch_norm=look.batch_norm,
+        store=store,
+        progress=progress,
+    )
+
+
+def _write_table(path: Path, rows: Sequence[Row]) -> None:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with draft_of(path) as draft, open(draft, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,129 @@
+"""ResNet-20 with and without skip connections (Xie et al. 2024).
+
+Without CIFAR-10 (``TLP_CIFAR10`` names the folder of its binary version) the images are
+scikit-learn's digits.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tlp_core.experiments.claims import Claim, Row, correlation, mean
+from tlp_core.experiments.experiment import Curves, Experiment, Look, Network, Size, Training
+from tlp_core.parameters import fitting_threads
+from tlp_core.problem import Problem
+from tlp_core.problems import resnet
+from tlp_core.progress import Progress
+
+CIFAR10 = "TLP_CIFAR10"
+"""Environment variable with the folder of CIFAR-10's binary version."""
+
+SEEDS = (0, 123, 123456, 2023)
+
+
+def networks(size: Size) -> list[Network]:
+    """Return the network with and without skip connections for each seed."""
+    seeds = SEEDS[: {"quick": 1, "medium": 4, "full": 4}[size]]
+    return [_network(skip, seed, size) for skip in ("yes", "no") for seed in seeds]
+
+
+def looks(size: Size) -> list[Look]:
+    """Return landscapes along the top two eigenvectors."""
+    resolution = {"quick": 7, "medium": 21, "full": 41}[size]
+    return [Look("2D", 2, resolution, 0.5, normalization="filter")]
+
+
+def claims(rows: list[Row], _folder: Path) -> list[Claim]:
+    """Answer Xie et al.'s claims: fewer saddles and higher average persistence when better."""
+    last = [row for row in rows if row["step"] == max(r["step"] for r in rows)]
+    by_skip = {(row["skip"], row["seed"]): row for row in last}
+    seeds = sorted({row["seed"] for row in last})
+    pairs = [(by_skip["yes", seed], by_skip["no", seed]) for seed in seeds]
+    return [
+        mean(
+            "skip connections make a network better",
+            "test accuracy with minus without",
+            [one["test accuracy"] - other["test accuracy"] for one, other in pairs],
+            nothing=0.0,
+        ),
+        mean(
+            "skip connections mean fewer saddles",
+            "saddles with minus without",
+            [one["number_of_saddles"] - other["number_of_saddles"] for one, other in pairs],
+            nothing=0.0,
+            above=False,
+        ),
+        mean(
+            "skip connections mean a higher average persistence",
+            "log10 of average persistence, with over without",
+            [
+                np.log10(one["average_persistence"] / other["average_persistence"])
+                for one, other in pairs
+            ],
+            nothing=0.0,
+        ),
+        correlation(
+            "a better model has fewer saddles",
+            rows,
+            "test accuracy",
+            "number_of_saddles",
+            positive=False,
+        ),
+        correlation(
+            "a better model has a higher average persistence",
+            rows,
+            "test accuracy",
+            "average_persistence",
+        ),
+    ]
+
+
+def _network(skip: str, seed: int, size: Size) -> Network:
+    small = {
+        "quick": {"blocks": 1, "width": 4, "images": 64},
+        "medium": {"blocks": 3, "width": 8, "images": 128},
+        "full": {},
+    }[size]
+    epochs = {"quick": 6, "medium": 20, "full": 100}[size]
+
+    def make() -> Problem:
+        data = os.environ.get(CIFAR10, "")
+        return resnet.make_problem(data=data, skip=skip == "yes", seed=seed, **small)
+
+    train = partial(_train, epochs=epochs, seed=seed)
+    return Network({"skip": skip, "seed": seed}, make, train)
+
+
+def _train(
+    problem: Problem, training: Training, progress: Progress, *, epochs: int, seed: int
+) -> Curves:
+    """Train by SGD with momentum on the whole training set, not only the loss's images."""
+    data = os.environ.get(CIFAR10, "")
+    (inputs, labels), _ = resnet.cifar10(data) if data else resnet.digits()
+    optimizer = torch.optim.SGD(problem.model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+    generator = torch.Generator().manual_seed(seed)
+    losses: list[float] = []
+    with fitting_threads(problem.model):
+        for epoch in range(epochs + 1):
+            if epoch % max(1, epochs // 4) == 0:
+                training.save(problem, epoch, epoch_loss=losses[-1] if losses else np.nan)
+            problem.model.train()
+            order = torch.randperm(len(labels), generator=generator)
+            for part in torch.split(order, 128) if epoch < epochs else ():
+                optimizer.zero_grad()
+                loss = problem.loss(problem.model, (inputs[part], labels[part]))
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                losses.append(loss.item())
+            schedule.step()
+            progress(epoch / epochs, f"loss {losses[-1]:.2g}")
+    return {"training loss": losses}
+
+
+RESNET = Experiment("ResNet-20", networks, looks, claims, rows="skip", columns="seed")

@@ -1,0 +1,122 @@
+"""UNet with CRF-RNN over learning rates and epochs (Geniesse et al. 2024, section 4.2).
+
+Without the pets (``TLP_PETS`` names their folder) the images are shapes made on the spot.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tlp_core.experiments.claims import Claim, Row, correlation, mean
+from tlp_core.experiments.experiment import Curves, Experiment, Look, Network, Size, Training
+from tlp_core.parameters import fitting_threads
+from tlp_core.problem import Problem
+from tlp_core.problems import unet_crf
+from tlp_core.progress import Progress
+
+PETS = "TLP_PETS"
+"""Environment variable with the folder of Oxford-IIIT Pet."""
+
+RATES = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
+SEEDS = (243, 3376, 5370, 7026, 8049)
+EPOCHS, BETWEEN = 30, 5
+
+
+def networks(size: Size) -> list[Network]:
+    """Return one network for each learning rate and seed."""
+    rates = (1e-4, 1e-3, 1e-2) if size == "quick" else RATES
+    seeds = SEEDS[: {"quick": 1, "medium": 3, "full": 5}[size]]
+    return [_network(rate, seed, size) for rate in rates for seed in seeds]
+
+
+def looks(size: Size) -> list[Look]:
+    """Return landscapes of the published kind; the half-width is half of the code's distance."""
+    resolution = {"quick": 7, "medium": 15, "full": 41}[size]
+    return [Look("2D", 2, resolution, 0.005, normalization="layer", batch_norm="reestimated")]
+
+
+def claims(rows: list[Row], _folder: Path) -> list[Claim]:
+    """Answer the claims of Geniesse et al. 2024, section 4.2, on depth and learning rate."""
+    depth = [{**row, "depth": row["maximum_loss"] - row["minimum_loss"]} for row in rows]
+    last = max(row["step"] for row in depth)
+    first = {(r["rate"], r["seed"]): r["depth"] for r in depth if r["step"] == 0}
+    at_end = [row for row in depth if row["step"] == last]
+    grown = [np.log10(row["depth"] / first[row["rate"], row["seed"]]) for row in at_end]
+    middle = float(np.median([np.log10(row["rate"]) for row in at_end]))
+    apart = [
+        {**row, "distance from the middle rate": abs(np.log10(row["rate"]) - middle)}
+        for row in at_end
+    ]
+    rim = [{**row, "rim": row["maximum_loss"]} for row in depth if row["step"] > 0]
+    return [
+        mean(
+            "early in training the landscape is shallow, later the basin deepens",
+            "log10 of the depth after training over before",
+            grown,
+            nothing=0.0,
+        ),
+        correlation("the basin's edges come down later", rim, "step", "rim", positive=False),
+        correlation(
+            "basins are deeper at too small and too large learning rates",
+            apart,
+            "distance from the middle rate",
+            "depth",
+        ),
+        correlation("a better model has a deeper basin", at_end, "pixel accuracy", "depth"),
+    ]
+
+
+def _network(rate: float, seed: int, size: Size) -> Network:
+    small = {
+        "quick": {"size": 16, "images": 8, "depth": 2, "width": 4, "radius": 2},
+        "medium": {"size": 32, "images": 16, "depth": 3, "width": 8, "radius": 3},
+        "full": {},
+    }[size]
+    epochs = 6 if size == "quick" else EPOCHS
+
+    def make() -> Problem:
+        return unet_crf.make_problem(data=os.environ.get(PETS, ""), seed=seed, **small)
+
+    train = partial(_train, rate=rate, epochs=epochs, between=BETWEEN if epochs == EPOCHS else 2)
+    return Network({"rate": rate, "seed": seed}, make, train)
+
+
+def _train(
+    problem: Problem,
+    training: Training,
+    progress: Progress,
+    *,
+    rate: float,
+    epochs: int,
+    between: int,
+) -> Curves:
+    """Train by AdamW, the rate a tenth after every 20 epochs; an epoch is ten passes of a batch."""
+    optimizer = torch.optim.AdamW(problem.model.parameters(), lr=rate)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 20)
+    (batch,) = problem.batches
+    losses = []
+    with fitting_threads(problem.model):
+        for epoch in range(epochs + 1):
+            if epoch % between == 0:
+                problem.model.eval()
+                with torch.no_grad():
+                    shown = problem.loss(problem.model, batch).item()
+                training.save(problem, epoch, training_loss=shown)
+            problem.model.train()
+            for _ in range(10 if epoch < epochs else 0):
+                optimizer.zero_grad()
+                loss = problem.loss(problem.model, batch)
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                losses.append(loss.item())
+            schedule.step()
+            progress(epoch / epochs, f"loss {losses[-1]:.2g}")
+    return {"training loss": losses}
+
+
+SEGMENTATION = Experiment("UNet with CRF-RNN", networks, looks, claims, rows="rate", columns="step")
