@@ -106,14 +106,14 @@ def sample_training(options: argparse.Namespace) -> int:
 def experiment_claims(options: argparse.Namespace) -> int:
     """Run an experiment of a paper, or go on with it, and tell what it says to the claims."""
     from tlp_core.evaluation import keep_memory
-    from tlp_core.experiments import experiment
+    from tlp_core.experiments import named_experiment
     from tlp_core.experiments.claims import table_of
     from tlp_core.experiments.experiment import cost, run_experiment
     from tlp_core.progress import TerminalProgress
 
     keep_memory()
     _log_to_stderr(quiet=True)
-    chosen = experiment(options.name)
+    chosen = named_experiment(options.name)
     if options.cost:
         print(cost(chosen, options.size))
         return 0

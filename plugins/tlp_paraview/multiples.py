@@ -13,8 +13,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from paraview import simple
 
+from tlp_core import Landscape
 from tlp_core.sweeps import Sweep, arranged, find_runs
 from tlp_paraview import fitting, pipeline, styles, versions, views
 from tlp_paraview.files import found
@@ -65,6 +67,12 @@ def show_multiples(
     _show_legend(legend, grid, width, fitting.LOSS_TITLES[int(logarithmic)])
     fitting.fit_layout(layout, size)
     return layout
+
+
+def can_be_logarithmic(sweep: Sweep) -> bool:
+    """Return whether all losses of a sweep are positive, as a logarithmic axis needs them."""
+    landscapes = [Landscape.open(run.path) for run in sweep.cells.values()]
+    return all(bool(np.nanmin(landscape.loss) > 0) for landscape in landscapes)
 
 
 def _pipeline(run: Any, threshold: float) -> Pipeline:

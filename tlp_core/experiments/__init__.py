@@ -24,7 +24,7 @@ EXPERIMENTS = {
 """Names, and where in this package the experiment is."""
 
 
-def experiment(name: str) -> Experiment:
+def named_experiment(name: str) -> Experiment:
     """Return an experiment by its name.
 
     Raises:

@@ -6,6 +6,7 @@ mean nothing, it does not hold where it lies on the other side, and is undecided
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -82,9 +83,10 @@ def judged(
     above: bool,
 ) -> Claim:
     """Answer a claim by a statistic of cases (C, …), with its bootstrap interval."""
+    nan = float("nan")
     if len(cases) < _LEAST:
-        nan = float("nan")
-        return Claim(text, measure, nan, nan, nan, "undecided", len(cases))
+        value = statistic(cases) if len(cases) else nan
+        return Claim(text, measure, value, nan, nan, "undecided", len(cases))
     rng = np.random.default_rng(0)
     drawn = [statistic(cases[rng.integers(len(cases), size=len(cases))]) for _ in range(_RESAMPLES)]
     known = [value for value in drawn if np.isfinite(value)]
@@ -101,7 +103,7 @@ def table_of(claims: Sequence[Claim]) -> str:
     """Return claims as a table in Markdown."""
     lines = ["| claim | measured | value (95 %) | cases | |", "|---|---|---|---|---|"]
     for claim in claims:
-        value = f"{claim.value:.2g} ({claim.low:.2g} to {claim.high:.2g})"
+        value = f"{claim.value:.2g} ({claim.low:.2g} to {claim.high:.2g})".replace("nan", "–")
         lines.append(
             f"| {claim.text} | {claim.measure} | {value} | {claim.count} | {claim.verdict} |"
         )
@@ -109,8 +111,8 @@ def table_of(claims: Sequence[Claim]) -> str:
 
 
 def _spearman(pairs: npt.NDArray[np.float64]) -> float:
-    import warnings
-
+    if len(pairs) < 2:
+        return float("nan")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConstantInputWarning)  # the answer is NaN then
         return float(spearmanr(pairs[:, 0], pairs[:, 1]).statistic)

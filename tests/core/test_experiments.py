@@ -1,0 +1,161 @@
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tlp_core import load_problem
+from tlp_core.cli import main
+from tlp_core.experiments import EXPERIMENTS, claims, named_experiment
+from tlp_core.experiments.experiment import (
+    Experiment,
+    Look,
+    Network,
+    cost,
+    run_experiment,
+)
+
+
+def tiny(trained):
+    """Two networks whose training is counted, each with two checkpoints."""
+
+    def network(tilt):
+        def make():
+            return load_problem("two-wells", arguments={"tilt": tilt})
+
+        def train(problem, training, progress):
+            trained.append(tilt)
+            for step, place in ((0, 0.0), (5, 0.3)):
+                with torch.no_grad():
+                    next(problem.model.parameters()).copy_(torch.tensor([place, 0.0]))
+                training.save(problem, step, error=tilt)
+            return {"curve": [1.0, 0.5]}
+
+        return Network({"tilt": tilt}, make, train)
+
+    def answer(rows, _folder):
+        return [claims.correlation("more tilt, deeper", rows, "error", "maximum_loss")]
+
+    return Experiment(
+        "tiny",
+        lambda _size: [network(0.1), network(0.5)],
+        lambda _size: [Look("2D", 2, 5, 1.0), Look("last", 1, 5, 1.0, last_only=True)],
+        answer,
+        rows="tilt",
+        columns="step",
+    )
+
+
+def rows_of(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_an_experiment_writes_everything_and_goes_on(tmp_path):
+    trained, told = [], []
+    one = tiny(trained)
+    (answer,) = run_experiment(one, tmp_path, tell=told.append)
+    assert trained == [0.1, 0.5]
+    assert (
+        told[0] == "tiny: 2 networks; of each checkpoint 25 samples in 2 directions, 5 samples "
+        "in 1 directions of the last"
+    )
+    table = rows_of(tmp_path / "descriptors.csv")
+    assert [(row["tilt"], row["step"], row["look"]) for row in table] == [
+        (tilt, step, look)
+        for tilt in ("0.1", "0.5")
+        for step, look in (("0", "2D"), ("5", "2D"), ("5", "last"))
+    ]
+    assert table[0]["number_of_minima"] == "2"
+    assert all(
+        (tmp_path / row["landscape"]).exists() for row in rows_of(tmp_path / "landscapes.csv")
+    )
+    assert json.loads((tmp_path / "networks/tilt0.1/numbers.json").read_text())["curves"] == {
+        "curve": [1.0, 0.5]
+    }
+    assert answer.count == 6
+    assert "| more tilt, deeper |" in (tmp_path / "claims.md").read_text()
+
+    (tmp_path / "networks/tilt0.5/numbers.json").unlink()  # as if its training had been stopped
+    before = (tmp_path / "descriptors.csv").read_text()
+    run_experiment(one, tmp_path, tell=told.append)
+    assert trained == [0.1, 0.5, 0.5]
+    assert (tmp_path / "descriptors.csv").read_text() == before
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_sizes_grow_and_networks_are_told_apart(name):
+    chosen = named_experiment(name)
+    counts = [len(chosen.networks(size)) for size in ("quick", "medium", "full")]
+    assert counts == sorted(counts)
+    for size in ("quick", "full"):
+        keys = [network.key for network in chosen.networks(size)]
+        assert len(set(keys)) == len(keys)
+        assert all(look.resolution % 2 for look in chosen.looks(size))
+    assert cost(chosen, "full").startswith(f"{counts[2]} networks")
+
+
+def test_the_quick_form_of_an_experiment_runs_from_the_command_line(tmp_path, capsys):
+    assert main(["experiment", "resnet", "--quick", "-o", str(tmp_path)]) == 0
+    assert "| a better model has fewer saddles |" in capsys.readouterr().out
+    table = rows_of(tmp_path / "descriptors.csv")
+    last = max(int(row["step"]) for row in table)
+    accuracy = {
+        row["skip"]: float(row["test accuracy"]) for row in table if int(row["step"]) == last
+    }
+    assert accuracy["yes"] > 0.5
+    assert main(["experiment", "pinn", "--quick", "--cost"]) == 0
+    assert "6 networks; of each checkpoint 1,331 samples in 3" in capsys.readouterr().out
+
+
+def cases(names, values):
+    return [dict(zip(names, row)) for row in values]
+
+
+def test_a_correlation_holds_fails_or_is_undecided():
+    rng = np.random.default_rng(0)
+    x = np.arange(20.0)
+    rising = cases("xy", np.stack([x, x + rng.normal(size=20)], axis=1))
+    assert claims.correlation("c", rising, "x", "y").verdict == "holds"
+    assert claims.correlation("c", rising, "x", "y", positive=False).verdict == "does not hold"
+    noise = cases("xy", rng.normal(size=(20, 2)))
+    assert claims.correlation("c", noise, "x", "y").verdict == "undecided"
+    few = claims.correlation("c", rising[:3], "x", "y")
+    assert (few.verdict, few.count) == ("undecided", 3)
+    assert np.isnan(few.low)
+
+
+def test_a_mean_is_compared_with_what_would_mean_nothing():
+    holds = claims.mean("m", "x", [1.0, 1.2, 0.9, 1.1, 1.3, np.nan], nothing=0.0)
+    assert (holds.verdict, holds.count) == ("holds", 5)
+    assert holds.low <= holds.value <= holds.high
+    below = claims.mean("m", "x", [-1.0, -1.2, -0.9, -1.1, -1.3], nothing=0.0, above=False)
+    assert below.verdict == "holds"
+    assert "| m | x | 1.1 (" in claims.table_of([holds])
+
+
+def test_grokking_dates_both_jumps():
+    from tlp_core.experiments.transformers import grokking_claims
+
+    steps = np.arange(0, 4000, 200)
+    rows = [
+        {
+            "seed": seed,
+            "look": "2D",
+            "step": step,
+            "test accuracy": float(step >= 2000) + 0.01 * (step % 7),
+            "number_of_minima": float(step >= 1400) + 0.01 * (step % 3),
+            "average_persistence": 1.0,
+            "global_minimum_depth": float(step >= 2600) + 0.01 * (step % 3),
+            "top_eigenvalue": np.nan,
+        }
+        for seed in range(6)
+        for step in steps
+    ]
+    found = {claim.text.split()[0]: claim for claim in grokking_claims(rows, Path())}
+    assert found["number_of_minima"].value == -600
+    assert found["number_of_minima"].verdict == "holds"
+    assert found["global_minimum_depth"].verdict == "does not hold"
+    assert found["average_persistence"].count == found["top_eigenvalue"].count == 0
