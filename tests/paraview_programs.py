@@ -41,7 +41,7 @@ def run(
 ) -> Result:
     """Run a command with a home of its own and, on request, with a display."""
     xvfb = os.environ.get("TLP_XVFB_RUN") or "xvfb-run"
-    prefix = [xvfb, "-a", "-s", "-screen 0 1600x1000x24"] if display else []
+    prefix = [xvfb, "-a", "-s", "-screen 0 1600x1000x24 -noreset"] if display else []
     home = folder / "home"
     home.mkdir(exist_ok=True)
     environment = {**os.environ, "HOME": str(home), "NUMBA_CACHE_DIR": str(numba_cache())}

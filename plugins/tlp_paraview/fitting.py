@@ -32,6 +32,9 @@ _FONT = (45, 46)
 
 _LEAST_FONT = 7.0
 
+_LEGEND = 17
+"""Share of the width of a legend that its font is high."""
+
 _BARE = 1.4
 """Share by which fonts are larger where there is no colour bar and no legend."""
 
@@ -146,6 +149,8 @@ def views_of(layout: Any) -> list[Any]:
 
 def _fit_fonts(view: Any, size: tuple[int, int]) -> None:
     font = _font(size) * (1.0 if _has_color_bar(view) else _BARE)
+    if not view.AxesGrid.Visibility:  # a legend by itself
+        font = min(size[1] / _FONT[0], size[0] / _LEGEND)
     for shown in _representations(view):
         if hasattr(shown, "ScalarBarThickness"):
             shown.TitleFontSize, shown.LabelFontSize = _points(font), _points(0.85 * font)

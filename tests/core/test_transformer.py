@@ -145,9 +145,11 @@ def tiny_model(tmp_path):
     return tmp_path
 
 
-def test_a_causal_lm_of_hugging_face_is_sampled(tiny_model):
+def test_a_causal_lm_of_hugging_face_is_sampled(tiny_model, caplog):
+    caplog.set_level("INFO")
     problem = load_problem(f"hf:{tiny_model}", arguments={"length": 8, "sequences": 2})
     assert problem.name == tiny_model.name
+    assert "attention is evaluated 'eager'" in caplog.text
     assert len(list(problem.batches)) == 2
     directions = hessian_directions(problem, 2, method="lanczos", max_iterations=20)
     landscape = sample_grid(problem, directions, resolution=3, distance=0.1, engine="single")

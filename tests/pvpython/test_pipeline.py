@@ -307,3 +307,30 @@ def test_pvbatch_on_two_ranks_gives_the_profile_of_one(launcher, tmp_path, store
         )
         assert len(one) == 9
         assert one == two
+
+
+def test_an_experiment_leaves_pictures_and_a_state_file(run_pvpython, tmp_path):
+    done = run_pvpython(
+        "import sys\nfrom tlp_paraview import experiment\n"
+        "sys.exit(experiment.main(['resnet', '--size', 'quick', '-o', 'resnet']))\n",
+        display=True,
+    )
+    assert done.code == 0, done.text
+    assert done.errors == []
+    assert "| a better model has fewer saddles |" in done.text
+    left = {path.name for path in (tmp_path / "resnet").iterdir() if path.is_file()}
+    assert left == {
+        "claims.csv",
+        "claims.md",
+        "descriptors.csv",
+        "landscapes.csv",
+        "profiles_2D.png",
+        "profiles_2D.pvsm",
+    }
+    again = run_pvpython(
+        "LoadState('resnet/profiles_2D.pvsm')\nfrom tlp_paraview import pipeline, views\n"
+        "print('profiles', len(pipeline.all_profiles()))\nviews.close_views()\n",
+        display=True,
+    )
+    assert again.errors == []
+    assert "profiles 2" in again.text

@@ -6,8 +6,8 @@ derivative, which Hessian directions need.
 
 from __future__ import annotations
 
+import logging
 import math
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from tlp_core import checks
 from tlp_core.parameters import fitting_threads
 from tlp_core.problem import Problem
+
+_LOG = logging.getLogger(__name__)
 
 _CHUNK = 512
 """Sequences in one batch of a loss."""
@@ -230,14 +232,9 @@ def causal_language_model(
     """
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"hf: must name a folder with a model, found none at {folder}")
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    asked = getattr(config, "_attn_implementation", None)
-    if asked not in (None, "eager"):
-        warnings.warn(
-            f"attention {asked!r} has no second derivative, 'eager' is used instead", stacklevel=2
-        )
+    _LOG.info("attention is evaluated 'eager': the fused kernels have no second derivative")
     model = AutoModelForCausalLM.from_pretrained(
         folder, local_files_only=True, attn_implementation="eager"
     )
