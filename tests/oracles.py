@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gudhi
 import numpy as np
+import torch
 
 from tlp_core.merge_tree import MergeTree
 from tlp_core.sweep import sweep_order
@@ -103,3 +104,14 @@ def shortest_joining_length(points: np.ndarray, edges: np.ndarray) -> float:
             label[name(i)] = name(j)
             total += length
     return total
+
+
+def finite_difference(loss, parameter, place, step=1e-6):
+    """The slope of a loss along one entry of a parameter, from its values on both sides."""
+    ends = []
+    for move in (step, -step):
+        with torch.no_grad():
+            parameter[place] += move
+            ends.append(loss().item())
+            parameter[place] -= move
+    return (ends[0] - ends[1]) / (2 * step)

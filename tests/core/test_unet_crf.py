@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.oracles import finite_difference
 from tlp_core.problem import mean_loss
 from tlp_core.problems import unet_crf
 
@@ -84,13 +85,8 @@ def test_the_gradient_is_that_of_finite_differences():
     problem.loss(model, batch).backward()
     for parameter in (model.crf.kernel_weights, model.crf.compatibility, model.unet.classify.bias):
         place = (0,) * parameter.ndim
-        ends = []
-        for step in (1e-6, -1e-6):
-            with torch.no_grad():
-                parameter[place] += step
-                ends.append(problem.loss(model, batch).item())
-                parameter[place] -= step
-        assert parameter.grad[place].item() == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-4)
+        wanted = finite_difference(lambda: problem.loss(model, batch), parameter, place)
+        assert parameter.grad[place].item() == pytest.approx(wanted, rel=1e-4)
 
 
 def test_a_unet_of_the_published_size_takes_its_images():

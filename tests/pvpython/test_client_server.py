@@ -77,7 +77,15 @@ def server(request, tmp_path):
     }
     with open(log, "w") as file:
         process = subprocess.Popen(
-            [xvfb, "-a", "-s", "-noreset", *several, str(launcher("pvserver")), f"--server-port={port}"],
+            [
+                xvfb,
+                "-a",
+                "-s",
+                "-noreset",
+                *several,
+                str(launcher("pvserver")),
+                f"--server-port={port}",
+            ],
             cwd=tmp_path,
             env=environment,
             stdout=file,

@@ -181,6 +181,15 @@ def run_experiment(
     return claims
 
 
+def descend(problem: Problem, optimizer: torch.optim.Optimizer, batch: Any) -> float:
+    """Take one step down the loss of a batch, and return the loss before it."""
+    optimizer.zero_grad()
+    loss = problem.loss(problem.model, batch)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return loss.item()
+
+
 def tree_of(landscape: Landscape, rule: GridRule = "diagonal") -> MergeTree:
     """Return the merge tree of a landscape without the basins that rounding makes."""
     tree = merge_tree(landscape.loss, grid_graph(landscape.shape, rule=rule))

@@ -14,7 +14,15 @@ import numpy as np
 import torch
 
 from tlp_core.experiments.claims import Claim, Row, correlation, mean
-from tlp_core.experiments.experiment import Curves, Experiment, Look, Network, Size, Training
+from tlp_core.experiments.experiment import (
+    Curves,
+    Experiment,
+    Look,
+    Network,
+    Size,
+    Training,
+    descend,
+)
 from tlp_core.parameters import fitting_threads
 from tlp_core.problem import Problem
 from tlp_core.problems import resnet
@@ -116,11 +124,7 @@ def _train(
             problem.model.train()
             order = torch.randperm(len(labels), generator=generator)
             for part in torch.split(order, 128) if epoch < epochs else ():
-                optimizer.zero_grad()
-                loss = problem.loss(problem.model, (inputs[part], labels[part]))
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                losses.append(loss.item())
+                losses.append(descend(problem, optimizer, (inputs[part], labels[part])))
             schedule.step()
             progress(epoch / epochs, f"loss {losses[-1]:.2g}")
     return {"training loss": losses}

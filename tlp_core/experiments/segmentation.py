@@ -13,7 +13,15 @@ import numpy as np
 import torch
 
 from tlp_core.experiments.claims import Claim, Row, correlation, mean
-from tlp_core.experiments.experiment import Curves, Experiment, Look, Network, Size, Training
+from tlp_core.experiments.experiment import (
+    Curves,
+    Experiment,
+    Look,
+    Network,
+    Size,
+    Training,
+    descend,
+)
 from tlp_core.parameters import fitting_threads
 from tlp_core.problem import Problem
 from tlp_core.problems import unet_crf
@@ -109,11 +117,7 @@ def _train(
                 training.save(problem, epoch, training_loss=shown)
             problem.model.train()
             for _ in range(10 if epoch < epochs else 0):
-                optimizer.zero_grad()
-                loss = problem.loss(problem.model, batch)
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                losses.append(loss.item())
+                losses.append(descend(problem, optimizer, batch))
             schedule.step()
             progress(epoch / epochs, f"loss {losses[-1]:.2g}")
     return {"training loss": losses}
