@@ -43,7 +43,7 @@ def networks(size: Size) -> list[Network]:
 def looks(size: Size) -> list[Look]:
     """Return landscapes along the top two eigenvectors."""
     resolution = {"quick": 7, "medium": 21, "full": 41}[size]
-    return [Look("2D", 2, resolution, 0.5, normalization="filter")]
+    return [Look("2D", 2, resolution, 0.5, normalization="filter", batch_norm="reestimated")]
 
 
 def claims(rows: list[Row], _folder: Path) -> list[Claim]:
