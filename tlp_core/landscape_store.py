@@ -139,6 +139,8 @@ class LandscapeStore:
         folder = Path(path)
         if not folder.exists():
             raise FileNotFoundError(f"a landscape must exist to be opened, found none at {folder}")
+        if not folder.is_dir():
+            raise ValueError(f"a landscape must be a folder, NAME.zarr, and {folder} is a file")
         try:
             group = zarr.open_group(folder, mode="r+", zarr_format=3)
             with zarr.config.set({"array.write_empty_chunks": True}):

@@ -80,3 +80,9 @@ def test_a_later_schema_is_told(tmp_path):
     file.write_text(json.dumps(content))
     with pytest.raises(ValueError, match="must have schema 1, got 2; update the suite"):
         Landscape.open(tmp_path / "a.zarr")
+
+
+def test_a_file_is_no_landscape(tmp_path):
+    (tmp_path / "plain.zarr").write_text("no")
+    with pytest.raises(ValueError, match=r"must be a folder, NAME\.zarr, and .* is a file"):
+        LandscapeStore.open(tmp_path / "plain.zarr")
