@@ -444,10 +444,11 @@ def _add_training(commands: Any) -> None:
         required=True,
         help="a folder; the landscapes lie in one inside of it, which other settings do not share",
     )
-    command.add_argument(
+    directions_of = command.add_mutually_exclusive_group()
+    directions_of.add_argument(
         "--directions-of", type=float, metavar="STEP", help="whose directions to take (the last)"
     )
-    command.add_argument(
+    directions_of.add_argument(
         "--own-directions", action="store_true", help="take each checkpoint's own directions"
     )
     _add_samples(command, "points along each direction (41)")

@@ -7,6 +7,7 @@ name and renamed, and is done once its file exists, so a killed run loses one ch
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import shutil
@@ -148,9 +149,10 @@ class LandscapeStore:
             attributes: dict[str, Any] = group.attrs.asdict()
             distance = np.array(attributes["distance"], dtype=np.float64)
             schema = attributes["tlp_schema"]
-        except (zarr.errors.GroupNotFoundError, KeyError) as error:
+        except (zarr.errors.GroupNotFoundError, KeyError, json.JSONDecodeError) as error:
             raise ValueError(
-                f"a landscape must be a Zarr group that this suite wrote, {folder} is not: {error}"
+                f"a landscape must be a Zarr group that this suite wrote, {folder} is not: "
+                f"{error}; delete it if it is damaged"
             ) from error
         if schema != SCHEMA:
             raise ValueError(f"{folder} must have schema {SCHEMA}, got {schema}; update the suite")
@@ -253,7 +255,12 @@ class LandscapeStore:
         evaluated = np.zeros(self.shape, dtype=np.bool_)
         for chunk in self.chunks():
             evaluated[chunk] = self.is_done(chunk)
-        return np.array(self._array[...]), evaluated
+        try:
+            return np.array(self._array[...]), evaluated
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"{self._folder} is damaged: {error}; delete it, and sample it again"
+            ) from error
 
     def _place(self, chunk: Chunk) -> tuple[int, ...]:
         return tuple(s.start // step for s, step in zip(chunk, self._chunk_shape))

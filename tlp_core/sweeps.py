@@ -66,8 +66,10 @@ def arranged(runs: Iterable[Run], rows: str, columns: str) -> Sweep:
     """Return runs in rows and columns of two of their parameters.
 
     Raises:
-        ValueError: if a run lacks one of them, or two runs fall into one cell.
+        ValueError: if they are the same, a run lacks one of them, or two runs fall into one cell.
     """
+    if rows == columns:
+        raise ValueError(f"rows and columns must be two parameters, got {rows} for both")
     cells: dict[tuple[str, str], Run] = {}
     for run in runs:
         for name in (rows, columns):
@@ -86,10 +88,16 @@ def arranged(runs: Iterable[Run], rows: str, columns: str) -> Sweep:
 
 
 def _runs_of_table(path: Path) -> list[Run]:
-    with open(path, newline="", encoding="utf-8") as file:
-        table = list(csv.DictReader(file))
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            table = list(csv.DictReader(file))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"table {path} must be a text in UTF-8: {error}") from error
     if not table or COLUMN not in table[0]:
         raise ValueError(f"table {path} must have rows and a column {COLUMN!r}")
+    for number, row in enumerate(table, start=2):
+        if None in row or None in row.values() or not row[COLUMN]:
+            raise ValueError(f"line {number} of table {path} must have a value for each column")
     return [
         Run(path.parent / row[COLUMN], {n: v for n, v in row.items() if n != COLUMN})
         for row in table

@@ -34,7 +34,7 @@ def fails_in_words(request_data: RequestData) -> RequestData:
                 request_data(self, request, in_info, out_info)
             except Exception as error:
                 for port in range(self.GetNumberOfOutputPorts()):
-                    _empty(out_info, port)
+                    _empty(out_info, port, keep_extent=self.has_steps())
                 paraview.print_error(f"{self.LABEL}: {sentence(error)}")
         for message in dict.fromkeys(str(warning.message) for warning in told):
             paraview.print_warning(f"{self.LABEL}: {message}")
@@ -99,11 +99,17 @@ def is_first_process() -> bool:
     return controller is None or controller.GetLocalProcessId() == 0
 
 
-def _empty(out_info: Any, port: int) -> None:
-    """Empty an output; of an image the extents too, lest ParaView asks for it again at once."""
+def _empty(out_info: Any, port: int, *, keep_extent: bool) -> None:
+    """Empty an output; of an image the extents too, lest ParaView asks for it again at once.
+
+    Of several time steps the others still have the extent that was announced, so an image keeps it
+    and loses its arrays only.
+    """
     data = output(out_info, port)
     data.Initialize()
-    if data.IsA("vtkImageData"):
+    if data.IsA("vtkImageData") and keep_extent:
+        data.SetExtent(out_info.GetInformationObject(port).Get(_PIPELINE.WHOLE_EXTENT()))
+    elif data.IsA("vtkImageData"):
         announce_image(out_info, port, ())
         key = _PIPELINE.UPDATE_EXTENT()
         out_info.GetInformationObject(port).Set(key, data.GetExtent(), 6)
@@ -126,6 +132,10 @@ class Algorithm(VTKPythonAlgorithmBase):
     def FillOutputPortInformation(self, port: int, info: Any) -> int:
         info.Set(vtkDataObject.DATA_TYPE_NAME(), self.OUTPUTS[port])
         return 1
+
+    def has_steps(self) -> bool:
+        """Return whether the algorithm told ParaView several time steps."""
+        return False
 
     def input_data(self, in_info: Any, port: int = 0) -> Any:
         """Return the data set at an input port; scripts may connect one of a wrong type."""

@@ -19,15 +19,20 @@ from paraview import simple
 from tlp_core.experiments import EXPERIMENTS, named_experiment
 from tlp_core.sweeps import Run, arranged
 from tlp_paraview import multiples, pipeline, styles, views
+from tlp_paraview.commands import in_words
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run an experiment, draw it, and return 1 if a filter failed."""
+    options = _parser().parse_args(arguments)
+    return in_words("experiment", lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> int:
     from tlp_core.experiments.claims import table_of
     from tlp_core.experiments.experiment import run_experiment
     from tlp_core.progress import TerminalProgress
 
-    options = _parser().parse_args(arguments)
     chosen, folder = named_experiment(options.name), Path(options.output)
     claims = run_experiment(chosen, folder, size=options.size, progress=TerminalProgress)
     print(table_of(claims), end="")

@@ -93,6 +93,11 @@ def share(profile: Any, ranges: Ranges | None) -> None:
     profile.UpdatePipeline()
 
 
+def has_own_range(profile: Any) -> bool:
+    """Return whether a profile draws its loss axis over its own range."""
+    return bool(profile.LossRange[0] == profile.LossRange[1])
+
+
 def basins_in(view: Any) -> list[Any]:
     """Return the representations of the basins that are drawn in a view."""
     return [r for r in _representations(view) if _is_profile(r) and r.Input.Port == 0]
@@ -115,6 +120,14 @@ def fit(view: Any, size: tuple[int, int] | None = None) -> None:
     for profile in profiles_in(view):
         if ranges_of(profile) is not None:
             _fit_profile(profile, view, size)
+
+
+def recolor(view: Any) -> None:
+    """Spread the colours of a landscape's surfaces over the losses that they show now."""
+    for shown in _representations(view):
+        colored = getattr(shown, "ColorArrayName", [None, ""])[1] == names.LOSS
+        if colored and (losses := shown.Input.PointData[names.LOSS]) is not None:
+            styles.rescale(shown.LookupTable, losses.GetRange(0))
 
 
 def aim(view: Any, size: tuple[int, int] | None = None) -> None:
@@ -178,7 +191,7 @@ def _fit_profile(profile: Any, view: Any, size: tuple[int, int]) -> None:
             shown.GaussianRadius = _RADIUS * _font(size) * pixel
             continue
         shown.Scale = [1.0, stretch, 1.0]
-        if shown.Input.Port == 0 and not any(profile.LossRange):
+        if shown.Input.Port == 0 and has_own_range(profile):
             styles.rescale(shown.LookupTable, ranges.average_loss)
 
     y = (low + high) / 2 * scale * stretch - ((bottom + top) / 2 - 0.5) * size[1] * pixel

@@ -32,6 +32,9 @@ _attached: dict[str, Any] = {}
 def attach() -> int:
     """Link selections, and keep views fitted, of all profiles; return how many there are."""
     profiles = all_profiles()
+    there = {p.GetGlobalIDAsString() for p in (*profiles, *simple.GetRenderViews())}
+    for key in _attached.keys() - there:
+        del _attached[key]
     for profile in profiles:
         key = profile.GetGlobalIDAsString()
         if key not in _attached:
@@ -102,6 +105,8 @@ class _Follower:
         for view in simple.GetRenderViews():
             if any(p.SMProxy == self._profile.SMProxy for p in fitting.profiles_in(view)):
                 fitting.fit(view)
+            elif fitting.has_own_range(self._profile) and _shows(view, self._profile):
+                fitting.recolor(view)
 
     def _link(self, proxy: Any, *ports: int) -> None:
         fresh = [p for p in ports if (proxy.GetGlobalIDAsString(), p) not in self._linked]
@@ -173,11 +178,11 @@ def _select(
     proxy: Any, port: int, shows_basins: bool, basins: Ids | None, samples: Ids | None
 ) -> None:
     """Select by ids in the output of a proxy; nothing for None."""
-    if basins is None:
-        proxy.SMProxy.SetSelectionInput(port, None, 0)
-        return
     by_basin = shows_basins or samples is None
     ids, array = (basins, names.BASIN_ID) if by_basin else (samples, names.SAMPLE_ID)
+    if ids is None or not len(ids):
+        proxy.SMProxy.SetSelectionInput(port, None, 0)
+        return
     source = servermanager.sources.ThresholdSelectionSource(
         ArrayName=array,
         Thresholds=_ranges(ids),
@@ -234,11 +239,17 @@ def _leaves(data: Any) -> Iterator[Any]:
 
 
 def _has_samples(view: Any) -> bool:
-    return any(
-        _xml_name(shown.Input) in ("TLPLandscapeSlice", *_MOVED)
-        for shown in view.Representations
-        if getattr(shown, "Input", None) is not None
-    )
+    return any(_xml_name(shown) in ("TLPLandscapeSlice", *_MOVED) for shown in _inputs(view))
+
+
+def _shows(view: Any, profile: Any) -> bool:
+    return any(comes_from(shown, profile) for shown in _inputs(view))
+
+
+def _inputs(view: Any) -> list[Any]:
+    """Return what is drawn in a view."""
+    inputs = [getattr(shown, "Input", None) for shown in view.Representations]
+    return [shown for shown in inputs if shown is not None]
 
 
 def _xml_name(proxy: Any) -> str:

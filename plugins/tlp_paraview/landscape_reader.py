@@ -36,6 +36,9 @@ class TLPLandscapeReader(Algorithm):
     def ClearFileNames(self) -> None:
         self.assign("_file_names", [])
 
+    def has_steps(self) -> bool:
+        return len(self._series.steps) > 1
+
     def GetTimestepValues(self) -> list[float]:
         return self._series.steps
 

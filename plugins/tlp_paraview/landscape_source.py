@@ -66,6 +66,9 @@ class TLPLossLandscape(Algorithm):
     def ClearCheckpoints(self) -> None:
         self.assign("_checkpoints", [])
 
+    def has_steps(self) -> bool:
+        return len(self._series.steps) > 1
+
     def GetTimestepValues(self) -> list[float]:
         return self._series.steps
 

@@ -19,6 +19,7 @@ from paraview import simple
 from tlp_core import Landscape
 from tlp_core.sweeps import Sweep, arranged, find_runs
 from tlp_paraview import fitting, pipeline, styles, versions, views
+from tlp_paraview.commands import in_words
 from tlp_paraview.files import found
 from tlp_paraview.pipeline import Pipeline
 
@@ -100,13 +101,12 @@ def _show_legend(view: Any, grid: list[list[Any]], width: str, height: str) -> N
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the picture of a sweep and, on request, its state file; 1 if a filter failed."""
     options = _parser().parse_args(arguments)
-    try:
-        sweep = arranged(
-            find_runs([found(p) for p in options.places]), options.rows, options.columns
-        )
-    except (ValueError, OSError) as error:
-        print(f"multiples: {error}", file=sys.__stderr__)
-        return 1
+    return in_words("multiples", lambda: _draw(options))
+
+
+def _draw(options: argparse.Namespace) -> int:
+    runs = find_runs([found(place) for place in options.places])
+    sweep = arranged(runs, options.rows, options.columns)
     with pipeline.pipeline_errors() as errors:
         layout = show_multiples(
             sweep,

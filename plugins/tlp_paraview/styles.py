@@ -48,6 +48,8 @@ def color_by_loss(shown: Any, array: tuple[str, str], span: tuple[float, float])
 
 def rescale(colors: Any, span: tuple[float, float]) -> None:
     """Spread a colour map over a range, which may be a single value."""
+    if colors is None:
+        return
     low, high = span
     colors.RescaleTransferFunction(low, high if high > low else low + 1.0)
 

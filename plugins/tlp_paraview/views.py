@@ -7,6 +7,7 @@ A profile is flat, x in samples and y the loss times the filter's height scale, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -14,12 +15,14 @@ from paraview import servermanager, simple
 
 from tlp_core import array_names as names
 from tlp_core import checks
-from tlp_paraview import fitting, styles, versions
+from tlp_paraview import fitting, interaction, styles, versions
 from tlp_paraview.fitting import SIZE, Ranges
 from tlp_paraview.pipeline import Pipeline, number_of_directions, steps_of, title
 
 StepRange = Literal["all steps", "each step"]
 STEP_RANGES: tuple[StepRange, ...] = get_args(StepRange)
+
+ANIMATIONS = (".png", ".jpg", ".ogv", ".avi")
 
 _LEVELS = (0.02, 0.1, 0.3)
 """Shares of the samples that three surfaces enclose in the view of three directions."""
@@ -39,16 +42,22 @@ def show_landscape(
         pipeline: what to show.
         size: of both views together in pixels; a window has its own.
         step_range: of a training, whether one loss axis and one range of colours hold for ``all
-            steps``, which are all evaluated for that, or ``each step`` has its own.
+            steps``, which are all evaluated for that, or ``each step`` has its own (kept up by
+            :func:`interaction.attach`); the height of a surface is that of the first step.
+
+    Raises:
+        RuntimeError: if there is nothing to show, because the source failed.
     """
     checks.choice(step_range, STEP_RANGES, name="step_range")
-    native, profile = styles.empty_view(), styles.empty_view()
-    layout = _layout(title(pipeline, metrics=False), native, profile)
-    fitting.set_size(layout, size)
     steps = steps_of(pipeline.source)
     if steps:
         simple.GetAnimationScene().UpdateAnimationUsingDataTimeSteps()
     ranges = _of_all_steps(pipeline, steps) if steps and step_range == "all steps" else None
+    _go_to_something(pipeline, steps)
+    fitting.share(pipeline.profile, ranges)
+    native, profile = styles.empty_view(), styles.empty_view()
+    layout = _layout(title(pipeline, metrics=False), native, profile)
+    fitting.set_size(layout, size)
     show_native(pipeline, native, ranges.loss if ranges is not None else None)
     show_profile(pipeline, profile, ranges)
     fitting.fit_layout(layout, size)
@@ -75,11 +84,20 @@ def save_animation(path: str, layout: Any, *, size: tuple[int, int] = SIZE) -> N
         path: an animation, NAME.ogv or NAME.avi, or pictures, NAME.png, which get numbers.
         layout: the views.
         size: in pixels.
+
+    Raises:
+        ValueError: for another ending.
+        FileNotFoundError: if the folder does not exist.
     """
+    if Path(path).suffix not in ANIMATIONS:
+        raise ValueError(f"an animation must end in {', '.join(ANIMATIONS)}, got {path}")
+    if not Path(path).resolve().parent.is_dir():
+        raise FileNotFoundError(f"the folder of {path} must exist, and does not")
+    interaction.attach()
     scene = simple.GetAnimationScene()
     scene.UpdateAnimationUsingDataTimeSteps()
     steps = scene.TimeKeeper.TimestepValues
-    count = len(steps) if hasattr(steps, "__len__") else 1
+    count = max(1, len(steps)) if hasattr(steps, "__len__") else 1
     simple.SaveAnimation(
         path, layout, ImageResolution=list(size), FrameWindow=[0, count - 1], FrameRate=2
     )
@@ -111,11 +129,12 @@ def show_profile(
     Args:
         pipeline: whose profile.
         view: an empty view.
-        ranges: of loss axis and colours; None for the profile's own.
+        ranges: of loss axis and colours; None for those that the profile has.
         heading: what stands above it; by default what the network says of itself.
         bare: leave out colour bar, legend and the titles of the axes.
     """
-    fitting.share(pipeline.profile, ranges)
+    if ranges is not None:
+        fitting.share(pipeline.profile, ranges)
     colors = ranges or fitting.ranges_of(pipeline.profile)
     basins = simple.Show(pipeline.basins, view)
     if colors is not None:
@@ -215,16 +234,28 @@ def show_native(pipeline: Pipeline, view: Any, span: tuple[float, float] | None 
 
 def _of_all_steps(pipeline: Pipeline, steps: Sequence[float]) -> Ranges | None:
     """Evaluate all steps, each laid out by itself, and return what holds them all."""
-    profile = pipeline.profile
+    profile, parts = pipeline.profile, []
+    kept = int(profile.KeepPlaces)
+    fitting.share(profile, None)
     profile.KeepPlaces = 0
-    parts = []
     for step in steps:
         profile.UpdatePipeline(step)
         parts.append(fitting.ranges_of(profile))
-    profile.KeepPlaces = 1
-    profile.UpdatePipeline(steps[0])
+    profile.KeepPlaces = kept
     there = [part for part in parts if part is not None]
     return fitting.joined(there) if there else None
+
+
+def _go_to_something(pipeline: Pipeline, steps: Sequence[float]) -> None:
+    """Evaluate the first step that there is a profile of."""
+    for step in steps or [0.0]:
+        pipeline.profile.UpdatePipeline(step)
+        if fitting.ranges_of(pipeline.profile) is not None:
+            pipeline.descriptors.UpdatePipeline(step)
+            return
+    raise RuntimeError(
+        "there is nothing to show yet; mend what the source says, apply it, and show it again"
+    )
 
 
 def _is_grid(source: Any) -> bool:

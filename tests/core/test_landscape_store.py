@@ -86,3 +86,15 @@ def test_a_file_is_no_landscape(tmp_path):
     (tmp_path / "plain.zarr").write_text("no")
     with pytest.raises(ValueError, match=r"must be a folder, NAME\.zarr, and .* is a file"):
         LandscapeStore.open(tmp_path / "plain.zarr")
+
+
+def test_a_damaged_landscape_says_which_it_is(tmp_path):
+    whole = Landscape(np.ones((3, 5)), np.ones(2), np.ones((3, 5), dtype=bool))
+    whole.save(tmp_path / "a.zarr")
+    (chunk,) = [path for path in (tmp_path / "a.zarr/loss/c").rglob("*") if path.is_file()]
+    chunk.write_bytes(b"junk")
+    with pytest.raises(ValueError, match=r"a\.zarr is damaged: .*; delete it, and sample it again"):
+        Landscape.open(tmp_path / "a.zarr")
+    (tmp_path / "a.zarr/zarr.json").write_text('{"')
+    with pytest.raises(ValueError, match=r"a\.zarr is not: .*; delete it if it is damaged"):
+        Landscape.open(tmp_path / "a.zarr")

@@ -44,3 +44,18 @@ def test_what_does_not_fit_is_told(tmp_path):
     (tmp_path / "empty.csv").write_text("path,beta\n")
     with pytest.raises(ValueError, match="must have rows and a column 'landscape'"):
         find_runs([tmp_path / "empty.csv"])
+
+
+def test_tables_as_programs_write_them(tmp_path):
+    table = tmp_path / "runs.csv"
+    table.write_text("landscape,beta,seed\na.zarr,1,0\n", encoding="utf-8-sig")
+    assert find_runs([table])[0].parameters == {"beta": "1", "seed": "0"}
+    for line in ("a.zarr,1", "a.zarr,1,0,7", ",1,0"):
+        table.write_text(f"landscape,beta,seed\n{line}\n")
+        with pytest.raises(ValueError, match="line 2 of table .* a value for each column"):
+            find_runs([table])
+    table.write_bytes(b"\xb7\x00")
+    with pytest.raises(ValueError, match="must be a text in UTF-8"):
+        find_runs([table])
+    with pytest.raises(ValueError, match="rows and columns must be two parameters, got beta"):
+        arranged([], "beta", "beta")

@@ -142,7 +142,7 @@ def tiny_model(tmp_path):
 
 
 def test_a_causal_lm_of_hugging_face_is_sampled(tiny_model, caplog):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="tlp_core")
     problem = load_problem(f"hf:{tiny_model}", arguments={"length": 8, "sequences": 2})
     assert problem.name == tiny_model.name
     assert "attention is evaluated 'eager'" in caplog.text

@@ -128,6 +128,8 @@ desktop = Desktop()
 desktop.resize(1600, 1000)
 macro()
 picture().save("built.png")
+from tlp_paraview import versions
+tell(listed=bool(versions.color_presets().HasPreset("TLP Blues")))
 
 GetAnimationScene().AnimationTime = 160
 settle()
@@ -196,6 +198,10 @@ def test_a_session_of_work_prints_no_error(worked):
 @pytest.mark.parametrize("name", ["built", "step160", "small"])
 def test_the_window_looks_as_it_did(worked, name):
     assert difference(worked[0] / f"{name}.png", f"{name}.png") < 6
+
+
+def test_the_colour_map_is_in_paraviews_list(worked):
+    assert worked[2]["listed"]
 
 
 def test_the_windows_of_two_steps_differ(worked):

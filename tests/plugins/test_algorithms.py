@@ -500,3 +500,29 @@ def test_a_store_that_is_being_written_is_shown_as_far_as_it_is(messages, tmp_pa
     data = reader.GetOutputDataObject(0).GetPointData()
     assert vtk_to_numpy(data.GetArray(names.IS_FINITE)).all()
     assert algorithms[2].GetOutputDataObject(0).GetNumberOfCells() == 3
+
+
+def test_a_step_that_fails_is_told_once_and_the_next_is_as_ever(messages, training, tmp_path):
+    training.SetDirectionsStep(0.0)
+    (tmp_path / "step_10.pt").write_text("junk")
+    for time in (0.0, 10.0, 20.0):
+        training.UpdateTimeStep(time)
+        training.UpdateTimeStep(time)
+    assert len(messages) == 1
+    assert training.GetOutputDataObject(1).GetDimensions() == (9, 9, 1)
+    assert training.GetOutputDataObject(1).GetPointData().GetArray(names.LOSS) is not None
+
+
+def test_a_slice_of_a_part_or_of_one_direction_is_told(messages):
+    source, part = wells(5), TLPLandscapeSlice()
+    source.SetArguments("n=1")
+    source.SetNumberOfDirections(1)
+    part.SetInputConnection(source.GetOutputPort(0))
+    run(part)
+    assert "a slice needs a landscape of two or more directions" in messages[-1][1]
+    some = vtkUnstructuredGrid()
+    some.ShallowCopy(source.GetOutputDataObject(0))
+    some.SetPoints(vtk_bridge.make_points(np.zeros((2, 3))))
+    part.SetInputDataObject(some)
+    run(part)
+    assert "a slice needs all 5 samples of the grid, got 2" in messages[-1][1]

@@ -334,3 +334,42 @@ def test_an_experiment_leaves_pictures_and_a_state_file(run_pvpython, tmp_path):
     )
     assert again.errors == []
     assert "profiles 2" in again.text
+
+
+def test_views_leave_settings_alone_and_survive_failures(run_pvpython):
+    code = """
+from paraview import servermanager
+from tlp_paraview import interaction, pipeline, versions, views
+def told(run):
+    try:
+        return run()
+    except (ValueError, RuntimeError, OSError) as error:
+        return str(error)
+failed = pipeline.build(TLPLossLandscape(Resolution=9, Arguments="nonsense=1"))
+print("told", told(lambda: views.show_landscape(failed)))
+failed.source.Arguments = ""
+layout = views.show_landscape(failed)
+print("attached", interaction.attach())
+none = servermanager.sources.ThresholdSelectionSource(
+    ArrayName="BasinId", Thresholds=[900.0, 999.0], FieldType="CELL")
+failed.profile.SMProxy.SetSelectionInput(0, versions.appended_selection(none), 0)
+failed.profile.LossRange, failed.profile.KeepPlaces = [-1.0, 9.0], 0
+views.show_tree(failed)
+print("range", list(failed.profile.LossRange), failed.profile.KeepPlaces)
+for name in ("a.xyz", "nowhere/a.png"):
+    print("told", told(lambda: views.save_animation(name, layout)))
+views.save_animation("one.png", layout, size=(300, 200))
+views.close_views()
+"""
+    done = run_pvpython(code, display=True)
+    assert done.code == 0, done.text
+    assert len(done.errors) == 1
+    assert "arguments of two-wells must fit" in done.errors[0]
+    told = [line.removeprefix("told ") for line in done.text.splitlines() if "told " in line]
+    assert told == [
+        "there is nothing to show yet; mend what the source says, apply it, and show it again",
+        "an animation must end in .png, .jpg, .ogv, .avi, got a.xyz",
+        "the folder of nowhere/a.png must exist, and does not",
+    ]
+    assert "attached 1" in done.text
+    assert "range [-1.0, 9.0] 0" in done.text

@@ -30,16 +30,19 @@ from tlp_core.progress import Progress
 PETS = "TLP_PETS"
 """Environment variable with the folder of Oxford-IIIT Pet."""
 
-RATES = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
+RATES: dict[Size, tuple[float, ...]] = {
+    "quick": (1e-4, 1e-3, 1e-2),
+    "medium": (1e-4, 5e-4, 2e-3, 1e-2),
+    "full": (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2),
+}
 SEEDS = (243, 3376, 5370, 7026, 8049)
 EPOCHS, BETWEEN = 30, 5
 
 
 def networks(size: Size) -> list[Network]:
     """Return one network for each learning rate and seed."""
-    rates = (1e-4, 1e-3, 1e-2) if size == "quick" else RATES
-    seeds = SEEDS[: {"quick": 1, "medium": 3, "full": 5}[size]]
-    return [_network(rate, seed, size) for rate in rates for seed in seeds]
+    seeds = SEEDS[: {"quick": 1, "medium": 2, "full": 5}[size]]
+    return [_network(rate, seed, size) for rate in RATES[size] for seed in seeds]
 
 
 def looks(size: Size) -> list[Look]:

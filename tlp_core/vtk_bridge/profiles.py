@@ -14,6 +14,7 @@ from vtkmodules.vtkCommonDataModel import (
 )
 
 from tlp_core import array_names as names
+from tlp_core import checks
 from tlp_core.array_names import REGULAR
 from tlp_core.branches import branches
 from tlp_core.descriptors import Descriptors
@@ -71,6 +72,8 @@ def drawing(
     """
     heights = profile.outline[:, 1]
     own = (float(heights.min()), float(heights.max()))
+    for end in loss_range:
+        checks.real(end, name="each end of the loss range")
     low, high = loss_range if loss_range[0] != loss_range[1] else own
     if low > high:
         raise ValueError(f"the loss range must run upward, got {low:g} to {high:g}")

@@ -44,6 +44,13 @@ def grid_slice(
     shape = landscape_shape(dataset)
     if shape is None:
         raise ValueError("a slice needs samples on a grid, and field data 'Shape' is not there")
+    if int(np.prod(shape)) != dataset.GetNumberOfPoints():
+        raise ValueError(
+            f"a slice needs all {int(np.prod(shape))} samples of the grid, got "
+            f"{dataset.GetNumberOfPoints()}; put it before what leaves some out"
+        )
+    if len(shape) < 2:
+        raise ValueError("a slice needs a landscape of two or more directions, got one")
     shown = _slice_directions(directions, len(shape))
     distance = vtk_to_numpy(dataset.GetFieldData().GetArray(names.DISTANCE))
     ids = np.arange(dataset.GetNumberOfPoints(), dtype=np.int64).reshape(shape)

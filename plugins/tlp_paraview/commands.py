@@ -1,0 +1,15 @@
+"""What the commands that run in pvpython do the same way."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+
+def in_words(name: str, run: Callable[[], int]) -> int:
+    """Run a command and return its exit code: 1, after one sentence, where it fails."""
+    try:
+        return run()
+    except (ValueError, TypeError, RuntimeError, OSError, ImportError) as error:
+        print(f"{name}: {error}", file=sys.__stderr__)
+        return 1
