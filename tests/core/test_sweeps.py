@@ -52,7 +52,7 @@ def test_tables_as_programs_write_them(tmp_path):
     assert find_runs([table])[0].parameters == {"beta": "1", "seed": "0"}
     for line in ("a.zarr,1", "a.zarr,1,0,7", ",1,0"):
         table.write_text(f"landscape,beta,seed\n{line}\n")
-        with pytest.raises(ValueError, match="line 2 of table .* a value for each column"):
+        with pytest.raises(ValueError, match=r"line 2 of table .* a value for each column"):
             find_runs([table])
     table.write_bytes(b"\xb7\x00")
     with pytest.raises(ValueError, match="must be a text in UTF-8"):
