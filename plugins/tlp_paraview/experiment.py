@@ -14,12 +14,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from paraview import simple
+from vtkmodules.vtkCommonDataModel import vtkTable
 
+from tlp_core import vtk_bridge
 from tlp_core.experiments import EXPERIMENTS, named_experiment
 from tlp_core.sweeps import Run, arranged
 from tlp_paraview import multiples, pipeline, styles, views
 from tlp_paraview.commands import in_words
+
+_FIGURE = (800, 600)
+"""Size of a chart in pixels."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,6 +45,10 @@ def _run(options: argparse.Namespace) -> int:
     with pipeline.pipeline_errors() as errors:
         for look, runs in _runs_by_look(folder, chosen).items():
             draw(arranged(runs, chosen.rows, chosen.columns), folder / f"profiles_{look}")
+            table = [row for row in _read(folder / "descriptors.csv") if row["look"] == look]
+            for x, y in chosen.figures:
+                name = f"{y} over {x} {look}".replace(" ", "_")
+                draw_figure(table, x, y, folder / f"{name}.png")
     for error in errors:
         print(f"failed: {error}", file=sys.__stderr__)
     return 1 if errors else 0
@@ -55,16 +65,49 @@ def draw(sweep: Any, stem: Path) -> None:
         simple.Delete(source)
 
 
+def draw_figure(table: list[dict[str, str]], x: str, y: str, path: Path) -> None:
+    """Write a chart of one column of a table over another, a point for each landscape."""
+    columns = {name: np.array([float(row[name]) for row in table]) for name in (x, y)}
+    data = vtkTable()
+    for name, values in columns.items():
+        vtk_bridge.add_array(data.GetRowData(), name, values)
+    producer = simple.TrivialProducer(registrationName=y)
+    producer.GetClientSideObject().SetOutput(data)
+    view = simple.CreateView("XYChartView")
+    view.ViewSize = list(_FIGURE)
+    shown = simple.Show(producer, view, "XYChartRepresentation")
+    shown.AttributeType = "Row Data"
+    shown.UseIndexForXAxis, shown.XArrayName = 0, x
+    shown.SeriesVisibility = [y]
+    shown.SeriesLineStyle, shown.SeriesMarkerStyle = [y, "0"], [y, "4"]
+    shown.SeriesMarkerSize, shown.SeriesColor = [y, "9"], [y, *map(str, styles.RED)]
+    view.ShowLegend = 0
+    view.BottomAxisTitle, view.LeftAxisTitle = x, y
+    view.BottomAxisTitleFontSize = view.LeftAxisTitleFontSize = 18
+    view.BottomAxisLabelFontSize = view.LeftAxisLabelFontSize = 14
+    view.BottomAxisLogScale, view.LeftAxisLogScale = map(_spreads, columns.values())
+    simple.SaveScreenshot(str(path), view, ImageResolution=list(_FIGURE))
+    views.close_views()
+    simple.Delete(producer)
+
+
+def _spreads(values: Any) -> int:
+    """Return 1 where values are positive and lie orders of magnitude apart."""
+    finite = values[np.isfinite(values)]
+    return int(len(finite) > 0 and finite.min() > 0 and finite.max() > 100 * finite.min())
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 def _runs_by_look(folder: Path, chosen: Any) -> dict[str, list[Run]]:
-    """Return the runs of each look; of several steps the last, unless steps are the columns."""
-    with open(folder / "landscapes.csv", newline="", encoding="utf-8") as file:
-        table = list(csv.DictReader(file))
-    if chosen.columns != "step":
-        last = max(int(row["step"]) for row in table)
-        table = [row for row in table if int(row["step"]) == last]
-    elif chosen.rows != "seed" and "seed" in table[0]:
-        first = table[0]["seed"]
-        table = [row for row in table if row["seed"] == first]
+    """Return the runs of each look; of parameters that are no row or column the last value."""
+    table = _read(folder / "landscapes.csv")
+    for name in table[0].keys() - {"landscape", "look", chosen.rows, chosen.columns}:
+        last = table[-1][name]
+        table = [row for row in table if row[name] == last]
     runs: dict[str, list[Run]] = {}
     for row in table:
         runs.setdefault(row["look"], []).append(Run(folder / row["landscape"], row))

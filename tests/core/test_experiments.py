@@ -45,6 +45,7 @@ def tiny(trained):
         answer,
         rows="tilt",
         columns="step",
+        figures=(("error", "maximum_loss"),),
     )
 
 

@@ -326,6 +326,8 @@ def test_an_experiment_leaves_pictures_and_a_state_file(run_pvpython, tmp_path):
         "landscapes.csv",
         "profiles_2D.png",
         "profiles_2D.pvsm",
+        "average_persistence_over_test_accuracy_2D.png",
+        "number_of_saddles_over_test_accuracy_2D.png",
     }
     again = run_pvpython(
         "LoadState('resnet/profiles_2D.pvsm')\nfrom tlp_paraview import pipeline, views\n"

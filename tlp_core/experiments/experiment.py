@@ -123,6 +123,7 @@ class Experiment:
         claims: answers the paper's claims from the table of descriptors and the folder.
         rows: parameter of the rows of its small multiples.
         columns: parameter of the columns.
+        figures: columns of the table to draw over each other, across and up.
     """
 
     title: str
@@ -131,6 +132,7 @@ class Experiment:
     claims: Callable[[list[Row], Path], list[Claim]]
     rows: str
     columns: str
+    figures: tuple[tuple[str, str], ...]
 
 
 def cost(experiment: Experiment, size: Size) -> str:
@@ -217,13 +219,6 @@ def series_by(
         series.setdefault(place, []).append((float(row["step"]), float(row[column])))
     ordered = {place: np.array(sorted(points)) for place, points in series.items()}
     return {place: (points[:, 0], points[:, 1]) for place, points in ordered.items()}
-
-
-def read_numbers(folder: Path, key: str) -> dict[str, Any]:
-    """Return what was measured in the training of a network: ``steps`` and ``curves``."""
-    path = folder / "networks" / key / "numbers.json"
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
 
 
 def _trained(network: Network, folder: Path, progress: Progress) -> Path:

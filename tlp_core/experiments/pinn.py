@@ -6,8 +6,10 @@ error at β = 10 came out at 0.3 to 0.9 here, not the published 0.01.
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +39,11 @@ BETAS: dict[Size, tuple[int, ...]] = {
     "medium": (1, 5, 10, 20, 30, 50),
     "full": (1, 5, 10, 15, 20, 30, 50, 70),
 }
+RATES: dict[Size, tuple[float, ...]] = {
+    "quick": (1.0,),
+    "medium": (1.0,),
+    "full": (0.001, 0.01, 0.1, 1.0),
+}
 SEEDS: dict[Size, int] = {"quick": 2, "medium": 5, "full": 5}
 RESOLUTIONS: dict[Size, tuple[int, int]] = {"quick": (11, 7), "medium": (21, 11), "full": (41, 21)}
 """Points along each of three directions, and of four."""
@@ -48,8 +55,13 @@ _TRANSITION = (10, 30)
 
 
 def networks(size: Size) -> list[Network]:
-    """Return one network for each β and seed."""
-    return [_network(beta, seed) for beta in BETAS[size] for seed in range(SEEDS[size])]
+    """Return one network for each learning rate, β and seed."""
+    return [
+        _network(beta, seed, rate)
+        for rate in RATES[size]
+        for beta in BETAS[size]
+        for seed in range(SEEDS[size])
+    ]
 
 
 def looks(size: Size) -> list[Look]:
@@ -80,7 +92,7 @@ def _seeds_vary_most_at_the_transition(rows: list[Row], folder: Path) -> Claim:
     """Compare distances between the diagrams of seeds at the transition and elsewhere."""
     seen = [row for row in rows if row["look"] == "3D"]
     pairs = []
-    for (beta,), trees in trees_by(seen, folder, "beta").items():
+    for (beta, _rate), trees in trees_by(seen, folder, "beta", "rate").items():
         matrix = landscape_distances(trees, relative=True)
         inside = _TRANSITION[0] <= beta <= _TRANSITION[1]
         pairs += [(matrix[i, j], inside) for i, j in combinations(range(len(trees)), 2)]
@@ -101,15 +113,11 @@ def _seeds_vary_most_at_the_transition(rows: list[Row], folder: Path) -> Claim:
 
 
 def _four_against_three(rows: list[Row], folder: Path) -> list[Claim]:
-    points = {
-        (row["beta"], row["seed"], row["look"]): row["number_of_minima"] + row["number_of_saddles"]
-        for row in rows
-    }
-    ratios = [
-        np.log2(points[beta, seed, "4D"] / points[beta, seed, "3D"])
-        for beta, seed, look in points
-        if look == "3D" and (beta, seed, "4D") in points
-    ]
+    points: dict[str, dict[tuple[Any, ...], float]] = {"3D": {}, "4D": {}}
+    for row in rows:
+        network = row["beta"], row["seed"], row["rate"]
+        points[row["look"]][network] = row["number_of_minima"] + row["number_of_saddles"]
+    ratios = [np.log2(count / points["3D"][network]) for network, count in points["4D"].items()]
     met = [
         _share_of_basins_in_the_slice(folder / r["landscape"]) for r in rows if r["look"] == "4D"
     ]
@@ -158,17 +166,25 @@ def _rules_agree(rows: list[Row], folder: Path) -> Claim:
     )
 
 
-def _network(beta: float, seed: int) -> Network:
+def _network(beta: float, seed: int, rate: float) -> Network:
     def make() -> Problem:
         return pinn_convection.make_problem(beta=beta, seed=seed, collocation=COLLOCATION)
 
-    return Network({"beta": beta, "seed": seed}, make, _train)
+    return Network({"beta": beta, "seed": seed, "rate": rate}, make, partial(_train, rate=rate))
 
 
-def _train(problem: Problem, training: Training, progress: Progress) -> Curves:
-    numbers = pinn_convection.train(problem, progress=progress)
+def _train(problem: Problem, training: Training, progress: Progress, *, rate: float) -> Curves:
+    numbers = pinn_convection.train(problem, learning_rate=rate, progress=progress)
     training.save(problem, 1, training_loss=numbers["loss"])
     return {}
 
 
-PINN = Experiment("PINN convection", networks, looks, claims, rows="beta", columns="seed")
+PINN = Experiment(
+    "PINN convection",
+    networks,
+    looks,
+    claims,
+    rows="beta",
+    columns="seed",
+    figures=((ERROR, "number_of_minima"), (ERROR, "width_at_half_depth")),
+)

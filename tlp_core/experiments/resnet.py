@@ -130,4 +130,12 @@ def _train(
     return {"training loss": losses}
 
 
-RESNET = Experiment("ResNet-20", networks, looks, claims, rows="skip", columns="seed")
+RESNET = Experiment(
+    "ResNet-20",
+    networks,
+    looks,
+    claims,
+    rows="skip",
+    columns="seed",
+    figures=(("test accuracy", "number_of_saddles"), ("test accuracy", "average_persistence")),
+)

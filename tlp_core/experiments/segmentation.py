@@ -126,4 +126,12 @@ def _train(
     return {"training loss": losses}
 
 
-SEGMENTATION = Experiment("UNet with CRF-RNN", networks, looks, claims, rows="rate", columns="step")
+SEGMENTATION = Experiment(
+    "UNet with CRF-RNN",
+    networks,
+    looks,
+    claims,
+    rows="rate",
+    columns="step",
+    figures=(("step", "maximum_loss"), ("pixel accuracy", "maximal_persistence")),
+)

@@ -208,6 +208,7 @@ GROKKING = Experiment(
     grokking_claims,
     rows="seed",
     columns="step",
+    figures=(("step", "test accuracy"), ("step", "global_minimum_depth")),
 )
 SCALING = Experiment(
     "One GPT at three sizes",
@@ -216,4 +217,5 @@ SCALING = Experiment(
     scaling_claims,
     rows="width",
     columns="step",
+    figures=(("step", "validation loss"), ("validation loss", "number_of_minima")),
 )

@@ -73,13 +73,18 @@ def relative_error(model: nn.Module, beta: float) -> float:
 
 
 def train(
-    problem: Problem, *, iterations: int = 1000, progress: Progress = silent
+    problem: Problem,
+    *,
+    iterations: int = 1000,
+    learning_rate: float = 1.0,
+    progress: Progress = silent,
 ) -> dict[str, float]:
-    """Train by full-batch L-BFGS, learning rate 1, history 50, strong Wolfe, as published.
+    """Train by full-batch L-BFGS, history 50, strong Wolfe, as published.
 
     Args:
         problem: a convection problem; its model is changed.
         iterations: at most; L-BFGS ends earlier when it no longer moves.
+        learning_rate: 1 as published, which sweeps it too; > 0.
         progress: called with the share done and the loss.
 
     Returns:
@@ -88,6 +93,7 @@ def train(
     iterations = checks.integer(iterations, name="iterations", minimum=1)
     optimizer = torch.optim.LBFGS(
         problem.model.parameters(),
+        lr=checks.positive(learning_rate, name="learning_rate"),
         max_iter=iterations,
         max_eval=iterations * 5 // 4,
         history_size=50,
