@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import paraview
@@ -17,6 +17,9 @@ from vtkmodules.util.vtkAlgorithm import VTKPythonAlgorithmBase
 from vtkmodules.vtkCommonDataModel import vtkDataObject
 from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline
 from vtkmodules.vtkParallelCore import vtkMultiProcessController
+
+from tlp_core.series import Member
+from tlp_paraview.files import SeriesFiles
 
 _PIPELINE = vtkStreamingDemandDrivenPipeline
 
@@ -155,6 +158,23 @@ class Algorithm(VTKPythonAlgorithmBase):
         if getattr(self, name) != value:
             setattr(self, name, value)
             self.Modified()
+
+
+class SeriesAlgorithm(Algorithm):
+    """A source or reader whose files belong to the steps of one training."""
+
+    def __init__(self, find: Callable[[Iterable[str]], Sequence[Member]]) -> None:
+        super().__init__()
+        self._series = SeriesFiles(find)
+
+    def GetTimestepValues(self) -> list[float]:
+        return self._series.steps
+
+    def Refresh(self) -> None:
+        self.Modified()
+
+    def has_steps(self) -> bool:
+        return len(self._series.steps) > 1
 
 
 class SameTypeAlgorithm(Algorithm):

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+
+def exit_code(errors: Sequence[str]) -> int:
+    """Tell what filters printed as errors, and return 1 where there is any."""
+    for error in errors:
+        print(f"failed: {error}", file=sys.__stderr__)
+    return 1 if errors else 0
 
 
 def in_words(name: str, run: Callable[[], int]) -> int:

@@ -18,6 +18,7 @@ from paraview import simple
 from tlp_core.problems import pinn_convection
 from tlp_core.progress import TerminalProgress
 from tlp_paraview import pipeline, styles, views
+from tlp_paraview.commands import exit_code
 from tlp_paraview.pipeline import Pipeline
 
 BETAS = (1, 30)
@@ -38,9 +39,7 @@ def main(folder: Path) -> int:
     for file in sorted(folder.iterdir()):
         print(f"  {file.name}")
     views.close_views()
-    for error in errors:
-        print(f"failed: {error}", file=sys.__stderr__)
-    return 1 if errors else 0
+    return exit_code(errors)
 
 
 def stem(beta: int) -> str:

@@ -20,9 +20,9 @@ from vtkmodules.vtkCommonDataModel import vtkTable
 
 from tlp_core import vtk_bridge
 from tlp_core.experiments import EXPERIMENTS, named_experiment
-from tlp_core.sweeps import Run, arranged
+from tlp_core.sweeps import Run, arranged, find_runs
 from tlp_paraview import multiples, pipeline, styles, views
-from tlp_paraview.commands import in_words
+from tlp_paraview.commands import exit_code, in_words
 
 _FIGURE = (800, 600)
 """Size of a chart in pixels."""
@@ -42,16 +42,16 @@ def _run(options: argparse.Namespace) -> int:
     chosen, folder = named_experiment(options.name), Path(options.output)
     claims = run_experiment(chosen, folder, size=options.size, progress=TerminalProgress)
     print(table_of(claims), end="")
+    with open(folder / "descriptors.csv", newline="", encoding="utf-8") as file:
+        described = list(csv.DictReader(file))
     with pipeline.pipeline_errors() as errors:
         for look, runs in _runs_by_look(folder, chosen).items():
             draw(arranged(runs, chosen.rows, chosen.columns), folder / f"profiles_{look}")
-            table = [row for row in _read(folder / "descriptors.csv") if row["look"] == look]
+            table = [row for row in described if row["look"] == look]
             for x, y in chosen.figures:
                 name = f"{y} over {x} {look}".replace(" ", "_")
                 draw_figure(table, x, y, folder / f"{name}.png")
-    for error in errors:
-        print(f"failed: {error}", file=sys.__stderr__)
-    return 1 if errors else 0
+    return exit_code(errors)
 
 
 def draw(sweep: Any, stem: Path) -> None:
@@ -75,16 +75,11 @@ def draw_figure(table: list[dict[str, str]], x: str, y: str, path: Path) -> None
     producer.GetClientSideObject().SetOutput(data)
     view = simple.CreateView("XYChartView")
     view.ViewSize = list(_FIGURE)
-    shown = simple.Show(producer, view, "XYChartRepresentation")
-    shown.AttributeType = "Row Data"
-    shown.UseIndexForXAxis, shown.XArrayName = 0, x
+    shown = styles.show_chart(producer, view, x, (x, y))
     shown.SeriesVisibility = [y]
     shown.SeriesLineStyle, shown.SeriesMarkerStyle = [y, "0"], [y, "4"]
     shown.SeriesMarkerSize, shown.SeriesColor = [y, "9"], [y, *map(str, styles.RED)]
     view.ShowLegend = 0
-    view.BottomAxisTitle, view.LeftAxisTitle = x, y
-    view.BottomAxisTitleFontSize = view.LeftAxisTitleFontSize = 18
-    view.BottomAxisLabelFontSize = view.LeftAxisLabelFontSize = 14
     view.BottomAxisLogScale, view.LeftAxisLogScale = map(_spreads, columns.values())
     simple.SaveScreenshot(str(path), view, ImageResolution=list(_FIGURE))
     views.close_views()
@@ -97,21 +92,16 @@ def _spreads(values: Any) -> int:
     return int(len(finite) > 0 and finite.min() > 0 and finite.max() > 100 * finite.min())
 
 
-def _read(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def _runs_by_look(folder: Path, chosen: Any) -> dict[str, list[Run]]:
     """Return the runs of each look; of parameters that are no row or column the last value."""
-    table = _read(folder / "landscapes.csv")
-    for name in table[0].keys() - {"landscape", "look", chosen.rows, chosen.columns}:
-        last = table[-1][name]
-        table = [row for row in table if row[name] == last]
-    runs: dict[str, list[Run]] = {}
-    for row in table:
-        runs.setdefault(row["look"], []).append(Run(folder / row["landscape"], row))
-    return runs
+    runs = find_runs([folder / "landscapes.csv"])
+    for name in runs[0].parameters.keys() - {"look", chosen.rows, chosen.columns}:
+        last = runs[-1].parameters[name]
+        runs = [run for run in runs if run.parameters[name] == last]
+    by_look: dict[str, list[Run]] = {}
+    for run in runs:
+        by_look.setdefault(run.parameters["look"], []).append(run)
+    return by_look
 
 
 def _parser() -> argparse.ArgumentParser:

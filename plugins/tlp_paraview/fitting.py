@@ -6,6 +6,7 @@ window was resized, another training step shown, or a state file opened.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,8 +77,11 @@ def extent_of(profile: Any) -> tuple[Any, ...]:
     return (ranges, *(profile.FieldData[name].GetRange(0) for name in fields))
 
 
-def joined(parts: list[Ranges]) -> Ranges:
-    """Return the ranges that hold all of the parts."""
+def joined(parts: Iterable[Ranges | None]) -> Ranges | None:
+    """Return the ranges that hold all parts that are there; None where none is."""
+    parts = [part for part in parts if part is not None]
+    if not parts:
+        return None
     lows_and_highs = [
         [getattr(part, name)[end] for part in parts]
         for name in ("loss", "average_loss")

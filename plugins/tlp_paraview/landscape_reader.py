@@ -7,26 +7,24 @@ from typing import Any
 
 from tlp_core.series import find_landscapes
 from tlp_paraview.algorithm import (
-    Algorithm,
+    SeriesAlgorithm,
     announce_image,
     announce_steps,
     fails_in_words,
     output,
     requested_time,
 )
-from tlp_paraview.files import SeriesFiles
 
 
-class TLPLandscapeReader(Algorithm):
+class TLPLandscapeReader(SeriesAlgorithm):
     """Reads the Zarr store that TLP Loss Landscape or ``tlp sample`` wrote, or a series of them."""
 
     LABEL = "TLP Landscape Reader"
     OUTPUTS = ("vtkUnstructuredGrid", "vtkImageData")
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(find_landscapes)
         self._file_names: list[str] = []
-        self._series = SeriesFiles(find_landscapes)
 
     def AddFileName(self, path: str | None) -> None:
         if path:
@@ -35,15 +33,6 @@ class TLPLandscapeReader(Algorithm):
 
     def ClearFileNames(self) -> None:
         self.assign("_file_names", [])
-
-    def has_steps(self) -> bool:
-        return len(self._series.steps) > 1
-
-    def GetTimestepValues(self) -> list[float]:
-        return self._series.steps
-
-    def Refresh(self) -> None:
-        self.Modified()
 
     def RequestInformation(self, _request: Any, _in_info: Any, out_info: Any) -> int:
         from tlp_core.landscape_store import LandscapeStore

@@ -6,7 +6,7 @@ from typing import Any
 
 from tlp_core.series import find_checkpoints
 from tlp_paraview.algorithm import (
-    Algorithm,
+    SeriesAlgorithm,
     announce_image,
     announce_steps,
     fails_in_words,
@@ -14,7 +14,7 @@ from tlp_paraview.algorithm import (
     output,
     requested_time,
 )
-from tlp_paraview.files import SeriesFiles, found
+from tlp_paraview.files import found
 
 STEP_DIRECTIONS = ("one checkpoint", "each checkpoint")
 
@@ -22,20 +22,19 @@ FILE = "file"
 """Choice of the Problem property that reads the problem from a file."""
 
 
-class TLPLossLandscape(Algorithm):
+class TLPLossLandscape(SeriesAlgorithm):
     """The source of a pipeline: model, directions and grid in, samples out."""
 
     LABEL = "TLP Loss Landscape"
     OUTPUTS = ("vtkUnstructuredGrid", "vtkImageData")
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(find_checkpoints)
         self._sampler: Any = None
         self._problem, self._problem_file, self._function = "two-wells", "", "make_problem"
         self._arguments, self._checkpoint = "", ""
         self._training: Any = None
         self._checkpoints: list[str] = []
-        self._series = SeriesFiles(find_checkpoints)
         self._step_directions, self._directions_step = 0, -1.0
         self._directions, self._method, self._normalization = 2, 0, 0
         self._order, self._parameters = 0, ""
@@ -66,20 +65,11 @@ class TLPLossLandscape(Algorithm):
     def ClearCheckpoints(self) -> None:
         self.assign("_checkpoints", [])
 
-    def has_steps(self) -> bool:
-        return len(self._series.steps) > 1
-
-    def GetTimestepValues(self) -> list[float]:
-        return self._series.steps
-
     def SetStepDirections(self, index: int) -> None:
         self.assign("_step_directions", index)
 
     def SetDirectionsStep(self, step: float) -> None:
         self.assign("_directions_step", step)
-
-    def Refresh(self) -> None:
-        self.Modified()
 
     def SetNumberOfDirections(self, n: int) -> None:
         self.assign("_directions", n)

@@ -19,7 +19,7 @@ from paraview import simple
 from tlp_core import Landscape
 from tlp_core.sweeps import Sweep, arranged, find_runs
 from tlp_paraview import fitting, pipeline, styles, versions, views
-from tlp_paraview.commands import in_words
+from tlp_paraview.commands import exit_code, in_words
 from tlp_paraview.files import found
 from tlp_paraview.pipeline import Pipeline
 
@@ -119,9 +119,7 @@ def _draw(options: argparse.Namespace) -> int:
         if options.state:
             simple.SaveState(options.state)
     views.close_views()
-    for error in errors:
-        print(f"failed: {error}", file=sys.__stderr__)
-    return 1 if errors else 0
+    return exit_code(errors)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -48,8 +48,6 @@ def color_by_loss(shown: Any, array: tuple[str, str], span: tuple[float, float])
 
 def rescale(colors: Any, span: tuple[float, float]) -> None:
     """Spread a colour map over a range, which may be a single value."""
-    if colors is None:
-        return
     low, high = span
     colors.RescaleTransferFunction(low, high if high > low else low + 1.0)
 
@@ -98,6 +96,17 @@ def show_critical_points(
     if legend:
         for place, (name, color) in enumerate((("• minimum", RED), ("• saddle", ORANGE))):
             text(name, view, color=color, position=(0.82, 0.88 - 0.045 * place))
+    return shown
+
+
+def show_chart(table: Any, view: Any, across: str, titles: tuple[str, str]) -> Any:
+    """Show the columns of a table over one of them, with titles of the axes across and up."""
+    shown = simple.Show(table, view, "XYChartRepresentation")
+    shown.AttributeType = "Row Data"
+    shown.UseIndexForXAxis, shown.XArrayName = 0, across
+    view.BottomAxisTitle, view.LeftAxisTitle = titles
+    view.BottomAxisTitleFontSize = view.LeftAxisTitleFontSize = 16
+    view.BottomAxisLabelFontSize = view.LeftAxisLabelFontSize = 14
     return shown
 
 

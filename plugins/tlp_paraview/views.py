@@ -52,9 +52,9 @@ def show_landscape(
     steps = steps_of(pipeline.source)
     if steps:
         simple.GetAnimationScene().UpdateAnimationUsingDataTimeSteps()
+    fitting.share(pipeline.profile, None)
     ranges = _of_all_steps(pipeline, steps) if steps and step_range == "all steps" else None
     _go_to_something(pipeline, steps)
-    fitting.share(pipeline.profile, ranges)
     native, profile = styles.empty_view(), styles.empty_view()
     layout = _layout(title(pipeline, metrics=False), native, profile)
     fitting.set_size(layout, size)
@@ -111,9 +111,7 @@ def close_views() -> None:
 
 def shared_ranges(pipelines: Sequence[Pipeline]) -> Ranges | None:
     """Return the ranges that hold all of the profiles; None where all are empty."""
-    parts = [fitting.ranges_of(pipeline.profile) for pipeline in pipelines]
-    there = [part for part in parts if part is not None]
-    return fitting.joined(there) if there else None
+    return fitting.joined(fitting.ranges_of(pipeline.profile) for pipeline in pipelines)
 
 
 def show_profile(
@@ -137,11 +135,10 @@ def show_profile(
         fitting.share(pipeline.profile, ranges)
     colors = ranges or fitting.ranges_of(pipeline.profile)
     basins = simple.Show(pipeline.basins, view)
-    if colors is not None:
-        array = ("CELLS", names.AVERAGE_LOSS)
-        blues = styles.color_by_loss(basins, array, colors.average_loss)
-        if not bare:
-            styles.color_bar(blues, "average loss", view)
+    span = colors.average_loss if colors is not None else (0.0, 1.0)
+    blues = styles.color_by_loss(basins, ("CELLS", names.AVERAGE_LOSS), span)
+    if not bare:
+        styles.color_bar(blues, "average loss", view)
     styles.flat(basins)
     styles.solid(simple.Show(pipeline.outline, view), styles.BLACK, LineWidth=1.5)
     points = simple.Transform(
@@ -177,10 +174,8 @@ def show_persistence_diagram(pipeline: Pipeline) -> Any:
     view = simple.CreateView("XYChartView")
     layout = simple.CreateLayout("Persistence diagram")
     layout.AssignView(0, view)
-    shown = simple.Show(pipeline.diagram, view, "XYChartRepresentation")
-    shown.AttributeType = "Row Data"
-    shown.UseIndexForXAxis = 0
-    shown.XArrayName = names.BIRTH
+    titles = ("loss at birth", "loss at death")
+    shown = styles.show_chart(pipeline.diagram, view, names.BIRTH, titles)
     shown.SeriesVisibility = [names.BIRTH, names.DEATH]
     shown.SeriesLabel = [names.DEATH, "branches", names.BIRTH, "diagonal"]
     shown.SeriesLineStyle = [names.DEATH, "0", names.BIRTH, "1"]
@@ -192,9 +187,7 @@ def show_persistence_diagram(pipeline: Pipeline) -> Any:
         for text in (name, *map(str, color))
     ]
     view.ChartTitle, view.ChartTitleFontSize = title(pipeline), 18
-    view.LeftAxisTitleFontSize = view.BottomAxisTitleFontSize = 16
-    view.LeftAxisLabelFontSize = view.BottomAxisLabelFontSize = view.LegendFontSize = 14
-    view.ShowLegend, view.LegendLocation = 1, "BottomRight"
+    view.ShowLegend, view.LegendLocation, view.LegendFontSize = 1, "BottomRight", 14
     ranges = fitting.ranges_of(pipeline.profile)
     if ranges is not None:
         low, high = ranges.loss
@@ -202,7 +195,6 @@ def show_persistence_diagram(pipeline: Pipeline) -> Any:
         view.LeftAxisUseCustomRange = view.BottomAxisUseCustomRange = 1
         view.LeftAxisRangeMinimum = view.BottomAxisRangeMinimum = low - margin
         view.LeftAxisRangeMaximum = view.BottomAxisRangeMaximum = high + margin
-    view.BottomAxisTitle, view.LeftAxisTitle = "loss at birth", "loss at death"
     layout.SetSize(*SIZE)
     return layout
 
@@ -236,14 +228,12 @@ def _of_all_steps(pipeline: Pipeline, steps: Sequence[float]) -> Ranges | None:
     """Evaluate all steps, each laid out by itself, and return what holds them all."""
     profile, parts = pipeline.profile, []
     kept = int(profile.KeepPlaces)
-    fitting.share(profile, None)
     profile.KeepPlaces = 0
     for step in steps:
         profile.UpdatePipeline(step)
         parts.append(fitting.ranges_of(profile))
     profile.KeepPlaces = kept
-    there = [part for part in parts if part is not None]
-    return fitting.joined(there) if there else None
+    return fitting.joined(parts)
 
 
 def _go_to_something(pipeline: Pipeline, steps: Sequence[float]) -> None:

@@ -5,6 +5,7 @@ The question: does the topology of the landscape announce the transition, follow
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -40,17 +41,8 @@ def grokking_networks(size: Size) -> list[Network]:
 def grokking_looks(size: Size) -> list[Look]:
     """Return landscapes of the whole network, of its attention and of its feed-forward layer."""
     resolution = {"quick": 11, "medium": 21, "full": 41}[size]
-    whole = Look("2D", 2, resolution, 0.5, normalization="layer")
-    if size == "quick":
-        return [whole]
-    parts = (("attention", "blocks.0.attention.*"), ("feed-forward", "blocks.0.feed.*"))
-    return [
-        whole,
-        *(
-            Look(name, 2, resolution, 0.5, normalization="layer", parameters=pattern)
-            for name, pattern in parts
-        ),
-    ]
+    parts = {"attention": "blocks.0.attention.*", "feed-forward": "blocks.0.feed.*"}
+    return _looks(resolution, {} if size == "quick" else parts)
 
 
 def grokking_claims(rows: list[Row], _folder: Path) -> list[Claim]:
@@ -88,16 +80,8 @@ def scaling_networks(size: Size) -> list[Network]:
 def scaling_looks(size: Size) -> list[Look]:
     """Return landscapes of the whole network, and of its first and last block."""
     resolution = {"quick": 7, "medium": 15, "full": 41}[size]
-    whole = Look("2D", 2, resolution, 0.5, normalization="layer")
-    if size == "quick":
-        return [whole]
-    return [
-        whole,
-        *(
-            Look(f"block{i}", 2, resolution, 0.5, normalization="layer", parameters=f"blocks.{i}.*")
-            for i in (0, 3)
-        ),
-    ]
+    parts = {"block0": "blocks.0.*", "block3": "blocks.3.*"}
+    return _looks(resolution, {} if size == "quick" else parts)
 
 
 def scaling_claims(rows: list[Row], _folder: Path) -> list[Claim]:
@@ -125,6 +109,14 @@ def scaling_claims(rows: list[Row], _folder: Path) -> list[Claim]:
                 )
             )
     return answers
+
+
+def _looks(resolution: int, parts: Mapping[str, str]) -> list[Look]:
+    """Return landscapes of a whole network, and of parts by patterns of their names."""
+    return [
+        Look(name, 2, resolution, 0.5, normalization="layer", parameters=pattern)
+        for name, pattern in (("2D", None), *parts.items())
+    ]
 
 
 def _jumps(rows: list[Row], column: str) -> dict[float | str, list[float]]:
