@@ -19,7 +19,7 @@ from tlp_core.profile import Profile, landscape_profile
 
 if TYPE_CHECKING:
     from tlp_core.directions import Directions
-    from tlp_core.hessian import hessian_directions
+    from tlp_core.hessian import hessian_directions, hessian_trace
     from tlp_core.problem import Problem
     from tlp_core.problems import load_problem
     from tlp_core.sampling import sample_grid, sample_scattered
@@ -38,6 +38,7 @@ _NEEDS_TORCH = {
     "checkpoint_directions": "solutions",
     "gradient_directions": "solutions",
     "hessian_directions": "hessian",
+    "hessian_trace": "hessian",
     "load_problem": "problems",
     "random_directions": "solutions",
     "trajectory_directions": "solutions",
@@ -60,6 +61,7 @@ __all__ = [
     "gradient_directions",
     "grid_graph",
     "hessian_directions",
+    "hessian_trace",
     "knn_graph",
     "landscape_distances",
     "landscape_profile",

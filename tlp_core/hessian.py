@@ -1,4 +1,4 @@
-"""Stage 1 with the Hessian: its top eigenvectors.
+"""Stage 1 with the Hessian: its top eigenvectors, and its trace.
 
 ``pyhessian``: PyHessian (Yao et al. 2020) finds them one after another by power iteration with
 deflation, and stops when an eigenvalue changes by less than a relative tolerance. ``lanczos``:
@@ -14,6 +14,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -46,6 +47,9 @@ _ARPACK_NAMES = {"magnitude": "LM", "algebraic": "LA", "both-ends": "BE"}
 _RETRIES = 3
 """How often PyHessian is run again for a residual, each time with a hundredth of the tolerance:
 an eigenvalue's error goes with the square of its residual."""
+
+_LEAST_VECTORS = 10
+"""Fewer do not tell how much they vary."""
 
 CONVERGED_RESIDUAL = 0.1
 """A pair with ‖Hv - λv‖ above this share of |λ| is reported as not converged.
@@ -113,12 +117,7 @@ def hessian_directions(
     model = problem.model
     with undisturbed(model), fitting_threads(model), selected(model, parameters):
         n = number_within(n, model)
-        model.eval()
-        check_center(problem)
-        torch.manual_seed(seed)
-        moved = trainable_parameters(model)
-        with _second_derivatives(problem), _default_dtype(model), _no_leak_warning():
-            solver = _Solver(problem, _Steps(n * max_iterations, progress))
+        with _solver(problem, seed, _Steps(n * max_iterations, progress)) as solver:
             for attempt in range(retries + 1):
                 if method == "lanczos":
                     found = solver.lanczos(n, order, max_iterations, tolerance, seed)
@@ -128,8 +127,6 @@ def hessian_directions(
                 if _largest(pairs) <= accepted:
                     break
         eigenvalues, flat, residuals = pairs
-        for parameter in moved.values():  # those that the loss ignores were frozen
-            parameter.requires_grad_(True)
         vectors = finished(flat, model, normalization)
     _report_unconverged(eigenvalues, residuals, max_iterations, accepted)
     return Directions(
@@ -147,6 +144,84 @@ def hessian_directions(
     )
 
 
+@dataclass(frozen=True)
+class HessianTrace:
+    """The trace of a Hessian, Σ λ_i, as estimated by random vectors.
+
+    Attributes:
+        value: the mean of vᵀHv.
+        standard_error: of the value, in its unit.
+        vectors: how many it took.
+    """
+
+    value: float
+    standard_error: float
+    vectors: int
+
+
+def hessian_trace(
+    problem: Problem,
+    *,
+    parameters: str | None = None,
+    tolerance: float = 0.05,
+    max_vectors: int = 200,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> HessianTrace:
+    """Return the trace of the Hessian, by Hutchinson's estimator with random signs.
+
+    E[vᵀHv] = tr H for independent v_i = ±1 (Hutchinson 1990, "A stochastic estimator of the trace
+    of the influence matrix"). PyHessian's own ends after two vectors where the trace is negative,
+    so only its Hessian-vector products are taken.
+
+    Args:
+        problem: model, loss and batches; batches are weighted by size.
+        parameters: pattern of the names of the parameters that count, default all trainable ones.
+        tolerance: standard error, as a share of the trace's size, that is small enough.
+        max_vectors: how many at most, >= 2.
+        seed: of the vectors.
+        progress: called with a share from 0 to 1 and a text.
+
+    Raises:
+        ValueError: for an option out of range, or a pattern that fits no parameter.
+        LossError: for a loss that fails, is not scalar or finite, or ignores the parameters.
+        RuntimeError: for a Hessian that is not finite, or does not exist.
+    """
+    tolerance = checks.positive(tolerance, name="tolerance")
+    max_vectors = checks.integer(max_vectors, name="max_vectors", minimum=2)
+    model, rng, products = problem.model, np.random.default_rng(seed), list[float]()
+    with (
+        undisturbed(model),
+        fitting_threads(model),
+        selected(model, parameters),
+        _solver(problem, seed, _Steps(max_vectors, progress)) as solver,
+    ):
+        while len(products) < max_vectors:
+            signs = rng.choice([-1.0, 1.0], size=solver.size)
+            products.append(float(signs @ solver.product(signs)))
+            value = float(np.mean(products))
+            if not np.isfinite(value):
+                raise RuntimeError("the Hessian must be finite at the model, and is not")
+            error = float(np.std(products) / np.sqrt(max(1, len(products) - 1)))
+            if len(products) >= _LEAST_VECTORS and error <= tolerance * abs(value):
+                break
+    return HessianTrace(value, error, len(products))
+
+
+@contextmanager
+def _solver(problem: Problem, seed: int, steps: _Steps) -> Iterator[_Solver]:
+    """Yield a solver for the model as it is, which is checked."""
+    model = problem.model
+    model.eval()
+    check_center(problem)
+    torch.manual_seed(seed)
+    moved = trainable_parameters(model)
+    with _second_derivatives(problem), _default_dtype(model), _no_leak_warning():
+        yield _Solver(problem, steps)
+    for parameter in moved.values():  # those that the loss ignores were frozen
+        parameter.requires_grad_(True)
+
+
 class _Steps:
     """Counts power iterations, of which PyHessian tells nothing, and passes them on."""
 
@@ -156,7 +231,7 @@ class _Steps:
     def __call__(self) -> None:
         self._done += 1
         share = min(1.0, self._done / self._most)
-        self._progress(share, f"Hessian eigenvectors, iteration {self._done}")
+        self._progress(share, f"Hessian-vector product {self._done}")
 
 
 class _LossAsModel(nn.Module):
@@ -215,6 +290,7 @@ class _Solver:
         self.products = 0
         self._steps = steps
         self._used = _used_parameters(problem)
+        self.size = self._used.size
         batches = list(_Batches(problem))
         self._number_of_batches = len(batches)
         self._solver = hessian(

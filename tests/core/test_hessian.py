@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, hessian
 
-from tlp_core import Problem, hessian_directions
+from tlp_core import Problem, hessian_directions, hessian_trace
 from tlp_core.directions import NORMALIZATIONS, flattened
 from tlp_core.problem import LossError, batch_size
 
@@ -229,3 +229,27 @@ def test_power_iteration_knows_one_order(small_problem):
 def test_a_residual_of_zero_cannot_be_asked_for(small_problem):
     with pytest.raises(ValueError, match="max_residual must be > 0, got 0"):
         hessian_directions(small_problem, 1, max_residual=0.0)
+
+
+def test_the_trace_is_that_of_the_dense_hessian(small_problem):
+    exact = np.trace(dense_hessian(small_problem))
+    found = hessian_trace(small_problem, tolerance=0.02, max_vectors=3000)
+    assert found.standard_error <= 0.02 * abs(found.value)
+    assert abs(found.value - exact) < 4 * found.standard_error
+    assert found == hessian_trace(small_problem, tolerance=0.02, max_vectors=3000)
+    assert all(p.grad is None and p.requires_grad for p in small_problem.model.parameters())
+
+
+def test_a_trace_of_parts_and_of_either_sign():
+    weights = nn.ParameterDict({"a": torch.zeros(3), "b": torch.zeros(2), "unused": torch.zeros(4)})
+
+    def loss(model, _batch):
+        return model["a"].square().sum() - 4 * model["b"].square().sum()
+
+    problem = Problem(weights, loss, [torch.zeros(1, 1)], name="saddle")
+    whole, part = hessian_trace(problem), hessian_trace(problem, parameters="a")
+    assert (whole.value, part.value) == (6 - 16, 6)  # a diagonal Hessian's is exact
+    assert whole.standard_error == 0
+    assert whole.vectors == 10
+    with pytest.raises(ValueError, match="max_vectors must be >= 2, got 1"):
+        hessian_trace(problem, max_vectors=1)
