@@ -16,7 +16,6 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,25 +105,11 @@ def sample_training(options: argparse.Namespace) -> int:
 def experiment_claims(options: argparse.Namespace) -> int:
     """Run an experiment of a paper, or go on with it, and tell what it says to the claims."""
     from tlp_core.evaluation import keep_memory
-    from tlp_core.experiments import named_experiment
-    from tlp_core.experiments.claims import table_of
-    from tlp_core.experiments.experiment import cost, run_experiment
-    from tlp_core.progress import TerminalProgress
+    from tlp_core.experiments import command
 
     keep_memory()
     _log_to_stderr(quiet=True)
-    chosen = named_experiment(options.name)
-    if options.cost:
-        print(cost(chosen, options.size))
-        return 0
-    claims = run_experiment(
-        chosen,
-        Path(options.output),
-        size=options.size,
-        tell=lambda text: print(text, file=sys.stderr),
-        progress=TerminalProgress,
-    )
-    print(table_of(claims), end="")
+    command.run(options, tell=lambda text: print(text, file=sys.stderr))
     return 0
 
 
@@ -475,7 +460,7 @@ def _add_samples(command: Any, resolution: str) -> None:
 
 
 def _add_experiment(commands: Any) -> None:
-    from tlp_core.experiments import EXPERIMENTS
+    from tlp_core.experiments.command import add_options
 
     command = commands.add_parser(
         "experiment",
@@ -484,16 +469,7 @@ def _add_experiment(commands: Any) -> None:
         "answer its claims with numbers. The same command goes on where it stopped.",
     )
     command.set_defaults(run=experiment_claims)
-    command.add_argument("name", choices=list(EXPERIMENTS))
-    command.add_argument("-o", "--output", default="experiment", help="folder (experiment)")
-    command.add_argument(
-        "--size",
-        choices=("quick", "medium", "full"),
-        default="full",
-        help="quick takes under five minutes on two cores, medium about an hour (full)",
-    )
-    command.add_argument("--quick", dest="size", action="store_const", const="quick")
-    command.add_argument("--cost", action="store_true", help="only tell what there is to do")
+    add_options(command)
 
 
 def _add_directions(commands: Any) -> None:

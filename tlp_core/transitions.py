@@ -19,6 +19,9 @@ from tlp_core import checks
 _LEAST = 3
 """Fewer points on one side have no level."""
 
+LEAST_POINTS = 2 * _LEAST
+"""Fewer finite values are no series with a transition."""
+
 
 @dataclass(frozen=True)
 class Transition:
@@ -101,8 +104,10 @@ def _checked(
     if (np.diff(places) <= 0).any():
         raise ValueError("steps must increase")
     finite = np.isfinite(series)
-    if finite.sum() < 2 * _LEAST:
-        raise ValueError(f"a series needs at least {2 * _LEAST} finite values, got {finite.sum()}")
+    if finite.sum() < LEAST_POINTS:
+        raise ValueError(
+            f"a series needs at least {LEAST_POINTS} finite values, got {finite.sum()}"
+        )
     return series[finite], places[finite]
 
 
@@ -117,7 +122,7 @@ def _split(
 ) -> list[tuple[int, float]]:
     """Return change points in a part of a series; each half is tested twice as strictly."""
     part = ranks[first:last]
-    if len(part) < 2 * _LEAST or np.ptp(part) == 0:
+    if len(part) < LEAST_POINTS or np.ptp(part) == 0:
         return []
     statistics = _cusum(part[None])[0]
     at = int(statistics.argmax())

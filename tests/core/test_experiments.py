@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,6 @@ from tlp_core.experiments.experiment import (
     Experiment,
     Look,
     Network,
-    cost,
     run_experiment,
 )
 
@@ -30,10 +30,10 @@ def tiny(trained):
             for step, place in ((0, 0.0), (5, 0.3)):
                 with torch.no_grad():
                     next(problem.model.parameters()).copy_(torch.tensor([place, 0.0]))
-                training.save(problem, step, error=tilt)
+                training.save(problem, step, {"error": tilt})
             return {"curve": [1.0, 0.5]}
 
-        return Network({"tilt": tilt}, make, train)
+        return Network({"tilt": tilt}, make, train, steps=(0, 5))
 
     def answer(rows, _folder):
         return [claims.correlation("more tilt, deeper", rows, "error", "maximum_loss")]
@@ -60,8 +60,8 @@ def test_an_experiment_writes_everything_and_goes_on(tmp_path):
     (answer,) = run_experiment(one, tmp_path, tell=told.append)
     assert trained == [0.1, 0.5]
     assert (
-        told[0] == "tiny: 2 networks; of each checkpoint 25 samples in 2 directions, 5 samples "
-        "in 1 directions of the last"
+        told[0] == "tiny: 2 networks, 110 samples; landscapes: 4 2D of 25 samples, 2 last of 5 "
+        "samples"
     )
     table = rows_of(tmp_path / "descriptors.csv")
     assert [(row["tilt"], row["step"], row["look"]) for row in table] == [
@@ -92,10 +92,11 @@ def test_sizes_grow_and_networks_are_told_apart(name):
     counts = [len(chosen.networks(size)) for size in ("quick", "medium", "full")]
     assert counts == sorted(counts)
     for size in ("quick", "full"):
-        keys = [network.key for network in chosen.networks(size)]
+        networks = chosen.networks(size)
+        keys = [network.key for network in networks]
         assert len(set(keys)) == len(keys)
         assert all(look.resolution % 2 for look in chosen.looks(size))
-    assert cost(chosen, "full").startswith(f"{counts[2]} networks")
+        assert all(list(network.steps) == sorted(set(network.steps)) for network in networks)
 
 
 def test_the_quick_form_of_an_experiment_runs_from_the_command_line(tmp_path, capsys):
@@ -108,7 +109,29 @@ def test_the_quick_form_of_an_experiment_runs_from_the_command_line(tmp_path, ca
     }
     assert accuracy["yes"] > 0.5
     assert main(["experiment", "pinn", "--quick", "--cost"]) == 0
-    assert "6 networks; of each checkpoint 1,331 samples in 3" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "6 networks, 22,392 samples; landscapes: 6 3D of 1,331" in told
+    assert re.search(r"sampling takes about \d+ (s|min) .*here", told)
+
+
+def test_parts_of_an_experiment_share_a_folder(tmp_path):
+    trained = []
+    one = tiny(trained)
+    run_experiment(one, tmp_path, only={"tilt": "0.5"})
+    assert trained == [0.5]
+    assert {row["tilt"] for row in rows_of(tmp_path / "descriptors.csv")} == {"0.5"}
+    run_experiment(one, tmp_path)
+    assert trained == [0.5, 0.1]
+    assert len(rows_of(tmp_path / "descriptors.csv")) == 6
+
+
+def test_parts_that_are_not_there_are_told(tmp_path, capsys):
+    command = ["experiment", "resnet", "--quick", "-o", str(tmp_path)]
+    assert main([*command, "--only", "skip=maybe"]) == 1
+    assert "none has skip = maybe; there is skip: yes, no; seed: 0" in capsys.readouterr().err
+    assert main([*command, "--only", "skip"]) == 1
+    assert "only takes NAME=VALUE, such as seed=0, got 'skip'" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def cases(names, values):
@@ -150,6 +173,7 @@ def test_grokking_dates_both_jumps():
             "number_of_minima": float(step >= 1400) + 0.01 * (step % 3),
             "average_persistence": 1.0,
             "global_minimum_depth": float(step >= 2600) + 0.01 * (step % 3),
+            "width_at_half_depth": 0.5,
             "top_eigenvalue": np.nan,
         }
         for seed in range(6)
@@ -160,3 +184,36 @@ def test_grokking_dates_both_jumps():
     assert found["number_of_minima"].verdict == "holds"
     assert found["global_minimum_depth"].verdict == "does not hold"
     assert found["average_persistence"].count == found["top_eigenvalue"].count == 0
+
+
+def test_a_slow_change_is_dated_at_its_middle():
+    from tlp_core.experiments.transformers import scaling_claims
+
+    steps = np.geomspace(1, 10_000, 25)
+    falling = 2 - 1 / (1 + np.exp(-3 * (np.log10(steps) - 2)))
+    later = 5 * (1 + np.tanh(3 * (np.log10(steps) - 3)))
+    rows = [
+        {
+            "width": width,
+            "seed": seed,
+            "look": "2D",
+            "step": step,
+            "validation loss": falling[i],
+            "number_of_minima": later[i],
+            "average_persistence": 1.0,
+            "global_minimum_depth": falling[i],
+            "width_at_half_depth": np.nan,
+            "top_eigenvalue": 1.0,
+        }
+        for width in (8, 16)
+        for seed in range(3)
+        for i, step in enumerate(steps)
+    ]
+    found = {c.text.split()[0]: c for c in scaling_claims(rows, Path()) if "announces" in c.text}
+    assert found["number_of_minima"].value == pytest.approx(
+        1.0, abs=0.17
+    )  # 3 - 2, on a grid of 1/6
+    assert found["number_of_minima"].verdict == "does not hold"
+    assert found["global_minimum_depth"].value == 0
+    assert found["global_minimum_depth"].verdict == "undecided"
+    assert found["width_at_half_depth"].count == 0

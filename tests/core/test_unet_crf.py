@@ -104,21 +104,52 @@ def test_shapes_have_all_three_classes_and_depend_on_the_seed():
     assert not torch.equal(labels, unet_crf.shapes(32, 5, 1)[1])
 
 
-def test_pets_are_read_from_their_folder(tmp_path):
+def test_without_pets_training_and_testing_have_other_shapes():
+    train, test = (unet_crf.segmentation_set("", split, 8) for split in ("trainval", "test"))
+    assert len(train) == 320
+    assert len(test) == 80
+    assert train[0][0].shape == (3, 8, 8)
+    assert not torch.equal(train[0][0], test[0][0])
+
+
+@pytest.fixture
+def pets(tmp_path):
+    """A folder like that of Oxford-IIIT Pet, with three pictures for training and one to test."""
     from PIL import Image
 
     (tmp_path / "images").mkdir()
-    (tmp_path / "annotations" / "trimaps").mkdir(parents=True)
-    for i in range(3):
+    annotations = tmp_path / "annotations"
+    (annotations / "trimaps").mkdir(parents=True)
+    for i in range(4):
         Image.new("RGB", (20, 10), (255, 0, 50 * i)).save(tmp_path / "images" / f"cat_{i}.jpg")
-        Image.new("L", (20, 10), i + 1).save(tmp_path / "annotations/trimaps" / f"cat_{i}.png")
-    Image.new("L", (2, 2), 1).save(tmp_path / "annotations/trimaps" / "no_picture.png")
-    pictures, labels = unet_crf.pets(str(tmp_path), 8, 3, seed=0)
-    assert pictures.shape == (3, 3, 8, 8)
-    assert pictures[:, 0].min() > 0.95
-    assert sorted(label.unique().item() for label in labels) == [0, 1, 2]
-    with pytest.raises(FileNotFoundError, match=r"at least 4 pictures .* found 3"):
-        unet_crf.pets(str(tmp_path), 8, 4, seed=0)
+        Image.new("L", (20, 10), i % 3 + 1).save(annotations / "trimaps" / f"cat_{i}.png")
+    (annotations / "trainval.txt").write_text("".join(f"cat_{i} 1 1 1\n" for i in range(3)))
+    (annotations / "test.txt").write_text("cat_3 1 1 1\n")
+    return tmp_path
+
+
+def test_pets_are_read_from_their_folder(pets):
+    train = unet_crf.segmentation_set(str(pets), "trainval", 8)
+    assert len(train) == 3
+    for i in range(3):
+        picture, labels = train[i]
+        assert picture.shape == (3, 8, 8)
+        torch.testing.assert_close(
+            picture.mean((1, 2)), torch.tensor([1, 0, 50 * i / 255]), atol=0.02, rtol=0
+        )
+        assert (labels == i).all()
+    problem = unet_crf.make_problem(str(pets), size=8, images=1, depth=2, width=2, radius=1)
+    assert set(problem.metrics(problem.model)) == {"test loss", "pixel accuracy"}
+
+
+def test_what_is_missing_of_the_pets_is_told(pets):
+    with pytest.raises(ValueError, match="images must be at most as many as there are, 3"):
+        unet_crf.make_problem(str(pets), size=8, images=4, depth=2)
+    (pets / "images" / "cat_1.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1 files of its trainval.txt .*cat_1\.jpg"):
+        unet_crf.segmentation_set(str(pets), "trainval", 8)
+    with pytest.raises(FileNotFoundError, match=r"trainval\.txt is not there"):
+        unet_crf.segmentation_set(str(pets / "images"), "trainval", 8)
 
 
 def test_a_size_that_does_not_halve_is_told():

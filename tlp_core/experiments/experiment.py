@@ -14,28 +14,31 @@ import csv
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.utils.data import DataLoader, Dataset
 
 from tlp_core.descriptors import describe
 from tlp_core.directions import Normalization
 from tlp_core.drafts import draft_of
 from tlp_core.evaluation import BatchNorm
 from tlp_core.experiments.claims import Claim, Row, table_of
-from tlp_core.hessian import HessianMethod, hessian_directions
+from tlp_core.hessian import HessianMethod, hessian_directions, hessian_trace
 from tlp_core.landscape import Landscape
 from tlp_core.merge_tree import MergeTree, merge_tree
 from tlp_core.neighbors import GridRule, grid_graph
+from tlp_core.parameters import fitting_threads
 from tlp_core.problem import Problem
 from tlp_core.problems import load_checkpoint
-from tlp_core.progress import Progress, silent
+from tlp_core.progress import Progress, silent, time_left
 from tlp_core.sampling import sample_grid
+from tlp_core.solutions import random_directions
 
 Size = Literal["quick", "medium", "full"]
 """Minutes, about an hour, and as published, on two cores."""
@@ -43,16 +46,25 @@ Size = Literal["quick", "medium", "full"]
 _PERSISTENCE = 1e-3
 """Share of the range of the losses below which basins are not counted: rounding makes such."""
 
+_TRIED = 3
+"""Points along each direction of the samples by which time is told."""
+
 
 class Training:
     """Takes the checkpoints of one network, and what was measured at each."""
 
-    def __init__(self, folder: Path) -> None:
-        """Keep everything in a folder, which is there already."""
+    def __init__(self, folder: Path, steps: Sequence[int]) -> None:
+        """Keep everything in a folder, which is there already.
+
+        Args:
+            folder: where files go.
+            steps: at which the training shall save, increasing.
+        """
+        self.steps = steps
         self._folder, self._numbers = folder, dict[str, dict[str, float]]()
 
-    def save(self, problem: Problem, step: int, **numbers: float) -> None:
-        """Keep the network as it is at a step."""
+    def save(self, problem: Problem, step: int, numbers: Mapping[str, float]) -> None:
+        """Keep the network as it is at a step, and numbers measured there."""
         torch.save(problem.model.state_dict(), self._folder / f"step_{step:06}.pt")
         self._numbers[str(step)] = {name: float(value) for name, value in numbers.items()}
 
@@ -72,12 +84,15 @@ class Network:
     Attributes:
         parameters: what tells it from the others, such as ``{"beta": 10, "seed": 1}``.
         make: returns its problem, untrained.
-        train: trains it, saves checkpoints, and returns curves of what was measured on the way.
+        train: trains it, saves the checkpoints of its steps, and returns curves of what was
+            measured on the way.
+        steps: of the checkpoints, increasing.
     """
 
     parameters: Mapping[str, float | str]
     make: Callable[[], Problem]
     train: Callable[[Problem, Training, Progress], Curves]
+    steps: Sequence[int]
 
     @property
     def key(self) -> str:
@@ -99,6 +114,7 @@ class Look:
         batch_norm: statistics to evaluate with.
         parameters: pattern of the names to move.
         last_only: look at the last checkpoint of each network only.
+        trace: whether the trace of the Hessian is taken, too.
     """
 
     name: str
@@ -110,6 +126,7 @@ class Look:
     batch_norm: BatchNorm = "stored"
     parameters: str | None = None
     last_only: bool = False
+    trace: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,6 +141,7 @@ class Experiment:
         rows: parameter of the rows of its small multiples.
         columns: parameter of the columns.
         figures: columns of the table to draw over each other, across and up.
+        series: columns to draw over the steps of the training, one above the other.
     """
 
     title: str
@@ -133,17 +151,68 @@ class Experiment:
     rows: str
     columns: str
     figures: tuple[tuple[str, str], ...]
+    series: tuple[str, ...] = ()
 
 
-def cost(experiment: Experiment, size: Size) -> str:
-    """Return what an experiment takes: how many networks and samples."""
-    networks, looks = experiment.networks(size), experiment.looks(size)
+def cost(experiment: Experiment, networks: Sequence[Network], size: Size) -> str:
+    """Return what networks of an experiment take: how many landscapes and samples."""
+    numbers = {
+        look: sum(1 if look.last_only else len(network.steps) for network in networks)
+        for look in experiment.looks(size)
+    }
     each = ", ".join(
-        f"{look.resolution**look.n:,} samples in {look.n} directions"
-        + (" of the last" if look.last_only else "")
-        for look in looks
+        f"{number:,} {look.name} of {look.resolution**look.n:,} samples"
+        for look, number in numbers.items()
     )
-    return f"{len(networks)} networks; of each checkpoint {each}"
+    samples = sum(number * look.resolution**look.n for look, number in numbers.items())
+    return f"{len(networks)} networks, {samples:,} samples; landscapes: {each}"
+
+
+def sampling_time(experiment: Experiment, networks: Sequence[Network], size: Size) -> float:
+    """Return how many seconds all samples would take here, by a few that are taken now.
+
+    Three networks are tried, for they may differ in size: the first, the middle and the last.
+    """
+    total = 0.0
+    for network in (networks[0], networks[len(networks) // 2], networks[-1]):
+        problem = network.make()
+        for look in experiment.looks(size):
+            start = time.monotonic()
+            sample_grid(
+                problem,
+                random_directions(problem, look.n, parameters=look.parameters),
+                resolution=_TRIED,
+                distance=look.distance,
+                batch_norm=look.batch_norm,
+            )
+            spent = (time.monotonic() - start) / _TRIED**look.n
+            landscapes = 1 if look.last_only else len(network.steps)
+            total += spent * landscapes * look.resolution**look.n
+    return total / 3 * len(networks)
+
+
+def chosen_networks(
+    experiment: Experiment, size: Size, only: Mapping[str, str] | None = None
+) -> list[Network]:
+    """Return the networks of an experiment that have given parameters, by default all.
+
+    Raises:
+        ValueError: if none has them.
+    """
+    every = experiment.networks(size)
+    chosen = [
+        network
+        for network in every
+        if all(str(network.parameters.get(name)) == value for name, value in (only or {}).items())
+    ]
+    if not chosen:
+        wanted = ", ".join(f"{name} = {value}" for name, value in (only or {}).items())
+        there = "; ".join(
+            f"{name}: {', '.join(dict.fromkeys(str(n.parameters[name]) for n in every))}"
+            for name in every[0].parameters
+        )
+        raise ValueError(f"only must choose a network, and none has {wanted}; there is {there}")
+    return chosen
 
 
 def run_experiment(
@@ -151,6 +220,7 @@ def run_experiment(
     folder: Path,
     *,
     size: Size = "full",
+    only: Mapping[str, str] | None = None,
     tell: Callable[[str], None] = print,
     progress: Callable[[str], Progress] = lambda _text: silent,
 ) -> list[Claim]:
@@ -160,19 +230,27 @@ def run_experiment(
         experiment: which one.
         folder: where everything goes.
         size: ``quick`` takes minutes, ``medium`` about an hour, ``full`` is as published.
+        only: parameters, such as ``{"seed": "0"}``, of the networks to train and sample. Several
+            such runs, one after another or at once, share a folder; a run of all then finds
+            what they made.
         tell: called with lines of text, first the cost.
         progress: makes a progress for a text.
+
+    Raises:
+        ValueError: if no network has the parameters of ``only``.
     """
-    tell(f"{experiment.title}: {cost(experiment, size)}")
+    networks = chosen_networks(experiment, size, only)
+    tell(f"{experiment.title}: {cost(experiment, networks, size)}")
     rows: list[Row] = []
-    networks, start = experiment.networks(size), time.monotonic()
-    for done, network in enumerate(networks):
+    start = time.monotonic()
+    for done, network in enumerate(networks, start=1):
         trained = _trained(network, folder, progress(f"training {network.key}"))
         for look in experiment.looks(size):
             rows += _rows(network, look, trained, folder, progress)
         spent = time.monotonic() - start
-        left = spent / (done + 1) * (len(networks) - done - 1)
-        tell(f"{done + 1}/{len(networks)} {network.key}: {spent:.0f} s, about {left:.0f} s left")
+        left = spent / done * (len(networks) - done)
+        part = f"{done}/{len(networks)} {network.key}"
+        tell(f"{part}: {time_left(spent)}, about {time_left(left)} left")
     _write_table(folder / "descriptors.csv", rows)
     columns = ("landscape", *networks[0].parameters, "step", "look")
     _write_table(folder / "landscapes.csv", [{c: row[c] for c in columns} for row in rows])
@@ -183,13 +261,37 @@ def run_experiment(
     return claims
 
 
-def descend(problem: Problem, optimizer: torch.optim.Optimizer, batch: Any) -> float:
-    """Take one step down the loss of a batch, and return the loss before it."""
-    optimizer.zero_grad()
-    loss = problem.loss(problem.model, batch)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    return loss.item()
+def train_epochs(
+    problem: Problem,
+    training: Training,
+    progress: Progress,
+    *,
+    batches: Iterable[Any],
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+) -> Curves:
+    """Train as many epochs as the last step says, keep checkpoints, and return all losses."""
+    epochs, losses = training.steps[-1], list[float]()
+    with fitting_threads(problem.model):
+        for epoch in range(epochs + 1):
+            if epoch in training.steps:
+                training.save(problem, epoch, {"training loss": losses[-1] if losses else np.nan})
+            problem.model.train()
+            for batch in batches if epoch < epochs else ():
+                optimizer.zero_grad()
+                loss = problem.loss(problem.model, batch)
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                losses.append(loss.item())
+            schedule.step()
+            progress(epoch / epochs, f"loss {losses[-1]:.2g}")
+    return {"training loss": losses}
+
+
+def shuffled(examples: Dataset[Any], size: int, seed: int) -> DataLoader[Any]:
+    """Return batches of a training set, in another order in each epoch."""
+    generator = torch.Generator().manual_seed(seed)
+    return DataLoader(examples, batch_size=size, shuffle=True, generator=generator)
 
 
 def tree_of(landscape: Landscape, rule: GridRule = "diagonal") -> MergeTree:
@@ -227,7 +329,7 @@ def _trained(network: Network, folder: Path, progress: Progress) -> Path:
     if not (place / "numbers.json").exists():
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
-        training = Training(place)
+        training = Training(place, network.steps)
         training.finish(network.train(network.make(), training, progress))
     return place
 
@@ -240,8 +342,7 @@ def _rows(
     progress: Callable[[str], Progress],
 ) -> Iterator[Row]:
     measured = json.loads((trained / "numbers.json").read_text(encoding="utf-8"))["steps"]
-    steps = sorted(map(int, measured))
-    for step in steps[-1:] if look.last_only else steps:
+    for step in network.steps[-1:] if look.last_only else network.steps:
         name = f"landscapes/{network.key}_step{step}_{look.name}.zarr"
         text = f"{network.key}, step {step}, {look.name}"
         checkpoint = trained / f"step_{step:06}.pt"
@@ -253,7 +354,8 @@ def _rows(
             "look": look.name,
             **measured[str(step)],
             **landscape.facts.get("metrics", {}),
-            "top_eigenvalue": (landscape.facts.get("eigenvalues") or [np.nan])[0],
+            "top_eigenvalue": landscape.facts["eigenvalues"][0],
+            **({"hessian_trace": landscape.facts["hessian_trace"]} if look.trace else {}),
             **describe(tree_of(landscape)).as_dict(),
         }
 
@@ -273,6 +375,9 @@ def _landscape(
         normalization=look.normalization,
         parameters=look.parameters,
     )
+    if look.trace:
+        trace = hessian_trace(problem, parameters=look.parameters).value
+        directions = replace(directions, facts={**directions.facts, "hessian_trace": trace})
     return sample_grid(
         problem,
         directions,

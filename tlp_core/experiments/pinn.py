@@ -170,12 +170,13 @@ def _network(beta: float, seed: int, rate: float) -> Network:
     def make() -> Problem:
         return pinn_convection.make_problem(beta=beta, seed=seed, collocation=COLLOCATION)
 
-    return Network({"beta": beta, "seed": seed, "rate": rate}, make, partial(_train, rate=rate))
+    parameters = {"beta": beta, "seed": seed, "rate": rate}
+    return Network(parameters, make, partial(_train, rate=rate), steps=[1])
 
 
 def _train(problem: Problem, training: Training, progress: Progress, *, rate: float) -> Curves:
     numbers = pinn_convection.train(problem, learning_rate=rate, progress=progress)
-    training.save(problem, 1, training_loss=numbers["loss"])
+    training.save(problem, 1, {"training loss": numbers["loss"]})
     return {}
 
 

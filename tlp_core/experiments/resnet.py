@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils.data import TensorDataset
 
 from tlp_core.experiments.claims import Claim, Row, correlation, mean
 from tlp_core.experiments.experiment import (
@@ -21,9 +22,9 @@ from tlp_core.experiments.experiment import (
     Network,
     Size,
     Training,
-    descend,
+    shuffled,
+    train_epochs,
 )
-from tlp_core.parameters import fitting_threads
 from tlp_core.problem import Problem
 from tlp_core.problems import resnet
 from tlp_core.progress import Progress
@@ -32,6 +33,19 @@ CIFAR10 = "TLP_CIFAR10"
 """Environment variable with the folder of CIFAR-10's binary version."""
 
 SEEDS = (0, 123, 123456, 2023)
+
+_QUALITIES = {
+    "test accuracy": ("a better model", True),
+    "top_eigenvalue": ("a flatter minimum", False),
+    "hessian_trace": ("a flatter minimum", False),
+}
+"""Columns that tell how good a model is, its name, and whether the column grows with it."""
+
+_SHAPES = {
+    "number_of_saddles": ("has fewer saddles", False),
+    "average_persistence": ("has a higher average persistence", True),
+}
+"""Columns that are claimed to go with it, and whether they grow."""
 
 
 def networks(size: Size) -> list[Network]:
@@ -43,7 +57,17 @@ def networks(size: Size) -> list[Network]:
 def looks(size: Size) -> list[Look]:
     """Return landscapes along the top two eigenvectors."""
     resolution = {"quick": 7, "medium": 21, "full": 41}[size]
-    return [Look("2D", 2, resolution, 0.5, normalization="filter", batch_norm="reestimated")]
+    return [
+        Look(
+            "2D",
+            2,
+            resolution,
+            0.5,
+            normalization="filter",
+            batch_norm="reestimated",
+            trace=True,
+        )
+    ]
 
 
 def claims(rows: list[Row], _folder: Path) -> list[Claim]:
@@ -75,18 +99,10 @@ def claims(rows: list[Row], _folder: Path) -> list[Claim]:
             ],
             nothing=0.0,
         ),
-        correlation(
-            "a better model has fewer saddles",
-            rows,
-            "test accuracy",
-            "number_of_saddles",
-            positive=False,
-        ),
-        correlation(
-            "a better model has a higher average persistence",
-            rows,
-            "test accuracy",
-            "average_persistence",
+        *(
+            correlation(f"{model} {words}", rows, quality, shape, positive=better == grows)
+            for quality, (model, better) in _QUALITIES.items()
+            for shape, (words, grows) in _SHAPES.items()
         ),
     ]
 
@@ -103,31 +119,23 @@ def _network(skip: str, seed: int, size: Size) -> Network:
         data = os.environ.get(CIFAR10, "")
         return resnet.make_problem(data=data, skip=skip == "yes", seed=seed, **small)
 
-    train = partial(_train, epochs=epochs, seed=seed)
-    return Network({"skip": skip, "seed": seed}, make, train)
+    steps = range(0, epochs + 1, max(1, epochs // 4))
+    return Network({"skip": skip, "seed": seed}, make, partial(_train, seed=seed), steps)
 
 
-def _train(
-    problem: Problem, training: Training, progress: Progress, *, epochs: int, seed: int
-) -> Curves:
+def _train(problem: Problem, training: Training, progress: Progress, *, seed: int) -> Curves:
     """Train by SGD with momentum on the whole training set, not only the loss's images."""
     data = os.environ.get(CIFAR10, "")
     (inputs, labels), _ = resnet.cifar10(data) if data else resnet.digits()
     optimizer = torch.optim.SGD(problem.model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-    generator = torch.Generator().manual_seed(seed)
-    losses: list[float] = []
-    with fitting_threads(problem.model):
-        for epoch in range(epochs + 1):
-            if epoch % max(1, epochs // 4) == 0:
-                training.save(problem, epoch, epoch_loss=losses[-1] if losses else np.nan)
-            problem.model.train()
-            order = torch.randperm(len(labels), generator=generator)
-            for part in torch.split(order, 128) if epoch < epochs else ():
-                losses.append(descend(problem, optimizer, (inputs[part], labels[part])))
-            schedule.step()
-            progress(epoch / epochs, f"loss {losses[-1]:.2g}")
-    return {"training loss": losses}
+    return train_epochs(
+        problem,
+        training,
+        progress,
+        batches=shuffled(TensorDataset(inputs, labels), 128, seed),
+        optimizer=optimizer,
+        schedule=torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.steps[-1]),
+    )
 
 
 RESNET = Experiment(
@@ -137,5 +145,12 @@ RESNET = Experiment(
     claims,
     rows="skip",
     columns="seed",
-    figures=(("test accuracy", "number_of_saddles"), ("test accuracy", "average_persistence")),
+    figures=(("test accuracy", "number_of_saddles"), ("hessian_trace", "average_persistence")),
+    series=(
+        "training loss",
+        "test accuracy",
+        "hessian_trace",
+        "number_of_saddles",
+        "average_persistence",
+    ),
 )

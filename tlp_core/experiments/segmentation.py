@@ -20,9 +20,9 @@ from tlp_core.experiments.experiment import (
     Network,
     Size,
     Training,
-    descend,
+    shuffled,
+    train_epochs,
 )
-from tlp_core.parameters import fitting_threads
 from tlp_core.problem import Problem
 from tlp_core.problems import unet_crf
 from tlp_core.progress import Progress
@@ -88,42 +88,31 @@ def _network(rate: float, seed: int, size: Size) -> Network:
         "medium": {"size": 32, "images": 16, "depth": 3, "width": 8, "radius": 3},
         "full": {},
     }[size]
-    epochs = 6 if size == "quick" else EPOCHS
+    data = os.environ.get(PETS, "")
 
     def make() -> Problem:
-        return unet_crf.make_problem(data=os.environ.get(PETS, ""), seed=seed, **small)
+        return unet_crf.make_problem(data=data, seed=seed, **small)
 
-    train = partial(_train, rate=rate, epochs=epochs, between=BETWEEN if epochs == EPOCHS else 2)
-    return Network({"rate": rate, "seed": seed}, make, train)
+    steps = range(0, 7, 2) if size == "quick" else range(0, EPOCHS + 1, BETWEEN)
+    train = partial(_train, data=data, rate=rate, seed=seed)
+    return Network({"rate": rate, "seed": seed}, make, train, steps)
 
 
 def _train(
-    problem: Problem,
-    training: Training,
-    progress: Progress,
-    *,
-    rate: float,
-    epochs: int,
-    between: int,
+    problem: Problem, training: Training, progress: Progress, *, data: str, rate: float, seed: int
 ) -> Curves:
-    """Train by AdamW, the rate a tenth after every 20 epochs; an epoch is ten passes of a batch."""
+    """Train by AdamW on the whole training set, the rate a tenth after every 20 epochs."""
+    ((pictures, _),) = problem.batches
+    examples = unet_crf.segmentation_set(data, "trainval", pictures.shape[-1])
     optimizer = torch.optim.AdamW(problem.model.parameters(), lr=rate)
-    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 20)
-    (batch,) = problem.batches
-    losses = []
-    with fitting_threads(problem.model):
-        for epoch in range(epochs + 1):
-            if epoch % between == 0:
-                problem.model.eval()
-                with torch.no_grad():
-                    shown = problem.loss(problem.model, batch).item()
-                training.save(problem, epoch, training_loss=shown)
-            problem.model.train()
-            for _ in range(10 if epoch < epochs else 0):
-                losses.append(descend(problem, optimizer, batch))
-            schedule.step()
-            progress(epoch / epochs, f"loss {losses[-1]:.2g}")
-    return {"training loss": losses}
+    return train_epochs(
+        problem,
+        training,
+        progress,
+        batches=shuffled(examples, len(pictures), seed),
+        optimizer=optimizer,
+        schedule=torch.optim.lr_scheduler.StepLR(optimizer, 20),
+    )
 
 
 SEGMENTATION = Experiment(
@@ -133,5 +122,6 @@ SEGMENTATION = Experiment(
     claims,
     rows="rate",
     columns="step",
-    figures=(("step", "maximum_loss"), ("pixel accuracy", "maximal_persistence")),
+    figures=(("rate", "maximal_persistence"), ("pixel accuracy", "maximal_persistence")),
+    series=("training loss", "test loss", "pixel accuracy", "minimum_loss", "maximum_loss"),
 )

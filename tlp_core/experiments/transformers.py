@@ -5,9 +5,11 @@ The question: does the topology of the landscape announce the transition, follow
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,9 +27,18 @@ from tlp_core.experiments.experiment import (
 from tlp_core.problem import Problem
 from tlp_core.problems.transformer import adam_steps, character_gpt, encoded, modular_addition
 from tlp_core.progress import Progress
-from tlp_core.transitions import find_transitions
+from tlp_core.transitions import LEAST_POINTS, find_transitions
 
-DESCRIPTORS = ("number_of_minima", "average_persistence", "global_minimum_depth", "top_eigenvalue")
+DESCRIPTORS = (
+    "number_of_minima",
+    "average_persistence",
+    "global_minimum_depth",
+    "width_at_half_depth",
+    "top_eigenvalue",
+)
+
+_SIMPLER_IF_SMALL = ("number_of_minima", "top_eigenvalue")
+"""Descriptors that are small in a simple landscape; the others are large."""
 
 _SIGNIFICANCE = 0.05
 
@@ -46,29 +57,12 @@ def grokking_looks(size: Size) -> list[Look]:
 
 
 def grokking_claims(rows: list[Row], _folder: Path) -> list[Claim]:
-    """Answer when descriptors jump, beside the jump of the test accuracy, over the seeds."""
-    answers = []
-    for look in dict.fromkeys(row["look"] for row in rows):
-        seen = [row for row in rows if row["look"] == look]
-        jumps = _jumps(seen, "test accuracy")
-        for column in DESCRIPTORS:
-            nearest = _jumps(seen, column)
-            lags = [
-                min((step - at for step in nearest[seed]), key=abs, default=np.nan)
-                for seed, dates in jumps.items()
-                for at in dates[:1]
-            ]
-            answers.append(
-                mean(
-                    f"{column} announces the transition ({look})",
-                    f"steps from the jump of the test accuracy to its nearest jump "
-                    f"({np.isfinite(lags).sum()} of {len(jumps)} seeds have both)",
-                    lags,
-                    nothing=0.0,
-                    above=False,
-                )
-            )
-    return answers
+    """Answer when descriptors change, beside the test accuracy, over the seeds."""
+    return [
+        claim
+        for look in dict.fromkeys(row["look"] for row in rows)
+        for claim in _lags([row for row in rows if row["look"] == look], "test accuracy", "seed")
+    ]
 
 
 def scaling_networks(size: Size) -> list[Network]:
@@ -78,10 +72,10 @@ def scaling_networks(size: Size) -> list[Network]:
 
 
 def scaling_looks(size: Size) -> list[Look]:
-    """Return landscapes of the whole network, and of its first and last block."""
+    """Return landscapes of the whole network, and of its first and last block at the end."""
     resolution = {"quick": 7, "medium": 15, "full": 41}[size]
     parts = {"block0": "blocks.0.*", "block3": "blocks.3.*"}
-    return _looks(resolution, {} if size == "quick" else parts)
+    return _looks(resolution, {} if size == "quick" else parts, last_only=True)
 
 
 def scaling_claims(rows: list[Row], _folder: Path) -> list[Claim]:
@@ -90,86 +84,128 @@ def scaling_claims(rows: list[Row], _folder: Path) -> list[Claim]:
     for look in dict.fromkeys(row["look"] for row in rows):
         seen = [row for row in rows if row["look"] == look]
         last = [row for row in seen if row["step"] == max(r["step"] for r in seen)]
-        for column in DESCRIPTORS:
-            answers.append(
-                correlation(
-                    f"a lower validation loss has a simpler landscape ({look})",
-                    seen,
-                    "validation loss",
-                    column,
-                )
+        answers += [
+            correlation(
+                f"a lower validation loss has a simpler landscape ({look})",
+                seen,
+                "validation loss",
+                column,
+                positive=column in _SIMPLER_IF_SMALL,
             )
-            answers.append(
-                correlation(
-                    f"a larger network has a simpler landscape ({look})",
-                    last,
-                    "width",
-                    column,
-                    positive=False,
-                )
+            for column in DESCRIPTORS
+        ]
+        answers += [
+            correlation(
+                f"a larger network has a simpler landscape ({look})",
+                last,
+                "width",
+                column,
+                positive=column not in _SIMPLER_IF_SMALL,
             )
+            for column in DESCRIPTORS
+        ]
+        if len(seen) > len(last):
+            answers += _lags(seen, "validation loss", "width", "seed", logarithmic=True)
     return answers
 
 
-def _looks(resolution: int, parts: Mapping[str, str]) -> list[Look]:
+def _looks(resolution: int, parts: Mapping[str, str], *, last_only: bool = False) -> list[Look]:
     """Return landscapes of a whole network, and of parts by patterns of their names."""
+    whole = Look("2D", 2, resolution, 0.5, normalization="layer")
     return [
-        Look(name, 2, resolution, 0.5, normalization="layer", parameters=pattern)
-        for name, pattern in (("2D", None), *parts.items())
+        whole,
+        *(
+            replace(whole, name=name, parameters=pattern, last_only=last_only)
+            for name, pattern in parts.items()
+        ),
     ]
 
 
-def _jumps(rows: list[Row], column: str) -> dict[float | str, list[float]]:
-    """Return the steps at which a column jumps, for each seed."""
-    found = {}
-    for (seed,), (steps, values) in series_by(rows, column, "seed").items():
-        few = np.isfinite(values).sum() < 6
-        changes = () if few else find_transitions(values, steps, significance=_SIGNIFICANCE)
-        found[seed] = [change.step for change in changes]
-    return found
+def _lags(rows: list[Row], event: str, *names: str, logarithmic: bool = False) -> list[Claim]:
+    """Answer whether each descriptor changes before a column of the table does.
+
+    Args:
+        rows: of one look.
+        event: the column whose change is the transition.
+        names: columns that tell networks apart.
+        logarithmic: whether lags are orders of magnitude, for steps that are spread so.
+    """
+    transitions = _dates(rows, event, *names)
+    unit = "orders of magnitude in steps" if logarithmic else "steps"
+    answers = []
+    for column in DESCRIPTORS:
+        dates = _dates(rows, column, *names)
+        pairs = np.array([(dates[network], at) for network, at in transitions.items()])
+        both = np.isfinite(pairs).all(axis=1)
+        scaled = np.log10(np.maximum(pairs, 1)) if logarithmic else pairs
+        answers.append(
+            mean(
+                f"{column} announces the transition ({rows[0]['look']})",
+                f"{unit} from the change of the {event} to its own "
+                f"({both.sum()} of {len(pairs)} networks have both)",
+                scaled[:, 0] - scaled[:, 1],
+                nothing=0.0,
+                above=False,
+            )
+        )
+    return answers
+
+
+def _dates(rows: list[Row], column: str, *names: str) -> dict[tuple[Any, ...], float]:
+    """Return when a column changes in each network: at the middle of its largest transition.
+
+    Levels before and after are those of a significant transition; the date is the step, nearest to
+    it, at which the series passes the middle between them, NaN where nothing is significant.
+    """
+    dates = {}
+    for network, (steps, values) in series_by(rows, column, *names).items():
+        known = np.isfinite(values)
+        steps, values = steps[known], values[known]
+        few = len(values) < LEAST_POINTS
+        found = () if few else find_transitions(values, steps, significance=_SIGNIFICANCE)
+        dates[network] = np.nan
+        if found:
+            most = max(found, key=lambda change: abs(change.after - change.before))
+            over = (values > (most.before + most.after) / 2) == (most.after > most.before)
+            passed = np.flatnonzero(over[1:] & ~over[:-1]) + 1
+            dates[network] = steps[passed[np.abs(passed - most.index).argmin()]]
+    return dates
 
 
 def _grokking_network(seed: int, size: Size) -> Network:
     small = {"p": 31, "width": 64, "train_share": 0.5}
     arguments = {} if size == "full" else small
-    steps = 40_000 if size == "full" else 3000
+    last = 40_000 if size == "full" else 3000
     rate = 1e-3 if size == "full" else 3e-3
 
     def make() -> Problem:
         return modular_addition(**arguments, seed=seed)  # type: ignore[arg-type]
 
-    return Network({"seed": seed}, make, partial(_train_grokking, steps=steps, rate=rate))
+    steps = range(0, last + 1, last // 20)
+    return Network({"seed": seed}, make, partial(_train_grokking, rate=rate), steps)
 
 
 def _train_grokking(
-    problem: Problem, training: Training, progress: Progress, *, steps: int, rate: float
+    problem: Problem, training: Training, progress: Progress, *, rate: float
 ) -> Curves:
-    curves: dict[str, list[float]] = {"step": [], "training loss": [], "test accuracy": []}
-    between = steps // 20
-    for step, loss in adam_steps(problem, steps, learning_rate=rate, weight_decay=1.0):
-        if step % between == 0:
-            metrics = dict(problem.metrics(problem.model))
-            training.save(problem, step, training_loss=loss)
-            for name, value in zip(curves, (step, loss, metrics["test accuracy"])):
-                curves[name].append(value)
-            progress(step / steps, f"loss {loss:.2g}, accuracy {metrics['test accuracy']:.2f}")
-    return curves
+    """Train on all known pairs at once."""
+    steps = adam_steps(problem, training.steps[-1], learning_rate=rate, weight_decay=1.0)
+    return _kept(problem, training, progress, steps)
 
 
 def _gpt(width: int, seed: int, size: Size) -> Network:
-    steps = {"quick": 120, "medium": 600, "full": 5000}[size]
-    sequences = {"quick": 16, "medium": 64, "full": 256}[size]
+    last = {"quick": 120, "medium": 1000, "full": 10_000}[size]
+    sequences = {"quick": 16, "medium": 32, "full": 256}[size]
+    checkpoints = {"quick": 6, "medium": 12, "full": 24}[size]
 
     def make() -> Problem:
         return character_gpt(width=width, sequences=sequences, seed=seed)
 
-    train = partial(_train_gpt, steps=steps, seed=seed)
-    return Network({"width": width, "seed": seed}, make, train)
+    steps = [0, *np.geomspace(last / 100, last, checkpoints).round().astype(int).tolist()]
+    return Network({"width": width, "seed": seed}, make, partial(_train_gpt, seed=seed), steps)
 
 
-def _train_gpt(
-    problem: Problem, training: Training, progress: Progress, *, steps: int, seed: int
-) -> Curves:
+def _train_gpt(problem: Problem, training: Training, progress: Progress, *, seed: int) -> Curves:
     """Train on sequences from anywhere in the first nine tenths of the text."""
     codes, _ = encoded("")
     codes = codes[: len(codes) * 9 // 10]
@@ -180,17 +216,23 @@ def _train_gpt(
         starts = torch.randint(len(codes) - length, (32,), generator=generator).tolist()
         return torch.stack([codes[start : start + length + 1] for start in starts])
 
-    curves: dict[str, list[float]] = {"step": [], "training loss": []}
-    between = steps // 6
-    for step, loss in adam_steps(
-        problem, steps, learning_rate=1e-3, weight_decay=0.1, batches=batch
-    ):
-        curves["step"].append(step)
-        curves["training loss"].append(loss)
-        if step % between == 0:
-            training.save(problem, step, training_loss=loss)
-        progress(step / steps, f"loss {loss:.2f}")
-    return curves
+    steps = adam_steps(
+        problem, training.steps[-1], learning_rate=1e-3, weight_decay=0.1, batches=batch
+    )
+    return _kept(problem, training, progress, steps)
+
+
+def _kept(
+    problem: Problem, training: Training, progress: Progress, steps: Iterable[tuple[int, float]]
+) -> Curves:
+    """Go through a training, keep its checkpoints, and return its loss at each step."""
+    losses = []
+    for step, loss in steps:
+        losses.append(loss)
+        if step in training.steps:
+            training.save(problem, step, {"training loss": loss})
+        progress(step / training.steps[-1], f"loss {loss:.2g}")
+    return {"training loss": losses}
 
 
 GROKKING = Experiment(
@@ -200,7 +242,15 @@ GROKKING = Experiment(
     grokking_claims,
     rows="seed",
     columns="step",
-    figures=(("step", "test accuracy"), ("step", "global_minimum_depth")),
+    figures=(("test loss", "global_minimum_depth"),),
+    series=(
+        "training loss",
+        "test loss",
+        "test accuracy",
+        "global_minimum_depth",
+        "width_at_half_depth",
+        "top_eigenvalue",
+    ),
 )
 SCALING = Experiment(
     "One GPT at three sizes",
@@ -209,5 +259,13 @@ SCALING = Experiment(
     scaling_claims,
     rows="width",
     columns="step",
-    figures=(("step", "validation loss"), ("validation loss", "number_of_minima")),
+    figures=(("validation loss", "number_of_minima"), ("width", "number_of_minima")),
+    series=(
+        "training loss",
+        "validation loss",
+        "number_of_minima",
+        "global_minimum_depth",
+        "width_at_half_depth",
+        "top_eigenvalue",
+    ),
 )

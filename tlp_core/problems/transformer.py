@@ -24,6 +24,9 @@ _LOG = logging.getLogger(__name__)
 _CHUNK = 512
 """Sequences in one batch of a loss."""
 
+_VALIDATED = 256
+"""Sequences on which a validation loss is taken."""
+
 
 class Attention(nn.Module):
     """Multi-head attention, softmax(QKᵀ / √d) V (Vaswani et al. 2017, section 3.2)."""
@@ -172,8 +175,8 @@ def character_gpt(
         layers: number of blocks.
         heads: of the attention.
         length: characters in a sequence.
-        sequences: how many the loss is taken on, from the first nine tenths of the text; as many
-            from the rest give the metric ``validation loss``.
+        sequences: how many the loss is taken on, from the first nine tenths of the text; 256 from
+            the rest give the metric ``validation loss``.
         seed: of the parameters and of where sequences start.
     """
     generator = torch.Generator().manual_seed(checks.integer(seed, name="seed", minimum=0))
@@ -184,7 +187,7 @@ def character_gpt(
     model = Transformer(vocabulary, length, width=width, layers=layers, heads=heads)
     _initialize(model, generator)
     seen = _sequences(codes[:part], length, sequences, generator)
-    unseen = _sequences(codes[part:], length, sequences, generator)
+    unseen = _sequences(codes[part:], length, _VALIDATED, generator)
 
     @torch.no_grad()
     def metrics(model: nn.Module) -> dict[str, float]:

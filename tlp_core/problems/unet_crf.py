@@ -9,17 +9,26 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.data import Dataset, TensorDataset
 
 from tlp_core import checks
 from tlp_core.problem import Problem
 
 CLASSES = 3
 """Pet, background and border, as in Oxford-IIIT Pet."""
+
+Split = Literal["trainval", "test"]
+Example = tuple[Tensor, ...]
+"""A picture and its labels, or a batch of them."""
+
+_SHAPES: dict[Split, int] = {"trainval": 320, "test": 80}
+"""How many pictures of shapes there are."""
 
 
 class CRFasRNN(nn.Module):
@@ -141,32 +150,38 @@ def make_problem(
 ) -> Problem:
     """Return the segmentation problem: one batch of pets, or of shapes made on the spot.
 
+    The metrics ``test loss`` and ``pixel accuracy``, the share of pixels labelled rightly, are
+    those of as many pictures that are for testing.
+
     Args:
-        data: folder of Oxford-IIIT Pet, with ``images`` and ``annotations/trimaps``; without one,
-            ellipses before a noisy ground.
+        data: folder of Oxford-IIIT Pet, see :class:`Pets`; without one, ellipses before a noisy
+            ground.
         size: of the images, a multiple of 2^(depth - 1).
         images: in the batch.
         depth: levels of the UNet.
         width: its channels at the first level.
         radius: of the CRF's window.
-        seed: of the parameters and of the shapes; it chooses the pets, too.
+        seed: of the parameters and of the choice of images.
     """
     size = checks.integer(size, name="size", minimum=2 ** (depth - 1))
     if size % 2 ** (depth - 1):
         raise ValueError(f"size must be a multiple of {2 ** (depth - 1)}, got {size}")
     seed = checks.integer(seed, name="seed", minimum=0)
-    pictures, labels = pets(data, size, images, seed) if data else shapes(size, images, seed)
+    batch = _some(segmentation_set(data, "trainval", size), images, seed)
+    unseen = _some(segmentation_set(data, "test", size), images, seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = UNetCRF(UNet(CLASSES, depth=depth, width=width), CRFasRNN(CLASSES, radius=radius))
 
     @torch.no_grad()
     def metrics(model: nn.Module) -> dict[str, float]:
-        right = model(pictures).argmax(1) == labels
-        return {"pixel accuracy": float(right.float().mean())}
+        logits = model(unseen[0])
+        right = (logits.argmax(1) == unseen[1]).float().mean()
+        loss = functional.cross_entropy(logits, unseen[1])
+        return {"test loss": float(loss), "pixel accuracy": float(right)}
 
     name = f"UNet with CRF-RNN, {'pets' if data else 'shapes'}"
-    return Problem(model, segmentation_loss, [(pictures, labels)], name=name, metrics=metrics)
+    return Problem(model, segmentation_loss, [batch], name=name, metrics=metrics)
 
 
 def segmentation_loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
@@ -174,11 +189,21 @@ def segmentation_loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
     return functional.cross_entropy(model(batch[0]), batch[1])
 
 
-def shapes(size: int, images: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Return pictures (N, 3, S, S), 0 to 1, of ellipses before a ground, and labels (N, S, S).
+def segmentation_set(data: str, split: Split, size: int) -> Dataset[Example]:
+    """Return pictures (3, S, S), 0 to 1, with labels (S, S): 0 the pet, 1 the ground, 2 the border.
 
-    Labels are those of Oxford-IIIT Pet: 0 the ellipse, 1 the ground, 2 the border between them.
+    Args:
+        data: folder of Oxford-IIIT Pet; without one, shapes that are the same in each call.
+        split: ``trainval`` or ``test``.
+        size: S.
     """
+    if data:
+        return Pets(data, split, size)
+    return TensorDataset(*shapes(size, _SHAPES[split], seed=list(_SHAPES).index(split)))
+
+
+def shapes(size: int, images: int, seed: int) -> Example:
+    """Return pictures (N, 3, S, S), 0 to 1, of ellipses before a ground, and labels (N, S, S)."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape: int) -> Tensor:
@@ -198,37 +223,61 @@ def shapes(size: int, images: int, seed: int) -> tuple[Tensor, Tensor]:
     return (clean + noise).clamp(0, 1), labels
 
 
-def pets(folder: str, size: int, images: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Return pictures and labels of Oxford-IIIT Pet, as :func:`shapes`.
+class Pets(Dataset[Example]):
+    """Oxford-IIIT Pet (Parkhi et al. 2012), read picture by picture from its folder.
 
-    Args:
-        folder: with ``images/NAME.jpg`` and ``annotations/trimaps/NAME.png``, whose values are 1
-            the pet, 2 the ground, 3 the border.
-        size: to which pictures are scaled.
-        images: how many.
-        seed: chooses which.
-
-    Raises:
-        FileNotFoundError: if there are fewer pictures with trimaps.
+    The folder holds ``images/NAME.jpg``, ``annotations/trimaps/NAME.png``, whose values are 1 the
+    pet, 2 the ground, 3 the border, and ``annotations/trainval.txt`` and ``test.txt``, whose lines
+    begin with the names.
     """
-    from PIL import Image
 
-    trimaps = sorted((Path(folder) / "annotations" / "trimaps").glob("[!.]*.png"))
-    pairs = [(Path(folder) / "images" / f"{path.stem}.jpg", path) for path in trimaps]
-    pairs = [(picture, trimap) for picture, trimap in pairs if picture.is_file()]
-    if len(pairs) < images:
-        raise FileNotFoundError(
-            f"data must be the folder of Oxford-IIIT Pet with at least {images} pictures in images "
-            f"and annotations/trimaps, found {len(pairs)} in {folder}"
-        )
-    chosen = np.random.default_rng(seed).choice(len(pairs), images, replace=False)
-    pictures, labels = [], []
-    for i in sorted(chosen.tolist()):
-        with Image.open(pairs[i][0]) as picture, Image.open(pairs[i][1]) as trimap:
-            scaled = picture.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
-            marked = trimap.resize((size, size), Image.Resampling.NEAREST)
-            pictures.append(torch.from_numpy(np.array(scaled)).permute(2, 0, 1) / 255)
-            labels.append(torch.from_numpy(np.array(marked)).long() - 1)
+    def __init__(self, folder: str, split: Split, size: int) -> None:
+        """Look for the pictures of a split, which are scaled to ``size``.
+
+        Raises:
+            FileNotFoundError: if the folder lacks the list of names, a picture or a trimap.
+        """
+        annotations = Path(folder) / "annotations"
+        listed = annotations / f"{split}.txt"
+        if not listed.is_file():
+            raise FileNotFoundError(
+                f"data must be the folder of Oxford-IIIT Pet, and {listed} is not there"
+            )
+        names = [line.split()[0] for line in listed.read_text().splitlines() if line.strip()]
+        self._size = size
+        self._files = [
+            (Path(folder) / "images" / f"{name}.jpg", annotations / "trimaps" / f"{name}.png")
+            for name in names
+        ]
+        missing = [path for pair in self._files for path in pair if not path.is_file()]
+        if missing:
+            raise FileNotFoundError(
+                f"data must be the folder of Oxford-IIIT Pet, and {len(missing)} files of its "
+                f"{split}.txt are not there, such as {missing[0]}"
+            )
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> Example:
+        """Return a picture and its labels."""
+        from PIL import Image
+
+        shape = (self._size, self._size)
+        with Image.open(self._files[index][0]) as picture, Image.open(self._files[index][1]) as map:
+            scaled = picture.convert("RGB").resize(shape, Image.Resampling.BILINEAR)
+            marked = map.resize(shape, Image.Resampling.NEAREST)
+            pixels = torch.from_numpy(np.array(scaled)).permute(2, 0, 1) / 255
+            return pixels, torch.from_numpy(np.array(marked)).long() - 1
+
+
+def _some(examples: Any, count: int, seed: int) -> Example:
+    """Return some of a set, chosen by a seed, as one batch."""
+    if len(examples) < count:
+        raise ValueError(f"images must be at most as many as there are, {len(examples)}")
+    chosen = np.random.default_rng(seed).choice(len(examples), count, replace=False)
+    pictures, labels = zip(*(examples[i] for i in sorted(chosen.tolist())))
     return torch.stack(pictures), torch.stack(labels)
 
 

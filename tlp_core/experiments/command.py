@@ -1,0 +1,78 @@
+"""The command of an experiment, with pictures or without: its options, and what it runs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from tlp_core.experiments import EXPERIMENTS, named_experiment
+from tlp_core.progress import TerminalProgress, time_left
+
+SIZES = ("quick", "medium", "full")
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Add what an experiment takes from a command line."""
+    command.add_argument("name", choices=list(EXPERIMENTS))
+    command.add_argument("-o", "--output", default="experiment", help="folder (experiment)")
+    command.add_argument(
+        "--size",
+        choices=SIZES,
+        default="full",
+        help="quick takes under five minutes on two cores, medium about an hour (full)",
+    )
+    command.add_argument("--quick", dest="size", action="store_const", const="quick")
+    command.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="the networks with these parameters only, such as seed=0: parts of an experiment for "
+        "several machines, which share its folder; run it without, in the end",
+    )
+    command.add_argument("--cost", action="store_true", help="only tell what there is to do")
+
+
+def run(options: argparse.Namespace, tell: Callable[[str], None]) -> bool:
+    """Do what the options say, and return whether there are results to show.
+
+    Raises:
+        ValueError: for parameters that no network has.
+    """
+    from tlp_core.experiments.claims import table_of
+    from tlp_core.experiments.experiment import (
+        chosen_networks,
+        cost,
+        run_experiment,
+        sampling_time,
+    )
+
+    chosen, only = named_experiment(options.name), _only(options.only)
+    if options.cost:
+        networks = chosen_networks(chosen, options.size, only)
+        print(cost(chosen, networks, options.size))
+        seconds = sampling_time(chosen, networks, options.size)
+        print(
+            f"sampling takes about {time_left(seconds)} here, by a few samples taken now; training "
+            "and eigenvectors come on top"
+        )
+        return False
+    claims = run_experiment(
+        chosen,
+        Path(options.output),
+        size=options.size,
+        only=only,
+        tell=tell,
+        progress=TerminalProgress,
+    )
+    print(table_of(claims), end="")
+    return True
+
+
+def _only(words: list[str]) -> dict[str, str]:
+    pairs = [word.partition("=") for word in words]
+    for word, (name, equals, _) in zip(words, pairs):
+        if not name or not equals:
+            raise ValueError(f"only takes NAME=VALUE, such as seed=0, got {word!r}")
+    return {name: value for name, _, value in pairs}
