@@ -16,41 +16,33 @@ from typing import Any
 
 import numpy as np
 from paraview import simple
-from vtkmodules.vtkCommonDataModel import vtkTable
 
-from tlp_core import vtk_bridge
-from tlp_core.experiments import EXPERIMENTS, named_experiment
+from tlp_core.experiments import command, named_experiment
 from tlp_core.sweeps import Run, arranged, find_runs
-from tlp_paraview import multiples, pipeline, styles, views
+from tlp_paraview import charts, multiples, pipeline, styles, views
 from tlp_paraview.commands import exit_code, in_words
 
-_FIGURE = (800, 600)
-"""Size of a chart in pixels."""
+_COLUMNS = 7
+"""Columns of small multiples that a page has room for."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run an experiment, draw it, and return 1 if a filter failed."""
-    options = _parser().parse_args(arguments)
+    parser = argparse.ArgumentParser(prog="tlp_paraview.experiment", description=__doc__)
+    command.add_options(parser)
+    options = parser.parse_args(arguments)
     return in_words("experiment", lambda: _run(options))
 
 
 def _run(options: argparse.Namespace) -> int:
-    from tlp_core.experiments.claims import table_of
-    from tlp_core.experiments.experiment import run_experiment
-    from tlp_core.progress import TerminalProgress
-
+    if not command.run(options, tell=print):
+        return 0
     chosen, folder = named_experiment(options.name), Path(options.output)
-    claims = run_experiment(chosen, folder, size=options.size, progress=TerminalProgress)
-    print(table_of(claims), end="")
-    with open(folder / "descriptors.csv", newline="", encoding="utf-8") as file:
-        described = list(csv.DictReader(file))
     with pipeline.pipeline_errors() as errors:
         for look, runs in _runs_by_look(folder, chosen).items():
-            draw(arranged(runs, chosen.rows, chosen.columns), folder / f"profiles_{look}")
-            table = [row for row in described if row["look"] == look]
-            for x, y in chosen.figures:
-                name = f"{y} over {x} {look}".replace(" ", "_")
-                draw_figure(table, x, y, folder / f"{name}.png")
+            sweep = arranged(_thinned(runs, chosen.columns), chosen.rows, chosen.columns)
+            draw(sweep, folder / f"profiles_{look}")
+        draw_charts(chosen, folder)
     return exit_code(errors)
 
 
@@ -60,36 +52,39 @@ def draw(sweep: Any, stem: Path) -> None:
     layout = multiples.show_multiples(sweep, logarithmic=logarithmic)
     simple.SaveScreenshot(f"{stem}.png", layout, SeparatorColor=styles.WHITE)
     simple.SaveState(f"{stem}.pvsm")
+    _clear()
+
+
+def draw_charts(chosen: Any, folder: Path) -> None:
+    """Write the charts of an experiment from its table, for each look."""
+    with open(folder / "descriptors.csv", newline="", encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    with open(folder / "landscapes.csv", newline="", encoding="utf-8") as file:
+        _, *parameters, _step, _look = csv.DictReader(file).fieldnames or ()
+    parameters.sort(key=lambda name: name != chosen.rows)
+    for look in dict.fromkeys(row["look"] for row in table):
+        rows = [row for row in table if row["look"] == look]
+        for x, y in chosen.figures:
+            name = f"{y} over {x} {look}".replace(" ", "_")
+            charts.draw_points(rows, x, y, folder / f"{name}.png")
+        if chosen.series and len({row["step"] for row in rows}) > 1:
+            path = folder / f"training_{look}.png"
+            charts.draw_training(rows, chosen.series, parameters, path)
+    _clear()
+
+
+def _clear() -> None:
     views.close_views()
     for source in simple.GetSources().values():
         simple.Delete(source)
 
 
-def draw_figure(table: list[dict[str, str]], x: str, y: str, path: Path) -> None:
-    """Write a chart of one column of a table over another, a point for each landscape."""
-    columns = {name: np.array([float(row[name]) for row in table]) for name in (x, y)}
-    data = vtkTable()
-    for name, values in columns.items():
-        vtk_bridge.add_array(data.GetRowData(), name, values)
-    producer = simple.TrivialProducer(registrationName=y)
-    producer.GetClientSideObject().SetOutput(data)
-    view = simple.CreateView("XYChartView")
-    view.ViewSize = list(_FIGURE)
-    shown = styles.show_chart(producer, view, x, (x, y))
-    shown.SeriesVisibility = [y]
-    shown.SeriesLineStyle, shown.SeriesMarkerStyle = [y, "0"], [y, "4"]
-    shown.SeriesMarkerSize, shown.SeriesColor = [y, "9"], [y, *map(str, styles.RED)]
-    view.ShowLegend = 0
-    view.BottomAxisLogScale, view.LeftAxisLogScale = map(_spreads, columns.values())
-    simple.SaveScreenshot(str(path), view, ImageResolution=list(_FIGURE))
-    views.close_views()
-    simple.Delete(producer)
-
-
-def _spreads(values: Any) -> int:
-    """Return 1 where values are positive and lie orders of magnitude apart."""
-    finite = values[np.isfinite(values)]
-    return int(len(finite) > 0 and finite.min() > 0 and finite.max() > 100 * finite.min())
+def _thinned(runs: list[Run], columns: str) -> list[Run]:
+    """Return the runs of at most a page's columns, first and last among them."""
+    values = list(dict.fromkeys(run.parameters[columns] for run in runs))
+    places = np.linspace(0, len(values) - 1, min(len(values), _COLUMNS)).round().astype(int)
+    kept = {values[place] for place in places}
+    return [run for run in runs if run.parameters[columns] in kept]
 
 
 def _runs_by_look(folder: Path, chosen: Any) -> dict[str, list[Run]]:
@@ -102,14 +97,6 @@ def _runs_by_look(folder: Path, chosen: Any) -> dict[str, list[Run]]:
     for run in runs:
         by_look.setdefault(run.parameters["look"], []).append(run)
     return by_look
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="tlp_paraview.experiment", description=__doc__)
-    parser.add_argument("name", choices=list(EXPERIMENTS))
-    parser.add_argument("-o", "--output", default="experiment", help="folder (experiment)")
-    parser.add_argument("--size", choices=("quick", "medium", "full"), default="full")
-    return parser
 
 
 if __name__ == "__main__":

@@ -99,15 +99,19 @@ def show_critical_points(
     return shown
 
 
-def show_chart(table: Any, view: Any, across: str, titles: tuple[str, str]) -> Any:
-    """Show the columns of a table over one of them, with titles of the axes across and up."""
+def show_columns(table: Any, view: Any, across: str) -> Any:
+    """Show the columns of a table over one of them in a chart."""
     shown = simple.Show(table, view, "XYChartRepresentation")
     shown.AttributeType = "Row Data"
     shown.UseIndexForXAxis, shown.XArrayName = 0, across
-    view.BottomAxisTitle, view.LeftAxisTitle = titles
+    return shown
+
+
+def title_chart(view: Any, titles: tuple[str, str]) -> None:
+    """Write the titles of a chart's axes, across and up."""
+    view.BottomAxisTitle, view.LeftAxisTitle = (title.replace("_", " ") for title in titles)
     view.BottomAxisTitleFontSize = view.LeftAxisTitleFontSize = 16
     view.BottomAxisLabelFontSize = view.LeftAxisLabelFontSize = 14
-    return shown
 
 
 def text(

@@ -174,8 +174,8 @@ def show_persistence_diagram(pipeline: Pipeline) -> Any:
     view = simple.CreateView("XYChartView")
     layout = simple.CreateLayout("Persistence diagram")
     layout.AssignView(0, view)
-    titles = ("loss at birth", "loss at death")
-    shown = styles.show_chart(pipeline.diagram, view, names.BIRTH, titles)
+    styles.title_chart(view, ("loss at birth", "loss at death"))
+    shown = styles.show_columns(pipeline.diagram, view, names.BIRTH)
     shown.SeriesVisibility = [names.BIRTH, names.DEATH]
     shown.SeriesLabel = [names.DEATH, "branches", names.BIRTH, "diagonal"]
     shown.SeriesLineStyle = [names.DEATH, "0", names.BIRTH, "1"]

@@ -4,7 +4,9 @@ import inspect
 import re
 import shutil
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.paraview_programs import ROOT, run
 
@@ -326,9 +328,15 @@ def test_an_experiment_leaves_pictures_and_a_state_file(run_pvpython, tmp_path):
         "landscapes.csv",
         "profiles_2D.png",
         "profiles_2D.pvsm",
-        "average_persistence_over_test_accuracy_2D.png",
+        "average_persistence_over_hessian_trace_2D.png",
         "number_of_saddles_over_test_accuracy_2D.png",
+        "training_2D.png",
     }
+    with Image.open(tmp_path / "resnet" / "training_2D.png") as picture:
+        assert picture.size == (1200, 5 * 220)
+        pixels = np.asarray(picture.convert("RGB"), dtype=int)
+    for color in (31, 99, 168), (43, 153, 89):  # of the lines with and without skips
+        assert (np.abs(pixels - color).max(axis=2) <= 1).sum() > 100
     again = run_pvpython(
         "LoadState('resnet/profiles_2D.pvsm')\nfrom tlp_paraview import pipeline, views\n"
         "print('profiles', len(pipeline.all_profiles()))\nviews.close_views()\n",

@@ -1,0 +1,150 @@
+"""Charts of an experiment's table: columns over each other, and columns over the training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from paraview import simple
+from vtkmodules.vtkCommonDataModel import vtkTable
+
+from tlp_core import vtk_bridge
+from tlp_paraview import fitting, styles, versions
+
+Row = Mapping[str, str]
+Values = npt.NDArray[np.float64]
+
+_POINTS = (800, 600)
+"""Size of a chart of points in pixels."""
+
+_PANEL = (1000, 220)
+"""Size of each chart over the training."""
+
+_LEGEND = 200
+"""Width of their legend in pixels."""
+
+_COLORS = (
+    [0.12, 0.39, 0.66],
+    [0.17, 0.60, 0.35],
+    [0.58, 0.34, 0.71],
+    [0.35, 0.35, 0.35],
+    [0.10, 0.70, 0.74],
+    [0.55, 0.34, 0.16],
+    [0.85, 0.45, 0.66],
+    [0.60, 0.62, 0.10],
+)
+"""Of lines, one after the other; red and orange are for minima and saddles."""
+
+
+_UNEVEN = 10
+"""Ratio of gaps between steps from which on they are spread over orders of magnitude."""
+
+
+def draw_points(table: Sequence[Row], x: str, y: str, path: Path) -> None:
+    """Write a chart of one column of a table over another, a point for each landscape."""
+    across, up = _column(table, x), _column(table, y)
+    view = _chart((x, y), up)
+    view.BottomAxisLogScale = int(_spreads(across))
+    shown = _show(view, across, up, y)
+    shown.SeriesLineStyle, shown.SeriesMarkerStyle = [y, "0"], [y, "4"]
+    shown.SeriesMarkerSize, shown.SeriesColor = [y, "9"], [y, *map(str, styles.RED)]
+    simple.SaveScreenshot(str(path), view, ImageResolution=list(_POINTS))
+
+
+def draw_training(
+    table: Sequence[Row], columns: Sequence[str], parameters: Sequence[str], path: Path
+) -> None:
+    """Write charts of columns over the steps of training, one below the other.
+
+    Args:
+        table: a row for each checkpoint of each network.
+        columns: to draw, with a line for each network.
+        parameters: that tell networks apart; lines are coloured by the first.
+        path: of the picture.
+    """
+    steps = np.unique(_column(table, "step"))
+    logarithmic = bool(np.diff(steps).max() > _UNEVEN * np.diff(steps).min())
+    kinds = list(dict.fromkeys(row[parameters[0]] for row in table))
+    colors = {kind: _COLORS[i % len(_COLORS)] for i, kind in enumerate(kinds)}
+    panels = []
+    for column in columns:
+        across = ("step + 1" if logarithmic else "step") if column == columns[-1] else ""
+        view = _chart((across, column), _column(table, column))
+        view.BottomAxisLogScale = int(logarithmic)
+        _range(view, "Bottom", *(steps[[0, -1]] + logarithmic))
+        for rows in _networks(table, parameters):
+            values = _column(rows, column)
+            there = np.isfinite(values)
+            shown = _show(view, _column(rows, "step")[there] + logarithmic, values[there], column)
+            shown.SeriesColor = [column, *map(str, colors[rows[0][parameters[0]]])]
+            shown.SeriesMarkerStyle, shown.SeriesMarkerSize = [column, "4"], [column, "5"]
+        panels.append(view)
+    legend = styles.empty_view()
+    for place, kind in enumerate(kinds):
+        styles.text(
+            f"{parameters[0]} {kind}",
+            legend,
+            color=colors[kind],
+            position=(0.1, 0.9 - 0.04 * place),
+        )
+    _save_panels(panels, legend, path)
+
+
+def _save_panels(panels: list[Any], legend: Any, path: Path) -> None:
+    size = (_PANEL[0] + _LEGEND, _PANEL[1] * len(panels))
+    grid = [[panel] for panel in panels]
+    layout = versions.grid_layout(path.stem, grid, legend, _LEGEND / size[0])
+    fitting.fit_layout(layout, size)
+    simple.SaveScreenshot(str(path), layout, SeparatorColor=styles.WHITE)
+
+
+def _chart(titles: tuple[str, str], up: Values) -> Any:
+    """Return an empty chart with titles of the axes across and up, and what goes up."""
+    view = simple.CreateView("XYChartView")
+    view.ViewSize = list(_POINTS)
+    view.ShowLegend = 0
+    view.LeftAxisLogScale = int(_spreads(up))
+    if len(up) and np.nanmin(up) == np.nanmax(up):
+        _range(view, "Left", np.nanmin(up) - 1, np.nanmin(up) + 1)
+    styles.title_chart(view, titles)
+    return view
+
+
+def _range(view: Any, axis: str, low: float, high: float) -> None:
+    """Let an axis of a chart, such as ``Left``, show a range of values and no more."""
+    setattr(view, f"{axis}AxisUseCustomRange", 1)
+    setattr(view, f"{axis}AxisRangeMinimum", float(low))
+    setattr(view, f"{axis}AxisRangeMaximum", float(high))
+
+
+def _show(view: Any, across: Values, up: Values, name: str) -> Any:
+    """Show one column over another in a chart, and return the representation."""
+    data = vtkTable()
+    for column, values in (("across", across), (name, up)):
+        vtk_bridge.add_array(data.GetRowData(), column, values)
+    producer = simple.TrivialProducer(registrationName=name)
+    producer.GetClientSideObject().SetOutput(data)
+    shown = styles.show_columns(producer, view, "across")
+    shown.SeriesVisibility = [name]
+    return shown
+
+
+def _column(table: Sequence[Row], name: str) -> Values:
+    return np.array([float(row[name]) for row in table])
+
+
+def _networks(table: Sequence[Row], parameters: Sequence[str]) -> list[list[Row]]:
+    """Return the rows of each network."""
+    networks: dict[tuple[str, ...], list[Row]] = {}
+    for row in table:
+        networks.setdefault(tuple(row[name] for name in parameters), []).append(row)
+    return list(networks.values())
+
+
+def _spreads(values: Values) -> bool:
+    """Return whether values are positive and lie orders of magnitude apart."""
+    finite = values[np.isfinite(values)]
+    return bool(len(finite) and finite.min() > 0 and finite.max() > 100 * finite.min())
