@@ -7,7 +7,7 @@ import math
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ _REPEATS = 1e-5
 
 Loss = Callable[[nn.Module, Any], Tensor]
 Metrics = Callable[[nn.Module], Mapping[str, float]]
+Batch = TypeVar("Batch")
 
 
 def _no_metrics(_model: nn.Module) -> Mapping[str, float]:
@@ -44,7 +45,8 @@ class Problem:
         batches: what the loss is averaged over, weighted by size; anything that can be iterated
             again and again, such as a list or a DataLoader that does not shuffle.
         name: shown in titles and kept in the provenance.
-        metrics: ``metrics(model)`` returns numbers to show beside the name, such as an error.
+        metrics: ``metrics(model)`` returns numbers to show beside the name, such as an error. What
+            else they need must follow the model's device and precision, see :func:`matched`.
 
     Example:
         >>> model = torch.nn.Linear(2, 1)
@@ -155,6 +157,33 @@ def converted(problem: Problem, *, dtype: str = "", device: str = "") -> Problem
         return tensor.to(device=place, **(wanted if tensor.is_floating_point() else {}))
 
     return replace(problem, model=model, batches=_Mapped(problem.batches, moved))
+
+
+def matched(batch: Batch, model: nn.Module) -> Batch:
+    """Return a batch with its tensors on a model's device, floating ones in its precision."""
+    parameter = next(model.parameters(), torch.empty(0))
+
+    def moved(tensor: Tensor) -> Tensor:
+        floating = tensor.is_floating_point()
+        return tensor.to(parameter.device, parameter.dtype if floating else tensor.dtype)
+
+    there: Batch = tree_map_only(Tensor, moved, batch)
+    return there
+
+
+def measured(problem: Problem) -> dict[str, float]:
+    """Return the metrics of a problem.
+
+    Raises:
+        RuntimeError: if they fail.
+    """
+    try:
+        return {name: float(value) for name, value in problem.metrics(problem.model).items()}
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise RuntimeError(
+            f"the metrics of {problem.name!r} must be numbers that follow the model's precision "
+            f"and device (tlp_core.problem.matched moves tensors there): {error}"
+        ) from error
 
 
 class _Mapped:

@@ -45,7 +45,7 @@ from tlp_core.evaluation import (
 from tlp_core.landscape import Landscape, axis_points
 from tlp_core.landscape_store import EVALUATION, MODEL_LOSS, Chunk, LandscapeStore
 from tlp_core.parameters import parameter_norm, state_digest, trainable_parameters, undisturbed
-from tlp_core.problem import Problem, batches_digest, check_center
+from tlp_core.problem import Problem, batches_digest, check_center, measured
 from tlp_core.progress import Progress, silent, time_left
 
 _CHUNK_SECONDS = 30.0
@@ -129,6 +129,28 @@ def sample_grid(
         share or Alone(),
         progress,
     )
+
+
+def sampling_seconds(
+    problem: Problem,
+    directions: Directions,
+    *,
+    resolution: int,
+    distance: float | Sequence[float],
+    batch_norm: BatchNorm = "stored",
+) -> float:
+    """Return how many seconds :func:`sample_grid` would take here, by a few samples taken now.
+
+    Raises:
+        ValueError, LossError: as :func:`sample_grid`.
+    """
+    shape, distances = _grid(resolution, distance, len(directions))
+    plan = _Plan(shape, distances, None, {}, None, None, GIBIBYTE, batch_norm)
+    plan.check()
+    with undisturbed(problem.model):
+        problem.model.eval()
+        check_center(problem)
+        return plan.choose(problem, directions, silent).seconds * int(np.prod(shape))
 
 
 def sample_scattered(
@@ -344,7 +366,7 @@ def landscape_facts(
     parameter = next(iter(trainable_parameters(problem.model).values()))
     return {
         "problem": problem.name,
-        "metrics": {key: float(value) for key, value in problem.metrics(problem.model).items()},
+        "metrics": measured(problem),
         "method": directions.method,
         "normalization": directions.normalization,
         "seed": directions.seed,

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from tlp_core import load_problem
-from tlp_core.problem import mean_loss
+from tlp_core import Problem, load_problem
+from tlp_core.problem import converted, mean_loss, measured
 from tlp_core.problems import READY_PROBLEMS, parse_arguments
 from tlp_core.problems import pinn_convection as pinn
 
@@ -30,6 +30,35 @@ def write(tmp_path):
 @pytest.mark.parametrize("name", READY_PROBLEMS)
 def test_ready_problems_have_a_finite_loss(name):
     assert math.isfinite(mean_loss(load_problem(name)))
+
+
+SMALL = {
+    "unet-crf": {"size": 16, "images": 2, "depth": 2, "width": 2},
+    "resnet20": {"images": 8, "blocks": 1, "width": 2},
+    "character-gpt": {"width": 8, "layers": 1, "heads": 2, "sequences": 2},
+    "modular-addition": {"p": 7, "width": 8},
+}
+
+
+@pytest.mark.parametrize("name", READY_PROBLEMS)
+def test_metrics_follow_the_precision_of_the_model(name):
+    problem = load_problem(name, arguments=SMALL.get(name))
+    single = measured(problem)
+    double = measured(converted(problem, dtype="float64"))
+    assert double == pytest.approx(single, rel=1e-4)
+
+
+def test_metrics_that_fail_are_told():
+    images = torch.ones(2, 3)
+    problem = Problem(
+        torch.nn.Linear(3, 1).double(),
+        lambda m, b: m(b).square().mean(),
+        [images.double()],
+        name="mine",
+        metrics=lambda model: {"error": model(images).mean().item()},
+    )
+    with pytest.raises(RuntimeError, match="metrics of 'mine' must be numbers that follow the mo"):
+        measured(problem)
 
 
 def test_a_users_file_is_loaded_with_arguments(write):

@@ -14,11 +14,14 @@ from tlp_core import (
     random_directions,
     sample_grid,
     sample_scattered,
+    sampling,
 )
 from tlp_core.directions import Directions
+from tlp_core.evaluation import choose_engine
 from tlp_core.landscape import axis_points
 from tlp_core.parameters import undisturbed
 from tlp_core.problem import LossError, mean_loss
+from tlp_core.sampling import sampling_seconds
 
 
 def along_axes(problem, n):
@@ -349,3 +352,18 @@ def test_save_and_open_give_the_landscape_back(small_problem, directions, tmp_pa
     assert sorted(p.name for p in tmp_path.iterdir()) == ["net.zarr"]
     with pytest.raises(FileExistsError, match="needs a free path"):
         landscape.save(tmp_path / "net.zarr")
+
+
+def test_the_time_of_a_grid_is_that_of_a_sample_measured_now(small_problem, monkeypatch):
+    directions, seen = random_directions(small_problem, 2), []
+
+    def spied(*arguments, **options):
+        seen.append(choose_engine(*arguments, **options))
+        return seen[-1]
+
+    monkeypatch.setattr(sampling, "choose_engine", spied)
+    told = sampling_seconds(small_problem, directions, resolution=11, distance=1.0)
+    assert told == pytest.approx(121 * seen[0].seconds)
+    assert small_problem.model.training
+    with pytest.raises(ValueError, match="resolution must be odd"):
+        sampling_seconds(small_problem, directions, resolution=4, distance=1.0)

@@ -31,6 +31,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="the networks with these parameters only, such as seed=0: parts of an experiment for "
         "several machines, which share its folder; run it without, in the end",
     )
+    command.add_argument("--device", default="", help="cpu, cuda, cuda:1, mps (cpu)")
     command.add_argument("--cost", action="store_true", help="only tell what there is to do")
 
 
@@ -50,7 +51,7 @@ def run(options: argparse.Namespace, tell: Callable[[str], None]) -> bool:
 
     chosen, only = named_experiment(options.name), _only(options.only)
     if options.cost:
-        networks = chosen_networks(chosen, options.size, only)
+        networks = chosen_networks(chosen, options.size, only, device=options.device)
         print(cost(chosen, networks, options.size))
         seconds = sampling_time(chosen, networks, options.size)
         print(
@@ -63,6 +64,7 @@ def run(options: argparse.Namespace, tell: Callable[[str], None]) -> bool:
         Path(options.output),
         size=options.size,
         only=only,
+        device=options.device,
         tell=tell,
         progress=TerminalProgress,
     )

@@ -16,6 +16,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,10 +35,10 @@ from tlp_core.landscape import Landscape
 from tlp_core.merge_tree import MergeTree, merge_tree
 from tlp_core.neighbors import GridRule, grid_graph
 from tlp_core.parameters import fitting_threads
-from tlp_core.problem import Problem
+from tlp_core.problem import Problem, converted, matched
 from tlp_core.problems import load_checkpoint
 from tlp_core.progress import Progress, silent, time_left
-from tlp_core.sampling import sample_grid
+from tlp_core.sampling import sample_grid, sampling_seconds
 from tlp_core.solutions import random_directions
 
 Size = Literal["quick", "medium", "full"]
@@ -45,9 +46,6 @@ Size = Literal["quick", "medium", "full"]
 
 _PERSISTENCE = 1e-3
 """Share of the range of the losses below which basins are not counted: rounding makes such."""
-
-_TRIED = 3
-"""Points along each direction of the samples by which time is told."""
 
 
 class Training:
@@ -171,30 +169,49 @@ def cost(experiment: Experiment, networks: Sequence[Network], size: Size) -> str
 def sampling_time(experiment: Experiment, networks: Sequence[Network], size: Size) -> float:
     """Return how many seconds all samples would take here, by a few that are taken now.
 
-    Three networks are tried, for they may differ in size: the first, the middle and the last.
+    Three networks are looked at, the first, the middle and the last; those of equal shapes are
+    taken to be equally fast.
     """
-    total = 0.0
-    for network in (networks[0], networks[len(networks) // 2], networks[-1]):
+    tried = [networks[0], networks[len(networks) // 2], networks[-1]]
+    known: dict[tuple[torch.Size, ...], float] = {}
+    shapes = []
+    for network in tried:
         problem = network.make()
-        for look in experiment.looks(size):
-            start = time.monotonic()
-            sample_grid(
-                problem,
-                random_directions(problem, look.n, parameters=look.parameters),
-                resolution=_TRIED,
-                distance=look.distance,
-                batch_norm=look.batch_norm,
-            )
-            spent = (time.monotonic() - start) / _TRIED**look.n
-            landscapes = 1 if look.last_only else len(network.steps)
-            total += spent * landscapes * look.resolution**look.n
-    return total / 3 * len(networks)
+        shapes.append(tuple(parameter.shape for parameter in problem.model.parameters()))
+        if shapes[-1] not in known:
+            known[shapes[-1]] = _seconds(problem, network, experiment.looks(size))
+    return sum(known[shape] for shape in shapes) / len(tried) * len(networks)
+
+
+def _seconds(problem: Problem, network: Network, looks: Sequence[Look]) -> float:
+    """Return how long the landscapes of one network would take."""
+    return sum(
+        (1 if look.last_only else len(network.steps))
+        * sampling_seconds(
+            problem,
+            random_directions(problem, look.n, parameters=look.parameters),
+            resolution=look.resolution,
+            distance=look.distance,
+            batch_norm=look.batch_norm,
+        )
+        for look in looks
+    )
 
 
 def chosen_networks(
-    experiment: Experiment, size: Size, only: Mapping[str, str] | None = None
+    experiment: Experiment,
+    size: Size,
+    only: Mapping[str, str] | None = None,
+    *,
+    device: str = "",
 ) -> list[Network]:
     """Return the networks of an experiment that have given parameters, by default all.
+
+    Args:
+        experiment: which one.
+        size: of it.
+        only: names and values of the parameters.
+        device: on which the networks shall be.
 
     Raises:
         ValueError: if none has them.
@@ -212,7 +229,11 @@ def chosen_networks(
             for name in every[0].parameters
         )
         raise ValueError(f"only must choose a network, and none has {wanted}; there is {there}")
-    return chosen
+    return [replace(network, make=partial(_made, network, device)) for network in chosen]
+
+
+def _made(network: Network, device: str) -> Problem:
+    return converted(network.make(), device=device)
 
 
 def run_experiment(
@@ -221,6 +242,7 @@ def run_experiment(
     *,
     size: Size = "full",
     only: Mapping[str, str] | None = None,
+    device: str = "",
     tell: Callable[[str], None] = print,
     progress: Callable[[str], Progress] = lambda _text: silent,
 ) -> list[Claim]:
@@ -233,13 +255,14 @@ def run_experiment(
         only: parameters, such as ``{"seed": "0"}``, of the networks to train and sample. Several
             such runs, one after another or at once, share a folder; a run of all then finds
             what they made.
+        device: as torch names it, such as ``cuda``; empty for the processor.
         tell: called with lines of text, first the cost.
         progress: makes a progress for a text.
 
     Raises:
-        ValueError: if no network has the parameters of ``only``.
+        ValueError: if no network has the parameters of ``only``, or there is no such device.
     """
-    networks = chosen_networks(experiment, size, only)
+    networks = chosen_networks(experiment, size, only, device=device)
     tell(f"{experiment.title}: {cost(experiment, networks, size)}")
     rows: list[Row] = []
     start = time.monotonic()
@@ -279,7 +302,7 @@ def train_epochs(
             problem.model.train()
             for batch in batches if epoch < epochs else ():
                 optimizer.zero_grad()
-                loss = problem.loss(problem.model, batch)
+                loss = problem.loss(problem.model, matched(batch, problem.model))
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 losses.append(loss.item())

@@ -24,7 +24,7 @@ from tlp_core.experiments.experiment import (
     Training,
     series_by,
 )
-from tlp_core.problem import Problem
+from tlp_core.problem import Problem, matched
 from tlp_core.problems.transformer import adam_steps, character_gpt, encoded, modular_addition
 from tlp_core.progress import Progress
 from tlp_core.transitions import LEAST_POINTS, find_transitions
@@ -214,7 +214,8 @@ def _train_gpt(problem: Problem, training: Training, progress: Progress, *, seed
 
     def batch(_step: int) -> torch.Tensor:
         starts = torch.randint(len(codes) - length, (32,), generator=generator).tolist()
-        return torch.stack([codes[start : start + length + 1] for start in starts])
+        drawn = torch.stack([codes[start : start + length + 1] for start in starts])
+        return matched(drawn, problem.model)
 
     steps = adam_steps(
         problem, training.steps[-1], learning_rate=1e-3, weight_decay=0.1, batches=batch

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tlp_core import checks
 from tlp_core.drafts import draft_of
 from tlp_core.parameters import fitting_threads
-from tlp_core.problem import Problem
+from tlp_core.problem import Problem, matched, measured
 from tlp_core.progress import Progress, silent
 
 X_POINTS, T_POINTS = 256, 100
@@ -67,7 +67,7 @@ def convection_residual(model: nn.Module, points: Tensor, beta: float) -> Tensor
 @torch.no_grad()
 def relative_error(model: nn.Module, beta: float) -> float:
     """Return ‖u - û‖ / ‖u‖ in L2 over the 256 x 100 grid."""
-    grid = _grid()
+    grid = matched(_grid(), model)
     exact = torch.sin(grid[:, :1] - beta * grid[:, 1:])
     return float((model(grid) - exact).norm() / exact.norm())
 
@@ -116,7 +116,7 @@ def train(
     with fitting_threads(problem.model):
         optimizer.step(closure)  # type: ignore[no-untyped-call]
     loss = problem.loss(problem.model, batch).item()
-    metrics = dict(problem.metrics(problem.model))
+    metrics = measured(problem)
     told = ", ".join(f"{name} {value:.3g}" for name, value in metrics.items())
     progress(1.0, f"loss {loss:.3g}, {told}")
     return {"loss": loss, **metrics}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tlp_core import checks
-from tlp_core.problem import Problem
+from tlp_core.problem import Problem, matched
 
 _RECORD = 1 + 3 * 32 * 32
 """Bytes of an image in the binary version of CIFAR-10: its label, then red, green and blue."""
@@ -89,7 +89,8 @@ def make_problem(
     @torch.no_grad()
     def metrics(model: nn.Module) -> dict[str, float]:
         parts = zip(torch.split(test_inputs, 1000), torch.split(test_labels, 1000))
-        right = sum(int((model(x).argmax(1) == y).sum()) for x, y in parts)
+        batches = (matched(part, model) for part in parts)
+        right = sum(int((model(x).argmax(1) == y).sum()) for x, y in batches)
         return {"test accuracy": right / len(test_labels)}
 
     name = f"ResNet-{6 * blocks + 2}{'' if skip else ' without skips'}"

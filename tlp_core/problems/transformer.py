@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from tlp_core import checks
 from tlp_core.parameters import fitting_threads
-from tlp_core.problem import Problem
+from tlp_core.problem import Problem, matched
 
 _LOG = logging.getLogger(__name__)
 
@@ -149,9 +149,10 @@ def modular_addition(
 
     @torch.no_grad()
     def metrics(model: nn.Module) -> dict[str, float]:
-        logits = model(tokens[unknown])[:, -1]
-        right = (logits.argmax(1) == answers[unknown]).float().mean()
-        test_loss = nn.functional.cross_entropy(logits, answers[unknown])
+        inputs, wanted = matched((tokens[unknown], answers[unknown]), model)
+        logits = model(inputs)[:, -1]
+        right = (logits.argmax(1) == wanted).float().mean()
+        test_loss = nn.functional.cross_entropy(logits, wanted)
         return {"test loss": float(test_loss), "test accuracy": float(right)}
 
     batches = [(tokens[part], answers[part]) for part in torch.split(known, _CHUNK * 8)]
@@ -191,7 +192,8 @@ def character_gpt(
 
     @torch.no_grad()
     def metrics(model: nn.Module) -> dict[str, float]:
-        losses = [next_token_loss(model, batch) for batch in torch.split(unseen, _CHUNK)]
+        parts = matched(torch.split(unseen, _CHUNK), model)
+        losses = [next_token_loss(model, part) for part in parts]
         return {"validation loss": float(torch.stack(losses).mean())}
 
     name = f"character GPT, {layers} layers of {width}"

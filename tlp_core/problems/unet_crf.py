@@ -18,7 +18,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset, TensorDataset
 
 from tlp_core import checks
-from tlp_core.problem import Problem
+from tlp_core.problem import Problem, matched
 
 CLASSES = 3
 """Pet, background and border, as in Oxford-IIIT Pet."""
@@ -175,9 +175,10 @@ def make_problem(
 
     @torch.no_grad()
     def metrics(model: nn.Module) -> dict[str, float]:
-        logits = model(unseen[0])
-        right = (logits.argmax(1) == unseen[1]).float().mean()
-        loss = functional.cross_entropy(logits, unseen[1])
+        pictures, labels = matched(unseen, model)
+        logits = model(pictures)
+        right = (logits.argmax(1) == labels).float().mean()
+        loss = functional.cross_entropy(logits, labels)
         return {"test loss": float(loss), "pixel accuracy": float(right)}
 
     name = f"UNet with CRF-RNN, {'pets' if data else 'shapes'}"
