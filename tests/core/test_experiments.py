@@ -125,12 +125,33 @@ def test_parts_of_an_experiment_share_a_folder(tmp_path):
     assert len(rows_of(tmp_path / "descriptors.csv")) == 6
 
 
+def test_a_folder_belongs_to_one_experiment_of_one_size(tmp_path):
+    run_experiment(tiny([]), tmp_path, size="quick")
+    with pytest.raises(ValueError, match=r"'tiny' in size full, and .* holds 'tiny' in size quick"):
+        run_experiment(tiny([]), tmp_path)
+
+
+def test_looks_take_another_resolution(tmp_path):
+    run_experiment(tiny([]), tmp_path, resolutions={"last": 7})
+    samples = {(r["look"], r["number_of_samples"]) for r in rows_of(tmp_path / "descriptors.csv")}
+    assert samples == {("2D", "25"), ("last", "7")}
+    run_experiment(tiny([]), tmp_path)
+    samples = {(r["look"], r["number_of_samples"]) for r in rows_of(tmp_path / "descriptors.csv")}
+    assert samples == {("2D", "25"), ("last", "5")}
+    with pytest.raises(ValueError, match="look must be one of 2D, last, got '9D'"):
+        run_experiment(tiny([]), tmp_path, resolutions={"9D": 7})
+    with pytest.raises(ValueError, match="resolution must be odd"):
+        run_experiment(tiny([]), tmp_path, resolutions={"2D": 8})
+
+
 def test_parts_that_are_not_there_are_told(tmp_path, capsys):
     command = ["experiment", "resnet", "--quick", "-o", str(tmp_path)]
     assert main([*command, "--only", "skip=maybe"]) == 1
     assert "none has skip = maybe; there is skip: yes, no; seed: 0" in capsys.readouterr().err
     assert main([*command, "--only", "skip"]) == 1
     assert "only takes NAME=VALUE, such as seed=0, got 'skip'" in capsys.readouterr().err
+    assert main([*command, "--resolution", "2D=many"]) == 1
+    assert "resolution of 2D must be a whole number, got 'many'" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

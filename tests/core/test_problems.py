@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from tests.oracles import finite_difference
 from tlp_core import Problem, load_problem
 from tlp_core.problem import converted, mean_loss, measured
 from tlp_core.problems import READY_PROBLEMS, parse_arguments
@@ -195,6 +196,36 @@ def test_the_pinns_residual_is_the_derivative_by_autograd():
     expected = slopes[:, 1] + 7.0 * slopes[:, 0]
     found = pinn.convection_residual(problem.model, batch["inside"], 7.0)
     torch.testing.assert_close(found, expected)
+
+
+def test_the_pinns_loss_is_the_plain_one_and_its_gradient_that_of_finite_differences():
+    problem = converted(pinn.make_problem(beta=4.0, collocation=50, seed=3), dtype="float64")
+    model, (batch,) = problem.model, problem.batches
+
+    def network(points):
+        for layer in model:
+            points = (
+                points @ layer.weight.T + layer.bias
+                if hasattr(layer, "weight")
+                else (points.tanh())
+            )
+        return points[:, 0]
+
+    step = torch.tensor([1e-6, 0.0]), torch.tensor([0.0, 1e-6])
+    inside = batch["inside"]
+    u_x, u_t = ((network(inside + s) - network(inside - s)) / 2e-6 for s in step)
+    plain = (
+        (network(batch["start"]) - torch.sin(batch["start"][:, 0])).square().mean()
+        + (network(batch["left"]) - network(batch["right"])).square().mean()
+        + (u_t + 4.0 * u_x).square().mean()
+    )
+    loss = problem.loss(model, batch)
+    assert loss.item() == pytest.approx(plain.item(), rel=1e-7)
+    loss.backward()
+    for parameter in model.parameters():
+        place = (0,) * parameter.ndim
+        wanted = finite_difference(lambda: problem.loss(model, batch), parameter, place)
+        assert parameter.grad[place].item() == pytest.approx(wanted, rel=1e-4, abs=1e-8)
 
 
 def test_the_exact_solution_has_no_loss():

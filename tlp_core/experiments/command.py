@@ -31,6 +31,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="the networks with these parameters only, such as seed=0: parts of an experiment for "
         "several machines, which share its folder; run it without, in the end",
     )
+    command.add_argument(
+        "--resolution",
+        nargs="+",
+        default=[],
+        metavar="LOOK=N",
+        help="other points along each direction, such as 4D=41",
+    )
     command.add_argument("--device", default="", help="cpu, cuda, cuda:1, mps (cpu)")
     command.add_argument("--cost", action="store_true", help="only tell what there is to do")
 
@@ -43,17 +50,21 @@ def run(options: argparse.Namespace, tell: Callable[[str], None]) -> bool:
     """
     from tlp_core.experiments.claims import table_of
     from tlp_core.experiments.experiment import (
+        chosen_looks,
         chosen_networks,
         cost,
         run_experiment,
         sampling_time,
     )
 
-    chosen, only = named_experiment(options.name), _only(options.only)
+    chosen, only = named_experiment(options.name), _pairs("only", "seed=0", options.only)
+    texts = _pairs("resolution", "4D=41", options.resolution)
+    resolutions = {look: _whole(look, text) for look, text in texts.items()}
     if options.cost:
         networks = chosen_networks(chosen, options.size, only, device=options.device)
-        print(cost(chosen, networks, options.size))
-        seconds = sampling_time(chosen, networks, options.size)
+        looks = chosen_looks(chosen, options.size, resolutions)
+        print(cost(networks, looks))
+        seconds = sampling_time(networks, looks)
         print(
             f"sampling takes about {time_left(seconds)} here, by a few samples taken now; training "
             "and eigenvectors come on top"
@@ -64,6 +75,7 @@ def run(options: argparse.Namespace, tell: Callable[[str], None]) -> bool:
         Path(options.output),
         size=options.size,
         only=only,
+        resolutions=resolutions,
         device=options.device,
         tell=tell,
         progress=TerminalProgress,
@@ -72,9 +84,16 @@ def run(options: argparse.Namespace, tell: Callable[[str], None]) -> bool:
     return True
 
 
-def _only(words: list[str]) -> dict[str, str]:
+def _pairs(option: str, example: str, words: list[str]) -> dict[str, str]:
     pairs = [word.partition("=") for word in words]
     for word, (name, equals, _) in zip(words, pairs):
         if not name or not equals:
-            raise ValueError(f"only takes NAME=VALUE, such as seed=0, got {word!r}")
+            raise ValueError(f"{option} takes NAME=VALUE, such as {example}, got {word!r}")
     return {name: value for name, _, value in pairs}
+
+
+def _whole(look: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise ValueError(f"resolution of {look} must be a whole number, got {text!r}") from error

@@ -2,10 +2,11 @@
 
 Everything goes into one folder and is found there again, so a run that was stopped goes on:
 
-    networks/beta10_seed1/step_000500.pt       checkpoints, and numbers.json with what was measured
-    landscapes/beta10_seed1_step500_3D.zarr    stores, which ParaView's reader opens
-    landscapes.csv                             a table of the stores, for small multiples
-    descriptors.csv, claims.csv, claims.md     numbers, and what they say to the papers' claims
+    experiment.json                               which experiment it is, and of which size
+    networks/beta10_seed1/step_000500.pt          checkpoints, and numbers.json with measures
+    landscapes/beta10_seed1_step500_3D_r41.zarr   stores, which ParaView's reader opens
+    landscapes.csv                                a table of the stores, for small multiples
+    descriptors.csv, claims.csv, claims.md        numbers, and what they say to the papers' claims
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from tlp_core import checks
 from tlp_core.descriptors import describe
 from tlp_core.directions import Normalization
 from tlp_core.drafts import draft_of
@@ -152,11 +154,11 @@ class Experiment:
     series: tuple[str, ...] = ()
 
 
-def cost(experiment: Experiment, networks: Sequence[Network], size: Size) -> str:
-    """Return what networks of an experiment take: how many landscapes and samples."""
+def cost(networks: Sequence[Network], looks: Sequence[Look]) -> str:
+    """Return what networks take: how many landscapes and samples."""
     numbers = {
         look: sum(1 if look.last_only else len(network.steps) for network in networks)
-        for look in experiment.looks(size)
+        for look in looks
     }
     each = ", ".join(
         f"{number:,} {look.name} of {look.resolution**look.n:,} samples"
@@ -166,7 +168,7 @@ def cost(experiment: Experiment, networks: Sequence[Network], size: Size) -> str
     return f"{len(networks)} networks, {samples:,} samples; landscapes: {each}"
 
 
-def sampling_time(experiment: Experiment, networks: Sequence[Network], size: Size) -> float:
+def sampling_time(networks: Sequence[Network], looks: Sequence[Look]) -> float:
     """Return how many seconds all samples would take here, by a few that are taken now.
 
     Three networks are looked at, the first, the middle and the last; those of equal shapes are
@@ -179,7 +181,7 @@ def sampling_time(experiment: Experiment, networks: Sequence[Network], size: Siz
         problem = network.make()
         shapes.append(tuple(parameter.shape for parameter in problem.model.parameters()))
         if shapes[-1] not in known:
-            known[shapes[-1]] = _seconds(problem, network, experiment.looks(size))
+            known[shapes[-1]] = _seconds(problem, network, looks)
     return sum(known[shape] for shape in shapes) / len(tried) * len(networks)
 
 
@@ -236,12 +238,30 @@ def _made(network: Network, device: str) -> Problem:
     return converted(network.make(), device=device)
 
 
+def chosen_looks(
+    experiment: Experiment, size: Size, resolutions: Mapping[str, int] | None = None
+) -> list[Look]:
+    """Return the looks of an experiment, some of them with another resolution.
+
+    Raises:
+        ValueError: if there is no such look, or a resolution is even or too small.
+    """
+    looks, wanted = experiment.looks(size), dict(resolutions or {})
+    for name in wanted:
+        checks.choice(name, [look.name for look in looks], name="look")
+    return [
+        replace(look, resolution=checks.resolution(wanted.get(look.name, look.resolution)))
+        for look in looks
+    ]
+
+
 def run_experiment(
     experiment: Experiment,
     folder: Path,
     *,
     size: Size = "full",
     only: Mapping[str, str] | None = None,
+    resolutions: Mapping[str, int] | None = None,
     device: str = "",
     tell: Callable[[str], None] = print,
     progress: Callable[[str], Progress] = lambda _text: silent,
@@ -255,20 +275,24 @@ def run_experiment(
         only: parameters, such as ``{"seed": "0"}``, of the networks to train and sample. Several
             such runs, one after another or at once, share a folder; a run of all then finds
             what they made.
+        resolutions: points along each direction for some of the looks, such as ``{"4D": 41}``.
         device: as torch names it, such as ``cuda``; empty for the processor.
         tell: called with lines of text, first the cost.
         progress: makes a progress for a text.
 
     Raises:
-        ValueError: if no network has the parameters of ``only``, or there is no such device.
+        ValueError: if no network has the parameters of ``only``, there is no such look or device,
+            or the folder holds another experiment or another size of it.
     """
     networks = chosen_networks(experiment, size, only, device=device)
-    tell(f"{experiment.title}: {cost(experiment, networks, size)}")
+    looks = chosen_looks(experiment, size, resolutions)
+    _claim_folder(folder, experiment, size)
+    tell(f"{experiment.title}: {cost(networks, looks)}")
     rows: list[Row] = []
     start = time.monotonic()
     for done, network in enumerate(networks, start=1):
         trained = _trained(network, folder, progress(f"training {network.key}"))
-        for look in experiment.looks(size):
+        for look in looks:
             rows += _rows(network, look, trained, folder, progress)
         spent = time.monotonic() - start
         left = spent / done * (len(networks) - done)
@@ -346,6 +370,19 @@ def series_by(
     return {place: (points[:, 0], points[:, 1]) for place, points in ordered.items()}
 
 
+def _claim_folder(folder: Path, experiment: Experiment, size: Size) -> None:
+    """Mark a folder as that of an experiment, whose files another one would take for its own."""
+    mark, wanted = folder / "experiment.json", {"experiment": experiment.title, "size": size}
+    if mark.exists() and (there := json.loads(mark.read_text(encoding="utf-8"))) != wanted:
+        raise ValueError(
+            f"the folder must be that of {experiment.title!r} in size {size}, and {folder} holds "
+            f"{there['experiment']!r} in size {there['size']}; take another one"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    with draft_of(mark) as draft:
+        draft.write_text(json.dumps(wanted), encoding="utf-8")
+
+
 def _trained(network: Network, folder: Path, progress: Progress) -> Path:
     """Return the folder of a network's checkpoints, trained now where it is not complete."""
     place = folder / "networks" / network.key
@@ -366,7 +403,7 @@ def _rows(
 ) -> Iterator[Row]:
     measured = json.loads((trained / "numbers.json").read_text(encoding="utf-8"))["steps"]
     for step in network.steps[-1:] if look.last_only else network.steps:
-        name = f"landscapes/{network.key}_step{step}_{look.name}.zarr"
+        name = f"landscapes/{network.key}_step{step}_{look.name}_r{look.resolution}.zarr"
         text = f"{network.key}, step {step}, {look.name}"
         checkpoint = trained / f"step_{step:06}.pt"
         landscape = _landscape(network, look, checkpoint, folder / name, progress(text))
