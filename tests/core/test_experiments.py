@@ -117,7 +117,7 @@ def test_the_quick_form_of_an_experiment_runs_from_the_command_line(tmp_path, ca
 def test_parts_of_an_experiment_share_a_folder(tmp_path):
     trained = []
     one = tiny(trained)
-    run_experiment(one, tmp_path, only={"tilt": "0.5"})
+    run_experiment(one, tmp_path, only={"tilt": "0.5,0.7"})
     assert trained == [0.5]
     assert {row["tilt"] for row in rows_of(tmp_path / "descriptors.csv")} == {"0.5"}
     run_experiment(one, tmp_path)

@@ -28,7 +28,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="NAME=VALUE",
-        help="the networks with these parameters only, such as seed=0: parts of an experiment for "
+        help="the networks with these parameters only, such as seed=0,1: parts of an experiment for "
         "several machines, which share its folder; run it without, in the end",
     )
     command.add_argument(

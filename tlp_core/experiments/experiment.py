@@ -212,18 +212,14 @@ def chosen_networks(
     Args:
         experiment: which one.
         size: of it.
-        only: names and values of the parameters.
+        only: names and values of the parameters, several with commas between.
         device: on which the networks shall be.
 
     Raises:
         ValueError: if none has them.
     """
     every = experiment.networks(size)
-    chosen = [
-        network
-        for network in every
-        if all(str(network.parameters.get(name)) == value for name, value in (only or {}).items())
-    ]
+    chosen = [network for network in every if _fits(network, only or {})]
     if not chosen:
         wanted = ", ".join(f"{name} = {value}" for name, value in (only or {}).items())
         there = "; ".join(
@@ -232,6 +228,12 @@ def chosen_networks(
         )
         raise ValueError(f"only must choose a network, and none has {wanted}; there is {there}")
     return [replace(network, make=partial(_made, network, device)) for network in chosen]
+
+
+def _fits(network: Network, only: Mapping[str, str]) -> bool:
+    return all(
+        str(network.parameters.get(name)) in values.split(",") for name, values in only.items()
+    )
 
 
 def _made(network: Network, device: str) -> Problem:
@@ -272,7 +274,7 @@ def run_experiment(
         experiment: which one.
         folder: where everything goes.
         size: ``quick`` takes minutes, ``medium`` about an hour, ``full`` is as published.
-        only: parameters, such as ``{"seed": "0"}``, of the networks to train and sample. Several
+        only: parameters, such as ``{"seed": "0,1"}``, of the networks to train and sample. Several
             such runs, one after another or at once, share a folder; a run of all then finds
             what they made.
         resolutions: points along each direction for some of the looks, such as ``{"4D": 41}``.

@@ -94,17 +94,20 @@ def _seeds_vary_most_at_the_transition(rows: list[Row], folder: Path) -> Claim:
     pairs = []
     for (beta, _rate), trees in trees_by(seen, folder, "beta", "rate").items():
         matrix = landscape_distances(trees, relative=True)
-        inside = _TRANSITION[0] <= beta <= _TRANSITION[1]
-        pairs += [(matrix[i, j], inside) for i, j in combinations(range(len(trees)), 2)]
+        pairs += [(matrix[i, j], beta) for i, j in combinations(range(len(trees)), 2)]
     cases = np.array(pairs, dtype=np.float64).reshape(-1, 2)
+    means = {beta: cases[cases[:, 1] == beta, 0].mean() for beta in np.unique(cases[:, 1])}
+    each = ", ".join(f"{beta:g}: {value:.2g}" for beta, value in means.items())
 
     def difference(part: npt.NDArray[np.float64]) -> float:
-        at, elsewhere = part[part[:, 1] == 1, 0], part[part[:, 1] == 0, 0]
+        inside = (_TRANSITION[0] <= part[:, 1]) & (part[:, 1] <= _TRANSITION[1])
+        at, elsewhere = part[inside, 0], part[~inside, 0]
         return float(at.mean() - elsewhere.mean()) if len(at) and len(elsewhere) else np.nan
 
     return judged(
         "seeds differ most near the transition",
-        "mean bottleneck distance between seeds, β from 10 to 30 minus the others",
+        "mean bottleneck distance between seeds as a share of the range, β from 10 to 30 minus "
+        f"the others (by β: {each})",
         cases,
         difference,
         nothing=0.0,
