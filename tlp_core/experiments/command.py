@@ -28,8 +28,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="NAME=VALUE",
-        help="the networks with these parameters only, such as seed=0,1: parts for several machines "
-        "that share a folder; run it without, in the end",
+        help="the networks with these parameters only, such as seed=0,1: parts for machines that "
+        "share a folder; run it without, in the end",
     )
     command.add_argument(
         "--resolution",
