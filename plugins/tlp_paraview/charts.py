@@ -39,6 +39,9 @@ _COLORS = (
 """Of lines, one after the other; red and orange are for minima and saddles."""
 
 
+_MARGIN = 0.05
+"""Share of the range of points that is left free around them."""
+
 _UNEVEN = 10
 """Ratio of gaps between steps from which on they are spread over orders of magnitude."""
 
@@ -48,6 +51,8 @@ def draw_points(table: Sequence[Row], x: str, y: str, path: Path) -> None:
     across, up = _column(table, x), _column(table, y)
     view = _chart((x, y), up)
     view.BottomAxisLogScale = int(_spreads(across))
+    for axis, values in ("Bottom", across), ("Left", up):
+        _range(view, axis, *_around(values))
     shown = _show(view, across, up, y)
     shown.SeriesLineStyle, shown.SeriesMarkerStyle = [y, "0"], [y, "4"]
     shown.SeriesMarkerSize, shown.SeriesColor = [y, "9"], [y, *map(str, styles.RED)]
@@ -118,6 +123,17 @@ def _range(view: Any, axis: str, low: float, high: float) -> None:
     setattr(view, f"{axis}AxisUseCustomRange", 1)
     setattr(view, f"{axis}AxisRangeMinimum", float(low))
     setattr(view, f"{axis}AxisRangeMaximum", float(high))
+
+
+def _around(values: Values) -> tuple[float, float]:
+    """Return a range around values, with room for points at its ends."""
+    logarithmic = _spreads(values)
+    finite = values[np.isfinite(values)]
+    scaled = np.log10(finite) if logarithmic else finite
+    low, high = (scaled.min(), scaled.max()) if len(scaled) else (0.0, 0.0)
+    margin = _MARGIN * (high - low) or 1.0
+    ends = low - margin, high + margin
+    return (10 ** ends[0], 10 ** ends[1]) if logarithmic else ends
 
 
 def _show(view: Any, across: Values, up: Values, name: str) -> Any:

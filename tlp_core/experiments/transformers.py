@@ -53,7 +53,7 @@ def grokking_looks(size: Size) -> list[Look]:
     """Return landscapes of the whole network, of its attention and of its feed-forward layer."""
     resolution = {"quick": 11, "medium": 21, "full": 41}[size]
     parts = {"attention": "blocks.0.attention.*", "feed-forward": "blocks.0.feed.*"}
-    return _looks(resolution, {} if size == "quick" else parts)
+    return _looks(resolution, 0.2, {} if size == "quick" else parts)
 
 
 def grokking_claims(rows: list[Row], _folder: Path) -> list[Claim]:
@@ -75,7 +75,7 @@ def scaling_looks(size: Size) -> list[Look]:
     """Return landscapes of the whole network, and of its first and last block at the end."""
     resolution = {"quick": 7, "medium": 15, "full": 41}[size]
     parts = {"block0": "blocks.0.*", "block3": "blocks.3.*"}
-    return _looks(resolution, {} if size == "quick" else parts, last_only=True)
+    return _looks(resolution, 0.05, {} if size == "quick" else parts, last_only=True)
 
 
 def scaling_claims(rows: list[Row], _folder: Path) -> list[Claim]:
@@ -109,9 +109,15 @@ def scaling_claims(rows: list[Row], _folder: Path) -> list[Claim]:
     return answers
 
 
-def _looks(resolution: int, parts: Mapping[str, str], *, last_only: bool = False) -> list[Look]:
-    """Return landscapes of a whole network, and of parts by patterns of their names."""
-    whole = Look("2D", 2, resolution, 0.5, normalization="layer")
+def _looks(
+    resolution: int, distance: float, parts: Mapping[str, str], *, last_only: bool = False
+) -> list[Look]:
+    """Return landscapes of a whole network, and of parts by patterns of their names.
+
+    The distances were found by trial: so wide that losses rise well over those of the untrained
+    network, so narrow that neighbours of the centre are still in its basin.
+    """
+    whole = Look("2D", 2, resolution, distance, normalization="layer")
     return [
         whole,
         *(
@@ -260,7 +266,7 @@ SCALING = Experiment(
     scaling_claims,
     rows="width",
     columns="step",
-    figures=(("validation loss", "number_of_minima"), ("width", "number_of_minima")),
+    figures=(("validation loss", "number_of_minima"), ("validation loss", "width_at_half_depth")),
     series=(
         "training loss",
         "validation loss",
