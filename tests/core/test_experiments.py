@@ -10,12 +10,8 @@ import torch
 from tlp_core import load_problem
 from tlp_core.cli import main
 from tlp_core.experiments import EXPERIMENTS, claims, named_experiment
-from tlp_core.experiments.experiment import (
-    Experiment,
-    Look,
-    Network,
-    run_experiment,
-)
+from tlp_core.experiments.experiment import Experiment, Look, Network
+from tlp_core.experiments.running import run_experiment
 
 
 def tiny(trained):

@@ -49,7 +49,7 @@ def run(options: argparse.Namespace, tell: Callable[[str], None]) -> bool:
         ValueError: for parameters that no network has.
     """
     from tlp_core.experiments.claims import table_of
-    from tlp_core.experiments.experiment import (
+    from tlp_core.experiments.running import (
         chosen_looks,
         chosen_networks,
         cost,

@@ -23,9 +23,8 @@ from tlp_core.experiments.experiment import (
     Network,
     Size,
     Training,
-    tree_of,
-    trees_by,
 )
+from tlp_core.experiments.results import tree_of, trees_by
 from tlp_core.landscape import Landscape
 from tlp_core.merge_tree import merge_tree
 from tlp_core.neighbors import GRID_RULES, grid_graph

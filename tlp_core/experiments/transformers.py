@@ -22,8 +22,8 @@ from tlp_core.experiments.experiment import (
     Network,
     Size,
     Training,
-    series_by,
 )
+from tlp_core.experiments.results import series_by
 from tlp_core.problem import Problem, matched
 from tlp_core.problems.transformer import adam_steps, character_gpt, encoded, modular_addition
 from tlp_core.progress import Progress
