@@ -6,10 +6,8 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from tlp_core.experiments import EXPERIMENTS, named_experiment
+from tlp_core.experiments import EXPERIMENTS, SIZES, named_experiment
 from tlp_core.progress import TerminalProgress, time_left
-
-SIZES = ("quick", "medium", "full")
 
 
 def add_options(command: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,14 +15,12 @@ from torch.utils.data import DataLoader, Dataset
 from tlp_core.directions import Normalization
 from tlp_core.drafts import draft_of
 from tlp_core.evaluation import BatchNorm
+from tlp_core.experiments import Size
 from tlp_core.experiments.claims import Claim, Row
 from tlp_core.hessian import HessianMethod
 from tlp_core.parameters import fitting_threads
 from tlp_core.problem import Problem, matched
 from tlp_core.progress import Progress
-
-Size = Literal["quick", "medium", "full"]
-"""Minutes, about an hour, and as published, on two cores."""
 
 
 class Training:

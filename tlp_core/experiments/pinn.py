@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tlp_core.compare import landscape_distances
+from tlp_core.experiments import Size
 from tlp_core.experiments.claims import Claim, Row, correlation, judged, mean
 from tlp_core.experiments.experiment import (
     Curves,
     Experiment,
     Look,
     Network,
-    Size,
     Training,
 )
 from tlp_core.experiments.results import tree_of, trees_by

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch.utils.data import TensorDataset
 
+from tlp_core.experiments import Size
 from tlp_core.experiments.claims import Claim, Row, correlation, mean
 from tlp_core.experiments.experiment import (
     Curves,
     Experiment,
     Look,
     Network,
-    Size,
     Training,
     shuffled,
     train_epochs,

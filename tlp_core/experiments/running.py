@@ -25,8 +25,9 @@ import torch
 from tlp_core import checks
 from tlp_core.descriptors import describe
 from tlp_core.drafts import draft_of
+from tlp_core.experiments import Size
 from tlp_core.experiments.claims import Claim, Row, table_of
-from tlp_core.experiments.experiment import Experiment, Look, Network, Size, Training
+from tlp_core.experiments.experiment import Experiment, Look, Network, Training
 from tlp_core.experiments.results import tree_of
 from tlp_core.hessian import hessian_directions, hessian_trace
 from tlp_core.landscape import Landscape

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tlp_core.experiments import Size
 from tlp_core.experiments.claims import Claim, Row, correlation, mean
 from tlp_core.experiments.experiment import (
     Curves,
     Experiment,
     Look,
     Network,
-    Size,
     Training,
     shuffled,
     train_epochs,

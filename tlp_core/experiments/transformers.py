@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from tlp_core.experiments import Size
 from tlp_core.experiments.claims import Claim, Row, correlation, mean
 from tlp_core.experiments.experiment import (
     Curves,
     Experiment,
     Look,
     Network,
-    Size,
     Training,
 )
 from tlp_core.experiments.results import series_by
