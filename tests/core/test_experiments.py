@@ -168,6 +168,31 @@ def test_a_correlation_holds_fails_or_is_undecided():
     assert np.isnan(few.low)
 
 
+def test_rows_of_one_network_are_drawn_together():
+    rng = np.random.default_rng(1)
+    rows = []
+    for seed in range(8):  # seeds differ, and each is seen twenty times
+        place = rng.normal(size=2)
+        rows += [{"seed": seed, "x": x, "y": y} for x, y in place + 0.01 * rng.normal(size=(20, 2))]
+    apart = claims.correlation("c", rows, "x", "y")
+    together = claims.correlation("c", rows, "x", "y", by=["seed"])
+    assert apart.value == together.value
+    assert (apart.count, together.count) == (160, 8)
+    assert together.high - together.low > 2 * (apart.high - apart.low)
+
+
+def test_a_correlation_within_networks_does_not_see_what_lies_between_them():
+    rows = [
+        {"seed": seed, "x": seed + 0.01 * i, "y": seed - 0.01 * i * i}
+        for seed in range(6)
+        for i in range(5)
+    ]
+    assert claims.correlation("c", rows, "x", "y").verdict == "holds"
+    within = claims.correlation_within("c", rows, "x", "y", ["seed"])
+    assert within.value == pytest.approx(-1)
+    assert (within.verdict, within.count) == ("does not hold", 6)
+
+
 def test_a_mean_is_compared_with_what_would_mean_nothing():
     holds = claims.mean("m", "x", [1.0, 1.2, 0.9, 1.1, 1.3, np.nan], nothing=0.0)
     assert (holds.verdict, holds.count) == ("holds", 5)

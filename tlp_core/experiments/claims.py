@@ -35,7 +35,7 @@ class Claim:
         low: lower end of its 95 % interval, by bootstrap; NaN where there is too little.
         high: upper end.
         verdict: ``holds``, ``does not hold`` or ``undecided``.
-        count: how many landscapes or pairs it rests on.
+        count: how many networks, or other independent cases, it rests on.
     """
 
     text: str
@@ -48,7 +48,13 @@ class Claim:
 
 
 def correlation(
-    text: str, rows: Iterable[Row], one: str, other: str, *, positive: bool = True
+    text: str,
+    rows: Iterable[Row],
+    one: str,
+    other: str,
+    *,
+    positive: bool = True,
+    by: Sequence[str] = (),
 ) -> Claim:
     """Answer a claim by Spearman's rank correlation of two columns.
 
@@ -58,45 +64,93 @@ def correlation(
         one: a column.
         other: another one.
         positive: whether they are claimed to grow together.
+        by: columns whose values rows of one network share; such rows depend on each other. By
+            default each row is a case of its own.
     """
-    pairs = np.array([[row[one], row[other]] for row in rows], dtype=np.float64).reshape(-1, 2)
-    pairs = pairs[np.isfinite(pairs).all(axis=1)]
     measure = f"rank correlation of {one} and {other}"
-    return judged(text, measure, pairs, _spearman, nothing=0.0, above=positive)
+    blocks = _blocks(rows, one, other, by)
+    return judged(text, measure, blocks, _spearman, nothing=0.0, above=positive)
+
+
+def correlation_within(
+    text: str,
+    rows: Iterable[Row],
+    one: str,
+    other: str,
+    by: Sequence[str],
+    *,
+    positive: bool = True,
+) -> Claim:
+    """Answer a claim by the rank correlation of two columns along each training, a case each.
+
+    Args:
+        text: the claim.
+        rows: of the table, several for each network.
+        one: a column.
+        other: another one.
+        by: columns whose values rows of one network share.
+        positive: whether they are claimed to grow together.
+    """
+    each = [_spearman(block) for block in _blocks(rows, one, other, by)]
+    measure = f"rank correlation of {one} and {other} along each training"
+    return mean(text, measure, each, nothing=0.0, above=positive)
 
 
 def mean(
     text: str, measure: str, values: npt.ArrayLike, *, nothing: float, above: bool = True
 ) -> Claim:
     """Answer a claim by a mean that should lie above a value, or below."""
-    numbers = np.asarray(values, dtype=np.float64).reshape(-1, 1)
-    numbers = numbers[np.isfinite(numbers[:, 0])]
-    return judged(text, measure, numbers, lambda part: float(part.mean()), nothing, above)
+    numbers = np.asarray(values, dtype=np.float64).reshape(-1, 1, 1)
+    blocks = [block for block in numbers if np.isfinite(block).all()]
+    return judged(text, measure, blocks, lambda part: float(part.mean()), nothing, above)
 
 
 def judged(
     text: str,
     measure: str,
-    cases: npt.NDArray[np.float64],
+    blocks: Sequence[npt.NDArray[np.float64]],
     statistic: Callable[[npt.NDArray[np.float64]], float],
     nothing: float,
     above: bool,
 ) -> Claim:
-    """Answer a claim by a statistic of cases (C, …), with its bootstrap interval."""
+    """Answer a claim by a statistic of cases, with its bootstrap interval.
+
+    Args:
+        text: the claim.
+        measure: what the statistic is.
+        blocks: cases (C, K) each, those that depend on each other in one block, which is drawn as a
+            whole.
+        statistic: of all cases together.
+        nothing: the value that would mean nothing.
+        above: whether the statistic is claimed to be larger.
+    """
     nan = float("nan")
-    if len(cases) < _LEAST:
-        value = statistic(cases) if len(cases) else nan
-        return Claim(text, measure, value, nan, nan, "undecided", len(cases))
+    value = statistic(np.concatenate(blocks)) if len(blocks) else nan
+    if len(blocks) < _LEAST:
+        return Claim(text, measure, value, nan, nan, "undecided", len(blocks))
     rng = np.random.default_rng(0)
-    drawn = [statistic(cases[rng.integers(len(cases), size=len(cases))]) for _ in range(_RESAMPLES)]
-    known = [value for value in drawn if np.isfinite(value)]
-    low, high = np.percentile(known, _INTERVAL) if known else (np.nan, np.nan)
+    draws = rng.integers(len(blocks), size=(_RESAMPLES, len(blocks)))
+    drawn = [statistic(np.concatenate([blocks[i] for i in draw])) for draw in draws]
+    known = [number for number in drawn if np.isfinite(number)]
+    low, high = np.percentile(known, _INTERVAL) if known else (nan, nan)
     verdict = "undecided"
     if low > nothing:
         verdict = "holds" if above else "does not hold"
     elif high < nothing:
         verdict = "does not hold" if above else "holds"
-    return Claim(text, measure, statistic(cases), float(low), float(high), verdict, len(cases))
+    return Claim(text, measure, value, float(low), float(high), verdict, len(blocks))
+
+
+def _blocks(
+    rows: Iterable[Row], one: str, other: str, by: Sequence[str]
+) -> list[npt.NDArray[np.float64]]:
+    """Return the finite pairs of two columns (C, 2) of each network."""
+    blocks: dict[tuple[Any, ...], list[tuple[float, float]]] = {}
+    for i, row in enumerate(rows):
+        if np.isfinite([row[one], row[other]]).all():
+            place = tuple(row[name] for name in by) if by else (i,)
+            blocks.setdefault(place, []).append((row[one], row[other]))
+    return [np.array(pairs, dtype=np.float64) for pairs in blocks.values()]
 
 
 def table_of(claims: Sequence[Claim]) -> str:

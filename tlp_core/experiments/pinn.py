@@ -90,13 +90,13 @@ def claims(rows: list[Row], folder: Path) -> list[Claim]:
 def _seeds_vary_most_at_the_transition(rows: list[Row], folder: Path) -> Claim:
     """Compare distances between the diagrams of seeds at the transition and elsewhere."""
     seen = [row for row in rows if row["look"] == "3D"]
-    pairs = []
-    for (beta, _rate), trees in trees_by(seen, folder, "beta", "rate").items():
+    blocks, means = [], []
+    for (beta, rate), trees in trees_by(seen, folder, "beta", "rate").items():
         matrix = landscape_distances(trees, relative=True)
-        pairs += [(matrix[i, j], beta) for i, j in combinations(range(len(trees)), 2)]
-    cases = np.array(pairs, dtype=np.float64).reshape(-1, 2)
-    means = {beta: cases[cases[:, 1] == beta, 0].mean() for beta in np.unique(cases[:, 1])}
-    each = ", ".join(f"{beta:g}: {value:.2g}" for beta, value in means.items())
+        pairs = [(matrix[i, j], beta) for i, j in combinations(range(len(trees)), 2)]
+        if pairs:
+            blocks.append(np.array(pairs, dtype=np.float64))
+            means.append(f"β {beta:g}, rate {rate:g}: {blocks[-1][:, 0].mean():.2g}")
 
     def difference(part: npt.NDArray[np.float64]) -> float:
         inside = (_TRANSITION[0] <= part[:, 1]) & (part[:, 1] <= _TRANSITION[1])
@@ -106,8 +106,8 @@ def _seeds_vary_most_at_the_transition(rows: list[Row], folder: Path) -> Claim:
     return judged(
         "seeds differ most near the transition",
         "mean bottleneck distance between seeds as a share of the range, β from 10 to 30 minus "
-        f"the others (by β: {each})",
-        cases,
+        f"the others ({'; '.join(means)})",
+        blocks,
         difference,
         nothing=0.0,
         above=True,

@@ -100,7 +100,14 @@ def claims(rows: list[Row], _folder: Path) -> list[Claim]:
             nothing=0.0,
         ),
         *(
-            correlation(f"{model} {words}", rows, quality, shape, positive=better == grows)
+            correlation(
+                f"{model} {words}",
+                rows,
+                quality,
+                shape,
+                positive=better == grows,
+                by=("skip", "seed"),
+            )
             for quality, (model, better) in _QUALITIES.items()
             for shape, (words, grows) in _SHAPES.items()
         ),

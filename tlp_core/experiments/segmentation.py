@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from tlp_core.experiments import Size
-from tlp_core.experiments.claims import Claim, Row, correlation, mean
+from tlp_core.experiments.claims import Claim, Row, correlation, correlation_within, mean
 from tlp_core.experiments.experiment import (
     Curves,
     Experiment,
@@ -63,7 +63,7 @@ def claims(rows: list[Row], _folder: Path) -> list[Claim]:
         {**row, "distance from the middle rate": abs(np.log10(row["rate"]) - middle)}
         for row in at_end
     ]
-    rim = [{**row, "rim": row["maximum_loss"]} for row in depth if row["step"] > 0]
+    trained = [row for row in depth if row["step"] > 0]
     return [
         mean(
             "early in training the landscape is shallow, later the basin deepens",
@@ -71,7 +71,14 @@ def claims(rows: list[Row], _folder: Path) -> list[Claim]:
             grown,
             nothing=0.0,
         ),
-        correlation("the basin's edges come down later", rim, "step", "rim", positive=False),
+        correlation_within(
+            "the basin's edges come down later",
+            trained,
+            "step",
+            "maximum_loss",
+            ("rate", "seed"),
+            positive=False,
+        ),
         correlation(
             "basins are deeper at too small and too large learning rates",
             apart,

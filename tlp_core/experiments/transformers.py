@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from tlp_core.experiments import Size
-from tlp_core.experiments.claims import Claim, Row, correlation, mean
+from tlp_core.experiments.claims import Claim, Row, correlation, correlation_within, mean
 from tlp_core.experiments.experiment import (
     Curves,
     Experiment,
@@ -86,16 +86,6 @@ def scaling_claims(rows: list[Row], _folder: Path) -> list[Claim]:
         last = [row for row in seen if row["step"] == max(r["step"] for r in seen)]
         answers += [
             correlation(
-                f"a lower validation loss has a simpler landscape ({look})",
-                seen,
-                "validation loss",
-                column,
-                positive=column in _SIMPLER_IF_SMALL,
-            )
-            for column in DESCRIPTORS
-        ]
-        answers += [
-            correlation(
                 f"a larger network has a simpler landscape ({look})",
                 last,
                 "width",
@@ -105,6 +95,17 @@ def scaling_claims(rows: list[Row], _folder: Path) -> list[Claim]:
             for column in DESCRIPTORS
         ]
         if len(seen) > len(last):
+            answers += [
+                correlation_within(
+                    f"a lower validation loss has a simpler landscape ({look})",
+                    seen,
+                    "validation loss",
+                    column,
+                    ("width", "seed"),
+                    positive=column in _SIMPLER_IF_SMALL,
+                )
+                for column in DESCRIPTORS
+            ]
             answers += _lags(seen, "validation loss", "width", "seed", logarithmic=True)
     return answers
 
