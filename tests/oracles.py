@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from tlp_core.merge_tree import MergeTree
+from tlp_core.problem import converted
 from tlp_core.sweep import sweep_order
 
 
@@ -115,3 +116,15 @@ def finite_difference(loss, parameter, place, step=1e-6):
             ends.append(loss().item())
             parameter[place] -= move
     return (ends[0] - ends[1]) / (2 * step)
+
+
+def assert_gradient(problem):
+    """Compare a loss's gradient with finite differences, at one entry of each parameter."""
+    problem = converted(problem, dtype="float64")
+    model, batch = problem.model, next(iter(problem.batches))
+    problem.loss(model, batch).backward()
+    rng = np.random.default_rng(0)
+    for name, parameter in model.named_parameters():
+        place = tuple(int(rng.integers(size)) for size in parameter.shape)
+        wanted = finite_difference(lambda: problem.loss(model, batch), parameter, place)
+        assert np.isclose(parameter.grad[place].item(), wanted, rtol=1e-4, atol=1e-8), name

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.oracles import finite_difference
+from tests.oracles import assert_gradient
 from tlp_core.problem import mean_loss
 from tlp_core.problems import resnet
 
@@ -54,19 +54,12 @@ def test_the_loss_is_the_plain_one_on_digits():
 @pytest.mark.parametrize("skip", [True, False])
 def test_the_gradient_is_that_of_finite_differences(skip):
     problem = resnet.make_problem(blocks=1, width=2, images=20, skip=skip, seed=1)
-    model = problem.model.double().eval()
+    problem.model.eval()
     torch.manual_seed(0)
-    for module in model.modules():  # white pixels and no bias would lie just in ReLU's corner
+    for module in problem.model.modules():  # white pixels without bias lie in ReLU's corner
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.normal_(module.bias, std=0.1)
-    ((inputs, labels),) = problem.batches
-    batch = (inputs.double(), labels)
-    problem.loss(model, batch).backward()
-    rng = np.random.default_rng(0)
-    for parameter in model.parameters():
-        place = tuple(int(rng.integers(size)) for size in parameter.shape)
-        wanted = finite_difference(lambda: problem.loss(model, batch), parameter, place)
-        assert parameter.grad[place].item() == pytest.approx(wanted, rel=1e-4, abs=1e-9)
+    assert_gradient(problem)
 
 
 def test_cifar_10_is_read_from_its_binary_version(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.oracles import finite_difference
+from tests.oracles import assert_gradient
 from tlp_core import hessian_directions, load_problem, sample_grid
 from tlp_core.problem import mean_loss
 from tlp_core.problems import transformer
@@ -82,17 +82,7 @@ def test_the_loss_of_modular_addition_is_the_plain_one():
 
 @pytest.mark.parametrize("make", [small_gpt, lambda: transformer.modular_addition(p=5, width=8)])
 def test_the_gradient_is_that_of_finite_differences(make):
-    problem = make()
-    model = problem.model.double()
-    batch = next(iter(problem.batches))
-    loss = problem.loss(model, batch)
-    loss.backward()
-    rng = np.random.default_rng(0)
-    for parameter in model.parameters():
-        place = tuple(int(rng.integers(size)) for size in parameter.shape)
-        slope = parameter.grad[place].item()
-        wanted = finite_difference(lambda: problem.loss(model, batch), parameter, place)
-        assert slope == pytest.approx(wanted, rel=1e-4, abs=1e-8)
+    assert_gradient(make())
 
 
 def test_known_and_unknown_pairs_are_all_pairs_and_seeds_choose_them():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.oracles import finite_difference
+from tests.oracles import assert_gradient
 from tlp_core.problem import mean_loss
 from tlp_core.problems import unet_crf
 
@@ -79,14 +79,8 @@ def test_the_loss_is_the_cross_entropy_over_pixels_and_everything_is_learned():
 
 def test_the_gradient_is_that_of_finite_differences():
     problem = small()
-    model = problem.model.double().eval()
-    ((pictures, labels),) = problem.batches
-    batch = (pictures.double(), labels)
-    problem.loss(model, batch).backward()
-    for parameter in (model.crf.kernel_weights, model.crf.compatibility, model.unet.classify.bias):
-        place = (0,) * parameter.ndim
-        wanted = finite_difference(lambda: problem.loss(model, batch), parameter, place)
-        assert parameter.grad[place].item() == pytest.approx(wanted, rel=1e-4)
+    problem.model.eval()
+    assert_gradient(problem)
 
 
 def test_a_unet_of_the_published_size_takes_its_images():

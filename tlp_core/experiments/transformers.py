@@ -68,7 +68,8 @@ def grokking_claims(rows: list[Row], _folder: Path) -> list[Claim]:
 def scaling_networks(size: Size) -> list[Network]:
     """Return one character GPT at three widths."""
     seeds = {"quick": 1, "medium": 3, "full": 5}[size]
-    return [_gpt(width, seed, size) for width in (32, 64, 128) for seed in range(seeds)]
+    widths = (32, 64, 128) if size == "full" else (16, 32, 64)
+    return [_gpt(width, seed, size) for width in widths for seed in range(seeds)]
 
 
 def scaling_looks(size: Size) -> list[Look]:
