@@ -295,6 +295,8 @@ def _show_contours(part: Any, view: Any, span: tuple[float, float]) -> None:
     samples = servermanager.Fetch(part, idx=0)
     losses = versions.point_array(samples, names.LOSS)
     levels = np.unique(np.quantile(losses, _LEVELS))
+    if span[0] == span[1]:
+        styles.text(f"all losses are {span[0]:.3g}", view, location="Lower Center")
     for i, level in enumerate(levels):
         contour = simple.Contour(
             registrationName=f"Loss {level:.3g}", Input=simple.OutputPort(part, 0)

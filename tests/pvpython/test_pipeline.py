@@ -311,6 +311,26 @@ def test_pvbatch_on_two_ranks_gives_the_profile_of_one(launcher, tmp_path, store
         assert one == two
 
 
+EVEN = """
+import numpy as np
+from tlp_core import Landscape
+from tlp_paraview import pipeline, views
+
+shape = (3, 3, 3)
+Landscape(np.full(shape, 2.0), np.ones(3), np.ones(shape, dtype=bool)).save("even.zarr")
+built = pipeline.build(TLPLandscapeReader(FileName=["even.zarr"]))
+views.show_landscape(built)
+print("told:", [source.Text for source in GetSources().values() if hasattr(source, "Text")])
+views.close_views()
+"""
+
+
+def test_a_landscape_without_any_surface_says_why(run_pvpython):
+    done = run_pvpython(EVEN, display=True)
+    assert done.errors == []
+    assert "all losses are 2" in done.text
+
+
 def test_an_experiment_leaves_pictures_and_a_state_file(run_pvpython, tmp_path):
     done = run_pvpython(
         "import sys\nfrom tlp_paraview import experiment\n"
