@@ -20,7 +20,7 @@ Values = npt.NDArray[np.float64]
 _POINTS = (800, 600)
 """Size of a chart of points in pixels."""
 
-_PANEL = (1000, 220)
+_PANEL = (1000, 240)
 """Size of each chart over the training."""
 
 _LEGEND = 200

@@ -29,16 +29,14 @@ from tlp_core.problems.transformer import adam_steps, character_gpt, encoded, mo
 from tlp_core.progress import Progress
 from tlp_core.transitions import LEAST_POINTS, find_transitions
 
-DESCRIPTORS = (
-    "number_of_minima",
-    "average_persistence",
-    "global_minimum_depth",
-    "width_at_half_depth",
-    "top_eigenvalue",
-)
-
-_SIMPLER_IF_SMALL = ("number_of_minima", "top_eigenvalue")
-"""Descriptors that are small in a simple landscape; the others are large."""
+DESCRIPTORS = {
+    "number_of_minima": ("fewer minima", False),
+    "average_persistence": ("a higher average persistence", True),
+    "global_minimum_depth": ("a deeper basin", True),
+    "width_at_half_depth": ("a wider basin", True),
+    "top_eigenvalue": ("a flatter minimum", False),
+}
+"""Columns, what is claimed of a better network, and whether the column grows with it."""
 
 _SIGNIFICANCE = 0.05
 
@@ -87,25 +85,21 @@ def scaling_claims(rows: list[Row], _folder: Path) -> list[Claim]:
         last = [row for row in seen if row["step"] == max(r["step"] for r in seen)]
         answers += [
             correlation(
-                f"a larger network has a simpler landscape ({look})",
-                last,
-                "width",
-                column,
-                positive=column not in _SIMPLER_IF_SMALL,
+                f"a larger network has {words} ({look})", last, "width", column, positive=grows
             )
-            for column in DESCRIPTORS
+            for column, (words, grows) in DESCRIPTORS.items()
         ]
         if len(seen) > len(last):
             answers += [
                 correlation_within(
-                    f"a lower validation loss has a simpler landscape ({look})",
+                    f"as the validation loss falls, there is {words} ({look})",
                     seen,
                     "validation loss",
                     column,
                     ("width", "seed"),
-                    positive=column in _SIMPLER_IF_SMALL,
+                    positive=not grows,
                 )
-                for column in DESCRIPTORS
+                for column, (words, grows) in DESCRIPTORS.items()
             ]
             answers += _lags(seen, "validation loss", "width", "seed", logarithmic=True)
     return answers
