@@ -23,6 +23,13 @@ def integer(value: object, *, name: str, minimum: int | None = None) -> int:
     return number
 
 
+def boolean(value: object, *, name: str) -> bool:
+    """Return ``value`` if it is True or False; text such as ``no`` would count as true."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return value
+
+
 def positive(value: object, *, name: str) -> float:
     """Return ``value`` as a finite float above zero."""
     number = real(value, name=name)

@@ -109,7 +109,11 @@ def experiment_claims(options: argparse.Namespace) -> int:
 
     keep_memory()
     _log_to_stderr(quiet=True)
-    command.run(options, tell=lambda text: print(text, file=sys.stderr))
+    try:
+        command.run(options, tell=lambda text: print(text, file=sys.stderr))
+    except KeyboardInterrupt:
+        print("tlp experiment: stopped; the same command goes on", file=sys.stderr)
+        return INCOMPLETE
     return 0
 
 

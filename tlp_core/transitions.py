@@ -54,8 +54,10 @@ def find_transitions(
     """Return the transitions of a series, in order; none where there is none.
 
     Ranks are compared, not values, so that one outlier is no transition, and the scale does not
-    matter. Points that follow each other must be independent but for the change itself: a trend is
-    reported as one or several changes.
+    matter. Points that follow each other must be independent but for the change itself: what is
+    tested is that a series has one level, and a trend, or a series that remembers where it was, is
+    reported as one or several changes. Six points reach no more than a significance of 0.1, seven
+    0.06, eight 0.04.
 
     Args:
         values: (T,) a descriptor at each step, T >= 6; NaN where it is undefined, left out.
@@ -101,7 +103,7 @@ def _checked(
         raise ValueError(
             f"values and steps must be as many, got shapes {series.shape} and {places.shape}"
         )
-    if (np.diff(places) <= 0).any():
+    if not (np.diff(places) > 0).all():
         raise ValueError("steps must increase")
     finite = np.isfinite(series)
     if finite.sum() < LEAST_POINTS:

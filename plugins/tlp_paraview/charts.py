@@ -24,7 +24,10 @@ _PANEL = (1000, 240)
 """Size of each chart over the training."""
 
 _LEGEND = 200
-"""Width of their legend in pixels."""
+"""Width of the legend in pixels."""
+
+_LINE = 40
+"""Height of its lines in pixels."""
 
 _COLORS = (
     [0.12, 0.39, 0.66],
@@ -46,17 +49,28 @@ _UNEVEN = 10
 """Ratio of gaps between steps from which on they are spread over orders of magnitude."""
 
 
-def draw_points(table: Sequence[Row], x: str, y: str, path: Path) -> None:
-    """Write a chart of one column of a table over another, a point for each landscape."""
+def draw_points(table: Sequence[Row], x: str, y: str, color: str, path: Path) -> None:
+    """Write a chart of one column of a table over another, a point for each row.
+
+    Args:
+        table: a row for each landscape.
+        x: the column that goes across.
+        y: the one that goes up.
+        color: the parameter by which points are coloured.
+        path: of the picture.
+    """
     across, up = _column(table, x), _column(table, y)
     view = _chart((x, y), up)
     view.BottomAxisLogScale = int(_spreads(across))
     for axis, values in ("Bottom", across), ("Left", up):
         _range(view, axis, *_around(values))
-    shown = _show(view, across, up, y)
-    shown.SeriesLineStyle, shown.SeriesMarkerStyle = [y, "0"], [y, "4"]
-    shown.SeriesMarkerSize, shown.SeriesColor = [y, "9"], [y, *map(str, styles.RED)]
-    simple.SaveScreenshot(str(path), view, ImageResolution=list(_POINTS))
+    colors = _colors(table, color)
+    for kind in colors:
+        rows = [row for row in table if row[color] == kind]
+        shown = _show(view, _column(rows, x), _column(rows, y), y)
+        shown.SeriesLineStyle, shown.SeriesMarkerStyle = [y, "0"], [y, "4"]
+        shown.SeriesMarkerSize, shown.SeriesColor = [y, "9"], [y, *map(str, colors[kind])]
+    _save([view], _POINTS, color, colors, path)
 
 
 def draw_training(
@@ -72,8 +86,7 @@ def draw_training(
     """
     steps = np.unique(_column(table, "step"))
     logarithmic = bool(np.diff(steps).max() > _UNEVEN * np.diff(steps).min())
-    kinds = list(dict.fromkeys(row[parameters[0]] for row in table))
-    colors = {kind: _COLORS[i % len(_COLORS)] for i, kind in enumerate(kinds)}
+    colors = _colors(table, parameters[0])
     panels = []
     for column in columns:
         across = ("step + 1" if logarithmic else "step") if column == columns[-1] else ""
@@ -87,20 +100,29 @@ def draw_training(
             shown.SeriesColor = [column, *map(str, colors[rows[0][parameters[0]]])]
             shown.SeriesMarkerStyle, shown.SeriesMarkerSize = [column, "4"], [column, "5"]
         panels.append(view)
+    _save(panels, _PANEL, parameters[0], colors, path)
+
+
+def _colors(table: Sequence[Row], name: str) -> dict[str, list[float]]:
+    """Return a colour for each value of a parameter."""
+    kinds = dict.fromkeys(row[name] for row in table)
+    return {kind: _COLORS[i % len(_COLORS)] for i, kind in enumerate(kinds)}
+
+
+def _save(
+    panels: list[Any],
+    panel: tuple[int, int],
+    name: str,
+    colors: Mapping[str, list[float]],
+    path: Path,
+) -> None:
+    """Write charts of a size, one below the other, with a legend of a parameter's colours."""
+    size = (panel[0] + _LEGEND, panel[1] * len(panels))
     legend = styles.empty_view()
-    for place, kind in enumerate(kinds):
-        styles.text(
-            f"{parameters[0]} {kind}",
-            legend,
-            color=colors[kind],
-            position=(0.1, 0.9 - 0.04 * place),
-        )
-    _save_panels(panels, legend, path)
-
-
-def _save_panels(panels: list[Any], legend: Any, path: Path) -> None:
-    size = (_PANEL[0] + _LEGEND, _PANEL[1] * len(panels))
-    grid = [[panel] for panel in panels]
+    for place, (kind, color) in enumerate(colors.items()):
+        high = 1 - _LINE * (place + 1) / size[1]
+        styles.text(f"{name} {kind}", legend, color=color, position=(0.1, high))
+    grid = [[view] for view in panels]
     layout = versions.grid_layout(path.stem, grid, legend, _LEGEND / size[0])
     fitting.fit_layout(layout, size)
     simple.SaveScreenshot(str(path), layout, SeparatorColor=styles.WHITE)
@@ -163,4 +185,4 @@ def _networks(table: Sequence[Row], parameters: Sequence[str]) -> list[list[Row]
 def _spreads(values: Values) -> bool:
     """Return whether values are positive and lie orders of magnitude apart."""
     finite = values[np.isfinite(values)]
-    return bool(len(finite) and finite.min() > 0 and finite.max() > 100 * finite.min())
+    return bool(len(finite) and finite.min() > 0 and finite.max() > 30 * finite.min())

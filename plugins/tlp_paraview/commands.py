@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
+from tlp_core.cli import INCOMPLETE
+
 
 def exit_code(errors: Sequence[str]) -> int:
     """Tell what filters printed as errors, and return 1 where there is any."""
@@ -20,3 +22,6 @@ def in_words(name: str, run: Callable[[], int]) -> int:
     except (ValueError, TypeError, RuntimeError, OSError, ImportError) as error:
         print(f"{name}: {error}", file=sys.__stderr__)
         return 1
+    except KeyboardInterrupt:
+        print(f"{name}: stopped; the same command goes on", file=sys.__stderr__)
+        return INCOMPLETE

@@ -18,6 +18,7 @@ import numpy as np
 from paraview import simple
 
 from tlp_core.experiments import command, named_experiment
+from tlp_core.experiments.results import PERSISTENCE
 from tlp_core.sweeps import Run, arranged, find_runs
 from tlp_paraview import charts, multiples, pipeline, styles, views
 from tlp_paraview.commands import exit_code, in_words
@@ -49,7 +50,7 @@ def _run(options: argparse.Namespace) -> int:
 def draw(sweep: Any, stem: Path) -> None:
     """Write the picture of a sweep, NAME.png, and its state file, NAME.pvsm."""
     logarithmic = multiples.can_be_logarithmic(sweep)
-    layout = multiples.show_multiples(sweep, logarithmic=logarithmic)
+    layout = multiples.show_multiples(sweep, threshold=PERSISTENCE, logarithmic=logarithmic)
     simple.SaveScreenshot(f"{stem}.png", layout, SeparatorColor=styles.WHITE)
     simple.SaveState(f"{stem}.pvsm")
     _clear()
@@ -64,9 +65,11 @@ def draw_charts(chosen: Any, folder: Path) -> None:
     parameters.sort(key=lambda name: name != chosen.rows)
     for look in dict.fromkeys(row["look"] for row in table):
         rows = [row for row in table if row["look"] == look]
+        last = [row for row in rows if row["step"] == rows[-1]["step"]]
         for x, y in chosen.figures:
             name = f"{y} over {x} {look}".replace(" ", "_")
-            charts.draw_points(rows, x, y, folder / f"{name}.png")
+            shown = last if x in parameters else rows
+            charts.draw_points(shown, x, y, chosen.rows, folder / f"{name}.png")
         if chosen.series and len({row["step"] for row in rows}) > 1:
             path = folder / f"training_{look}.png"
             charts.draw_training(rows, chosen.series, parameters, path)
@@ -92,6 +95,8 @@ def _runs_by_look(folder: Path, chosen: Any) -> dict[str, list[Run]]:
     runs = find_runs([folder / "landscapes.csv"])
     for name in runs[0].parameters.keys() - {"look", chosen.rows, chosen.columns}:
         last = runs[-1].parameters[name]
+        if any(run.parameters[name] != last for run in runs):
+            print(f"profiles are those of {name} = {last}")
         runs = [run for run in runs if run.parameters[name] == last]
     by_look: dict[str, list[Run]] = {}
     for run in runs:

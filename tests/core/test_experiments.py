@@ -1,13 +1,15 @@
 import csv
 import json
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from tlp_core import load_problem
+from tlp_core import Landscape, load_problem
 from tlp_core.cli import main
 from tlp_core.experiments import EXPERIMENTS, claims, named_experiment
 from tlp_core.experiments.experiment import Experiment, Look, Network
@@ -75,7 +77,7 @@ def test_an_experiment_writes_everything_and_goes_on(tmp_path):
     assert answer.count == 6
     assert "| more tilt, deeper |" in (tmp_path / "claims.md").read_text()
 
-    (tmp_path / "networks/tilt0.5/numbers.json").unlink()  # as if its training had been stopped
+    shutil.rmtree(tmp_path / "networks/tilt0.5")
     before = (tmp_path / "descriptors.csv").read_text()
     run_experiment(one, tmp_path, tell=told.append)
     assert trained == [0.1, 0.5, 0.5]
@@ -106,16 +108,16 @@ def test_the_quick_form_of_an_experiment_runs_from_the_command_line(tmp_path, ca
     assert accuracy["yes"] > 0.5
     assert main(["experiment", "pinn", "--quick", "--cost"]) == 0
     told = capsys.readouterr().out
-    assert "6 networks, 22,392 samples; landscapes: 6 3D of 1,331" in told
+    assert "6 networks, 27,588 samples; landscapes: 6 3D of 2,197" in told
     assert re.search(r"sampling takes about \d+ (s|min) .*here", told)
 
 
 def test_parts_of_an_experiment_share_a_folder(tmp_path):
     trained = []
     one = tiny(trained)
-    run_experiment(one, tmp_path, only={"tilt": "0.5,0.7"})
+    assert run_experiment(one, tmp_path, only={"tilt": "0.5"}) == []
     assert trained == [0.5]
-    assert {row["tilt"] for row in rows_of(tmp_path / "descriptors.csv")} == {"0.5"}
+    assert not (tmp_path / "descriptors.csv").exists()
     run_experiment(one, tmp_path)
     assert trained == [0.5, 0.1]
     assert len(rows_of(tmp_path / "descriptors.csv")) == 6
@@ -123,8 +125,55 @@ def test_parts_of_an_experiment_share_a_folder(tmp_path):
 
 def test_a_folder_belongs_to_one_experiment_of_one_size(tmp_path):
     run_experiment(tiny([]), tmp_path, size="quick")
-    with pytest.raises(ValueError, match=r"'tiny' in size full, and .* holds 'tiny' in size quick"):
+    with pytest.raises(ValueError, match=r"holds .*'size': 'quick'.*, wanted .*'size': 'full'"):
         run_experiment(tiny([]), tmp_path)
+    (tmp_path / "experiment.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"experiment\.json is damaged; remove its folder"):
+        run_experiment(tiny([]), tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match="the output must be a folder"):
+        run_experiment(tiny([]), tmp_path / "file")
+
+
+def test_a_folder_belongs_to_one_set_of_data(tmp_path, monkeypatch):
+    one = replace(tiny([]), data="TLP_TEST_DATA")
+    run_experiment(one, tmp_path)
+    monkeypatch.setenv("TLP_TEST_DATA", "elsewhere")
+    with pytest.raises(
+        ValueError, match=r"holds .*'TLP_TEST_DATA': ''.*'TLP_TEST_DATA': 'elsewhere'"
+    ):
+        run_experiment(one, tmp_path)
+
+
+def test_a_training_is_not_disturbed_by_another_run(tmp_path):
+    one, trained = tiny([]), []
+    first, second = one.networks("full")
+
+    def train(problem, training, progress):
+        if not trained:  # another process does the same network meanwhile
+            trained.append(1)
+            run_experiment(one, tmp_path)
+        return first.train(problem, training, progress)
+
+    slow = replace(one, networks=lambda _size: [replace(first, train=train), second])
+    run_experiment(slow, tmp_path)
+    left = sorted(path.name for path in (tmp_path / "networks").iterdir())
+    assert left == ["tilt0.1", "tilt0.5"]
+    assert len(list((tmp_path / "networks" / "tilt0.1").iterdir())) == 3
+
+
+def test_a_network_without_its_steps_is_told(tmp_path):
+    run_experiment(tiny([]), tmp_path)
+    (tmp_path / "networks" / "tilt0.1" / "numbers.json").write_text('{"steps": {"0": {}}}')
+    with pytest.raises(ValueError, match=r"tilt0\.1 lacks step 5; remove it"):
+        run_experiment(tiny([]), tmp_path)
+
+
+def test_a_landscape_of_other_looks_is_not_taken(tmp_path):
+    run_experiment(tiny([]), tmp_path)
+    other = replace(tiny([]), looks=lambda _size: [Look("2D", 2, 5, 0.5)])
+    with pytest.raises(ValueError, match="distance"):
+        run_experiment(other, tmp_path)
 
 
 def test_looks_take_another_resolution(tmp_path):
@@ -143,7 +192,11 @@ def test_looks_take_another_resolution(tmp_path):
 def test_parts_that_are_not_there_are_told(tmp_path, capsys):
     command = ["experiment", "resnet", "--quick", "-o", str(tmp_path)]
     assert main([*command, "--only", "skip=maybe"]) == 1
-    assert "none has skip = maybe; there is skip: yes, no; seed: 0" in capsys.readouterr().err
+    assert "skip must be one of no, yes, got 'maybe'" in capsys.readouterr().err
+    assert main([*command, "--only", "sneed=0"]) == 1
+    assert "only must be one of skip, seed, got 'sneed'" in capsys.readouterr().err
+    assert main([*command, "--device", "nonsense"]) == 1
+    assert "device must be one that is here, got 'nonsense'" in capsys.readouterr().err
     assert main([*command, "--only", "skip"]) == 1
     assert "only takes NAME=VALUE, such as seed=0, got 'skip'" in capsys.readouterr().err
     assert main([*command, "--resolution", "2D=many"]) == 1
@@ -202,6 +255,36 @@ def test_a_mean_is_compared_with_what_would_mean_nothing():
     assert "| m | x | 1.1 (" in claims.table_of([holds])
 
 
+def pinn_landscapes(folder, four_rough):
+    """A bowl in 3D and, along the fourth direction, more bowls beside it in 4D."""
+    axis = np.linspace(-1, 1, 9)
+    x, y, z = np.meshgrid(axis, axis, axis, indexing="ij")
+    bowl = x**2 + y**2 + z**2
+    coarse = np.linspace(-1, 1, 5)
+    w = np.cos(2 * np.pi * coarse) if four_rough else -(coarse**2)
+    four = bowl[::2, ::2, ::2, None] - w
+    rows = []
+    for look, loss in (("3D", bowl), ("4D", four)):
+        Landscape(loss, np.ones(loss.ndim), np.ones(loss.shape, dtype=bool)).save(folder / look)
+        network = {"beta": 1, "seed": 0, "rate": 1.0}
+        numbers = {"relative error": 0.1, "number_of_minima": 1, "number_of_saddles": 0}
+        rows.append({"landscape": look, "look": look, **network, **numbers})
+        rows[-1]["width_at_half_depth"] = 0.5
+    return rows
+
+
+@pytest.mark.parametrize(("rough", "ratio"), [(False, 0.0), (True, np.log2(5))])
+def test_4d_is_compared_with_its_3d_slice(tmp_path, rough, ratio):
+    from tlp_core.experiments import pinn
+
+    found = {c.text: c for c in pinn.claims(pinn_landscapes(tmp_path, rough), tmp_path)}
+    assert found["4D has more critical points than 3D"].value == pytest.approx(ratio)
+    share = found["the basins of 4D map into those of 3D"]
+    assert share.count == int(rough)
+    assert share.verdict == "shown"
+    assert found["the rule for neighbours changes the counts"].value == 1
+
+
 def test_grokking_dates_both_jumps():
     from tlp_core.experiments.transformers import grokking_claims
 
@@ -225,7 +308,7 @@ def test_grokking_dates_both_jumps():
     assert found["number_of_minima"].value == -600
     assert found["number_of_minima"].verdict == "holds"
     assert found["global_minimum_depth"].verdict == "does not hold"
-    assert found["average_persistence"].count == found["top_eigenvalue"].count == 0
+    assert found["width_at_half_depth"].count == found["top_eigenvalue"].count == 0
 
 
 def test_a_slow_change_is_dated_at_its_middle():

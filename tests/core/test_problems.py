@@ -49,6 +49,25 @@ def test_metrics_follow_the_precision_of_the_model(name):
     assert double == pytest.approx(single, rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("resnet20", {"skip": "no"}, "skip must be True or False, got 'no'"),
+        ("resnet20", {"images": -3}, "images must be >= 1, got -3"),
+        ("resnet20", {"blocks": 0}, "blocks must be >= 1, got 0"),
+        ("unet-crf", {"radius": -1}, "radius must be >= 1, got -1"),
+        ("unet-crf", {"images": "many"}, "images must be an integer, got 'many'"),
+        ("character-gpt", {"heads": 0}, "heads must be >= 1, got 0"),
+        ("character-gpt", {"sequences": 0}, "sequences must be >= 1, got 0"),
+        ("modular-addition", {"train_share": 1e-9}, "train_share must leave pairs"),
+        ("hf:", {}, "hf: must name a folder with a model"),
+    ],
+)
+def test_bad_arguments_of_ready_problems_are_told(name, arguments, message):
+    with pytest.raises((RuntimeError, ValueError, TypeError, FileNotFoundError), match=message):
+        load_problem(name, arguments=arguments)
+
+
 def test_metrics_that_fail_are_told():
     images = torch.ones(2, 3)
     problem = Problem(

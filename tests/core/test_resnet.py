@@ -73,6 +73,10 @@ def test_cifar_10_is_read_from_its_binary_version(tmp_path):
     assert labels.tolist() == [0, 3, 5, 9] * 5
     assert len(test_labels) == 4
     assert resnet.make_problem(data=str(tmp_path), blocks=1, width=2).name == "ResNet-8"
+    records[0, 0] = 200
+    records.tofile(tmp_path / "test_batch.bin")
+    with pytest.raises(ValueError, match=r"labels of .* must be 0 to 9, got 200"):
+        resnet.cifar10(str(tmp_path))
     (tmp_path / "test_batch.bin").write_bytes(b"no")
     with pytest.raises(ValueError, match="must hold records of 3073 bytes"):
         resnet.cifar10(str(tmp_path))

@@ -1,7 +1,8 @@
 """Claims of the papers, each answered by a number with its spread.
 
 A claim holds where the 95 % interval of its number lies on the claimed side of the value that would
-mean nothing, it does not hold where it lies on the other side, and is undecided in between.
+mean nothing, it does not hold where it lies on the other side, and is undecided in between. Where
+there is no such value the number is only shown.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Claim:
         value: the number.
         low: lower end of its 95 % interval, by bootstrap; NaN where there is too little.
         high: upper end.
-        verdict: ``holds``, ``does not hold`` or ``undecided``.
+        verdict: ``holds``, ``does not hold``, ``undecided`` or ``shown``.
         count: how many networks, or other independent cases, it rests on.
     """
 
@@ -97,9 +98,9 @@ def correlation_within(
 
 
 def mean(
-    text: str, measure: str, values: npt.ArrayLike, *, nothing: float, above: bool = True
+    text: str, measure: str, values: npt.ArrayLike, *, nothing: float | None, above: bool = True
 ) -> Claim:
-    """Answer a claim by a mean that should lie above a value, or below."""
+    """Answer a claim by a mean that should lie above a value, or below; None for no such value."""
     numbers = np.asarray(values, dtype=np.float64).reshape(-1, 1, 1)
     blocks = [block for block in numbers if np.isfinite(block).all()]
     return judged(text, measure, blocks, lambda part: float(part.mean()), nothing, above)
@@ -110,7 +111,7 @@ def judged(
     measure: str,
     blocks: Sequence[npt.NDArray[np.float64]],
     statistic: Callable[[npt.NDArray[np.float64]], float],
-    nothing: float,
+    nothing: float | None,
     above: bool,
 ) -> Claim:
     """Answer a claim by a statistic of cases, with its bootstrap interval.
@@ -121,22 +122,22 @@ def judged(
         blocks: cases (C, K) each, those that depend on each other in one block, which is drawn as a
             whole.
         statistic: of all cases together.
-        nothing: the value that would mean nothing.
+        nothing: the value that would mean nothing; None where there is none.
         above: whether the statistic is claimed to be larger.
     """
     nan = float("nan")
     value = statistic(np.concatenate(blocks)) if len(blocks) else nan
+    verdict = "shown" if nothing is None else "undecided"
     if len(blocks) < _LEAST:
-        return Claim(text, measure, value, nan, nan, "undecided", len(blocks))
+        return Claim(text, measure, value, nan, nan, verdict, len(blocks))
     rng = np.random.default_rng(0)
     draws = rng.integers(len(blocks), size=(_RESAMPLES, len(blocks)))
     drawn = [statistic(np.concatenate([blocks[i] for i in draw])) for draw in draws]
     known = [number for number in drawn if np.isfinite(number)]
     low, high = np.percentile(known, _INTERVAL) if known else (nan, nan)
-    verdict = "undecided"
-    if low > nothing:
+    if nothing is not None and low > nothing:
         verdict = "holds" if above else "does not hold"
-    elif high < nothing:
+    elif nothing is not None and high < nothing:
         verdict = "does not hold" if above else "holds"
     return Claim(text, measure, value, float(low), float(high), verdict, len(blocks))
 

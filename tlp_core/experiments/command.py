@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tlp_core.experiments import EXPERIMENTS, SIZES, named_experiment
-from tlp_core.progress import TerminalProgress, time_left
+from tlp_core.progress import TerminalProgress
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace, tell: Callable[[str], None]) -> bool:
     """Do what the options say, and return whether there are results to show.
 
     Raises:
-        ValueError: for parameters that no network has.
+        ValueError: for options that do not fit.
     """
     from tlp_core.experiments.claims import table_of
     from tlp_core.experiments.running import (
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace, tell: Callable[[str], None]) -> bool:
         chosen_networks,
         cost,
         run_experiment,
-        sampling_time,
+        told_time,
     )
 
     chosen, only = named_experiment(options.name), _pairs("only", "seed=0", options.only)
@@ -61,12 +61,9 @@ def run(options: argparse.Namespace, tell: Callable[[str], None]) -> bool:
     if options.cost:
         networks = chosen_networks(chosen, options.size, only, device=options.device)
         looks = chosen_looks(chosen, options.size, resolutions)
-        print(cost(networks, looks))
-        seconds = sampling_time(networks, looks)
-        print(
-            f"sampling takes about {time_left(seconds)} here, by a few samples taken now; training "
-            "and eigenvectors come on top"
-        )
+        print(cost(networks, looks), flush=True)
+        tell("measuring a few samples")
+        print(told_time(networks, looks))
         return False
     claims = run_experiment(
         chosen,
@@ -78,16 +75,22 @@ def run(options: argparse.Namespace, tell: Callable[[str], None]) -> bool:
         tell=tell,
         progress=TerminalProgress,
     )
+    if only:
+        tell("a part is done; the same command without --only gathers all parts into tables")
+        return False
     print(table_of(claims), end="")
     return True
 
 
 def _pairs(option: str, example: str, words: list[str]) -> dict[str, str]:
-    pairs = [word.partition("=") for word in words]
-    for word, (name, equals, _) in zip(words, pairs):
+    """Return values by name; those of a name that comes twice are joined by a comma."""
+    pairs: dict[str, list[str]] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
         if not name or not equals:
             raise ValueError(f"{option} takes NAME=VALUE, such as {example}, got {word!r}")
-    return {name: value for name, _, value in pairs}
+        pairs.setdefault(name, []).append(value)
+    return {name: ",".join(values) for name, values in pairs.items()}
 
 
 def _whole(look: str, text: str) -> int:

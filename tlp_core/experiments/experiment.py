@@ -115,6 +115,7 @@ class Experiment:
         columns: parameter of the columns.
         figures: columns of the table to draw over each other, across and up.
         series: columns to draw over the steps of the training, one above the other.
+        data: environment variable that names a folder of data; empty if there is none.
     """
 
     title: str
@@ -125,6 +126,7 @@ class Experiment:
     columns: str
     figures: tuple[tuple[str, str], ...]
     series: tuple[str, ...] = ()
+    data: str = ""
 
 
 def train_epochs(
@@ -136,22 +138,29 @@ def train_epochs(
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
 ) -> Curves:
-    """Train as many epochs as the last step says, keep checkpoints, and return all losses."""
-    epochs, losses = training.steps[-1], list[float]()
+    """Train as many epochs as the last step says, and return the mean loss of each.
+
+    Checkpoint e is the network after e epochs.
+    """
+    epochs, means = training.steps[-1], list[float]()
     with fitting_threads(problem.model):
         for epoch in range(epochs + 1):
             if epoch in training.steps:
-                training.save(problem, epoch, {"training loss": losses[-1] if losses else np.nan})
+                training.save(problem, epoch, {"training loss": means[-1] if means else np.nan})
+            if epoch == epochs:
+                break
             problem.model.train()
-            for batch in batches if epoch < epochs else ():
+            losses = []
+            for batch in batches:
                 optimizer.zero_grad()
                 loss = problem.loss(problem.model, matched(batch, problem.model))
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 losses.append(loss.item())
             schedule.step()
-            progress(epoch / epochs, f"loss {losses[-1]:.2g}")
-    return {"training loss": losses}
+            means.append(float(np.mean(losses)))
+            progress((epoch + 1) / epochs, f"loss {means[-1]:.2g}")
+    return {"training loss": means}
 
 
 def shuffled(examples: Dataset[Any], size: int, seed: int) -> DataLoader[Any]:

@@ -153,6 +153,7 @@ RESNET = Experiment(
     rows="skip",
     columns="seed",
     figures=(("test accuracy", "number_of_saddles"), ("hessian_trace", "average_persistence")),
+    data=CIFAR10,
     series=(
         "training loss",
         "test accuracy",

@@ -14,14 +14,14 @@ from tlp_core.landscape import Landscape
 from tlp_core.merge_tree import MergeTree, merge_tree
 from tlp_core.neighbors import GridRule, grid_graph
 
-_PERSISTENCE = 1e-3
+PERSISTENCE = 1e-3
 """Share of the range of the losses below which basins are not counted: rounding makes such."""
 
 
 def tree_of(landscape: Landscape, rule: GridRule = "diagonal") -> MergeTree:
     """Return the merge tree of a landscape without the basins that rounding makes."""
     tree = merge_tree(landscape.loss, grid_graph(landscape.shape, rule=rule))
-    return tree.simplified(_PERSISTENCE, relative=True)
+    return tree.simplified(PERSISTENCE, relative=True)
 
 
 def trees_by(

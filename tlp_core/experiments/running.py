@@ -13,13 +13,18 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
+import numpy as np
 import torch
 
 from tlp_core import checks
@@ -37,6 +42,9 @@ from tlp_core.progress import Progress, silent, time_left
 from tlp_core.sampling import sample_grid, sampling_seconds
 from tlp_core.solutions import random_directions
 
+TRACE_FACTS = ("hessian_trace", "hessian_trace_error")
+"""The trace of the Hessian and its standard error, in a landscape's facts and in the table."""
+
 
 def cost(networks: Sequence[Network], looks: Sequence[Look]) -> str:
     """Return what networks take: how many landscapes and samples."""
@@ -49,7 +57,8 @@ def cost(networks: Sequence[Network], looks: Sequence[Look]) -> str:
         for look, number in numbers.items()
     )
     samples = sum(number * look.resolution**look.n for look, number in numbers.items())
-    return f"{len(networks)} networks, {samples:,} samples; landscapes: {each}"
+    count = f"{len(networks)} network{'s' if len(networks) > 1 else ''}"
+    return f"{count}, {samples:,} samples; landscapes: {each}"
 
 
 def sampling_time(networks: Sequence[Network], looks: Sequence[Look]) -> float:
@@ -67,6 +76,14 @@ def sampling_time(networks: Sequence[Network], looks: Sequence[Look]) -> float:
         if shapes[-1] not in known:
             known[shapes[-1]] = _seconds(problem, network, looks)
     return sum(known[shape] for shape in shapes) / len(tried) * len(networks)
+
+
+def told_time(networks: Sequence[Network], looks: Sequence[Look]) -> str:
+    """Return a sentence on :func:`sampling_time`."""
+    return (
+        f"sampling takes about {time_left(sampling_time(networks, looks))} here, by a few samples "
+        "taken now; training and eigenvectors come on top"
+    )
 
 
 def _seconds(problem: Problem, network: Network, looks: Sequence[Look]) -> float:
@@ -100,24 +117,19 @@ def chosen_networks(
         device: on which the networks shall be.
 
     Raises:
-        ValueError: if none has them.
+        ValueError: for a parameter or a value that no network has.
     """
-    every = experiment.networks(size)
-    chosen = [network for network in every if _fits(network, only or {})]
-    if not chosen:
-        wanted = ", ".join(f"{name} = {value}" for name, value in (only or {}).items())
-        there = "; ".join(
-            f"{name}: {', '.join(dict.fromkeys(str(n.parameters[name]) for n in every))}"
-            for name in every[0].parameters
-        )
-        raise ValueError(f"only must choose a network, and none has {wanted}; there is {there}")
-    return [replace(network, make=partial(_made, network, device)) for network in chosen]
-
-
-def _fits(network: Network, only: Mapping[str, str]) -> bool:
-    return all(
-        str(network.parameters.get(name)) in values.split(",") for name, values in only.items()
-    )
+    every, wanted = experiment.networks(size), dict(only or {})
+    for name, values in wanted.items():
+        checks.choice(name, every[0].parameters, name="parameter of only")
+        there = {str(network.parameters[name]) for network in every}
+        for value in values.split(","):
+            checks.choice(value, sorted(there), name=name)
+    return [
+        replace(network, make=partial(_made, network, device))
+        for network in every
+        if all(str(network.parameters[name]) in wanted[name].split(",") for name in wanted)
+    ]
 
 
 def _made(network: Network, device: str) -> Problem:
@@ -158,9 +170,9 @@ def run_experiment(
         experiment: which one.
         folder: where everything goes.
         size: ``quick`` takes minutes, ``medium`` about an hour, ``full`` is as published.
-        only: parameters, such as ``{"seed": "0,1"}``, of the networks to train and sample. Several
-            such runs, one after another or at once, share a folder; a run of all then finds
-            what they made.
+        only: parameters, such as ``{"seed": "0,1"}``, of the networks to train and sample, and
+            nothing else: tables and answers are those of all networks, by a run without. Several
+            such runs, one after another or at once, share a folder.
         resolutions: points along each direction for some of the looks, such as ``{"4D": 41}``.
         device: as torch names it, such as ``cuda``; empty for the processor.
         tell: called with lines of text, first the cost.
@@ -168,12 +180,16 @@ def run_experiment(
 
     Raises:
         ValueError: if no network has the parameters of ``only``, there is no such look or device,
-            or the folder holds another experiment or another size of it.
+            or the folder holds another experiment, another size of it, or one with other data.
+        NotADirectoryError: if the folder is a file.
     """
     networks = chosen_networks(experiment, size, only, device=device)
     looks = chosen_looks(experiment, size, resolutions)
+    networks[0].make()  # what is wrong with data or device is told before anything is written
     _claim_folder(folder, experiment, size)
     tell(f"{experiment.title}: {cost(networks, looks)}")
+    if size == "full" and not (folder / "landscapes").exists():
+        tell(told_time(networks, looks))
     rows: list[Row] = []
     start = time.monotonic()
     for done, network in enumerate(networks, start=1):
@@ -184,6 +200,8 @@ def run_experiment(
         left = spent / done * (len(networks) - done)
         part = f"{done}/{len(networks)} {network.key}"
         tell(f"{part}: {time_left(spent)}, about {time_left(left)} left")
+    if only:
+        return []
     _write_table(folder / "descriptors.csv", rows)
     columns = ("landscape", *networks[0].parameters, "step", "look")
     _write_table(folder / "landscapes.csv", [{c: row[c] for c in columns} for row in rows])
@@ -196,26 +214,49 @@ def run_experiment(
 
 def _claim_folder(folder: Path, experiment: Experiment, size: Size) -> None:
     """Mark a folder as that of an experiment, whose files another one would take for its own."""
-    mark, wanted = folder / "experiment.json", {"experiment": experiment.title, "size": size}
-    if mark.exists() and (there := json.loads(mark.read_text(encoding="utf-8"))) != wanted:
-        raise ValueError(
-            f"the folder must be that of {experiment.title!r} in size {size}, and {folder} holds "
-            f"{there['experiment']!r} in size {there['size']}; take another one"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    with draft_of(mark) as draft:
-        draft.write_text(json.dumps(wanted), encoding="utf-8")
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"the output must be a folder, and {folder} is a file")
+    wanted = {"experiment": experiment.title, "size": size}
+    if experiment.data:
+        wanted[experiment.data] = os.environ.get(experiment.data, "")
+    mark = folder / "experiment.json"
+    if not mark.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with draft_of(mark) as draft:
+            draft.write_text(json.dumps(wanted), encoding="utf-8")
+    elif (there := _read(mark)) != wanted:
+        raise ValueError(f"the folder {folder} holds {there}, wanted {wanted}; take another one")
 
 
 def _trained(network: Network, folder: Path, progress: Progress) -> Path:
-    """Return the folder of a network's checkpoints, trained now where it is not complete."""
+    """Return the folder of a network's checkpoints, trained now where it is not there.
+
+    A training has its own folder until it is done, so that others, at once or later, neither see
+    nor disturb it.
+    """
     place = folder / "networks" / network.key
-    if not (place / "numbers.json").exists():
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
-        training = Training(place, network.steps)
-        training.finish(network.train(network.make(), training, progress))
+    if not place.exists():
+        draft = place.with_name(f".{network.key}.{uuid4().hex[:8]}")
+        draft.mkdir(parents=True)
+        try:
+            training = Training(draft, network.steps)
+            training.finish(network.train(network.make(), training, progress))
+            with suppress(OSError):  # another one was faster, with the same result
+                draft.rename(place)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
     return place
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return what a JSON file holds."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged; remove its folder, and it will be made again")
+    return content
 
 
 def _rows(
@@ -225,12 +266,15 @@ def _rows(
     folder: Path,
     progress: Callable[[str], Progress],
 ) -> Iterator[Row]:
-    measured = json.loads((trained / "numbers.json").read_text(encoding="utf-8"))["steps"]
+    measured = _read(trained / "numbers.json").get("steps", {})
     for step in network.steps[-1:] if look.last_only else network.steps:
+        if str(step) not in measured:
+            raise ValueError(f"{trained} lacks step {step}; remove it, and it will be made again")
         name = f"landscapes/{network.key}_step{step}_{look.name}_r{look.resolution}.zarr"
         text = f"{network.key}, step {step}, {look.name}"
         checkpoint = trained / f"step_{step:06}.pt"
         landscape = _landscape(network, look, checkpoint, folder / name, progress(text))
+        traces = {key: value for key, value in landscape.facts.items() if key in TRACE_FACTS}
         yield {
             "landscape": name,
             **network.parameters,
@@ -239,7 +283,7 @@ def _rows(
             **measured[str(step)],
             **landscape.facts.get("metrics", {}),
             "top_eigenvalue": landscape.facts["eigenvalues"][0],
-            **({"hessian_trace": landscape.facts["hessian_trace"]} if look.trace else {}),
+            **traces,
             **describe(tree_of(landscape)).as_dict(),
         }
 
@@ -247,8 +291,13 @@ def _rows(
 def _landscape(
     network: Network, look: Look, checkpoint: Path, store: Path, progress: Progress
 ) -> Landscape:
-    if store.exists() and (there := Landscape.open(store)).is_complete:
-        return there
+    if store.exists():
+        there = Landscape.open(store)
+        as_wanted = there.facts.get("normalization") == look.normalization and np.allclose(
+            there.distance, look.distance
+        )
+        if there.is_complete and as_wanted:
+            return there
     store.parent.mkdir(parents=True, exist_ok=True)
     problem = network.make()
     load_checkpoint(problem, checkpoint)
@@ -258,10 +307,12 @@ def _landscape(
         method=look.method,
         normalization=look.normalization,
         parameters=look.parameters,
+        progress=progress,
     )
     if look.trace:
-        trace = hessian_trace(problem, parameters=look.parameters).value
-        directions = replace(directions, facts={**directions.facts, "hessian_trace": trace})
+        trace = hessian_trace(problem, parameters=look.parameters, progress=progress)
+        facts = dict(zip(TRACE_FACTS, (trace.value, trace.standard_error)))
+        directions = replace(directions, facts={**directions.facts, **facts})
     return sample_grid(
         problem,
         directions,

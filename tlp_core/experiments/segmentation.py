@@ -130,5 +130,6 @@ SEGMENTATION = Experiment(
     rows="rate",
     columns="step",
     figures=(("rate", "maximal_persistence"), ("pixel accuracy", "maximal_persistence")),
+    data=PETS,
     series=("training loss", "test loss", "pixel accuracy", "minimum_loss", "maximum_loss"),
 )

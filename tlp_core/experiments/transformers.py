@@ -31,7 +31,6 @@ from tlp_core.transitions import LEAST_POINTS, find_transitions
 
 DESCRIPTORS = {
     "number_of_minima": ("fewer minima", False),
-    "average_persistence": ("a higher average persistence", True),
     "global_minimum_depth": ("a deeper basin", True),
     "width_at_half_depth": ("a wider basin", True),
     "top_eigenvalue": ("a flatter minimum", False),
@@ -198,7 +197,7 @@ def _train_grokking(
 def _gpt(width: int, seed: int, size: Size) -> Network:
     last = {"quick": 120, "medium": 1000, "full": 10_000}[size]
     sequences = {"quick": 16, "medium": 32, "full": 256}[size]
-    checkpoints = {"quick": 6, "medium": 12, "full": 24}[size]
+    checkpoints = {"quick": 8, "medium": 12, "full": 24}[size]
 
     def make() -> Problem:
         return character_gpt(width=width, sequences=sequences, seed=seed)

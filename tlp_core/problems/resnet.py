@@ -79,6 +79,10 @@ def make_problem(
         seed: of the parameters and of the choice of images.
     """
     seed = checks.integer(seed, name="seed", minimum=0)
+    skip = checks.boolean(skip, name="skip")
+    images = checks.integer(images, name="images", minimum=1)
+    blocks = checks.integer(blocks, name="blocks", minimum=1)
+    width = checks.integer(width, name="width", minimum=1)
     (inputs, labels), (test_inputs, test_labels) = cifar10(data) if data else digits()
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(inputs), generator=generator)[:images]
@@ -141,5 +145,7 @@ def _binary(paths: list[Path]) -> Images:
             raise ValueError(f"{path} must hold records of {_RECORD} bytes, and does not")
         parts.append(content.reshape(-1, _RECORD))
     records = np.concatenate(parts)
+    if records[:, 0].max() > 9:
+        raise ValueError(f"labels of {paths[0].parent} must be 0 to 9, got {records[:, 0].max()}")
     images = torch.from_numpy(records[:, 1:].reshape(-1, 3, 32, 32)).float() / 255
     return images, torch.from_numpy(records[:, 0].astype(np.int64))

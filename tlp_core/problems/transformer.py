@@ -91,6 +91,8 @@ class Transformer(nn.Module):
     ) -> None:
         """Make one of ``layers`` blocks for sequences of up to ``length`` tokens."""
         super().__init__()
+        for name, value in (("width", width), ("layers", layers), ("heads", heads)):
+            checks.integer(value, name=name, minimum=1)
         if width % heads:
             raise ValueError(f"width must be a multiple of heads, got {width} and {heads}")
         self.tokens = nn.Embedding(vocabulary, width)
@@ -139,6 +141,11 @@ def modular_addition(
     answers = pairs.sum(1) % p
     order = torch.randperm(len(pairs), generator=generator)
     known, unknown = order.tensor_split([round(train_share * len(pairs))])
+    if not len(known) or not len(unknown):
+        raise ValueError(
+            f"train_share must leave pairs for training and for testing, got {train_share:g} of "
+            f"{len(pairs)} pairs"
+        )
     model = Transformer(
         p + 1, 3, width=width, layers=layers, heads=heads, outputs=p, norm=False, gelu=False
     )
@@ -155,7 +162,7 @@ def modular_addition(
         test_loss = nn.functional.cross_entropy(logits, wanted)
         return {"test loss": float(test_loss), "test accuracy": float(right)}
 
-    batches = [(tokens[part], answers[part]) for part in torch.split(known, _CHUNK * 8)]
+    batches = [(tokens[known], answers[known])]
     return Problem(model, loss, batches, name=f"addition mod {p}", metrics=metrics)
 
 
@@ -181,6 +188,8 @@ def character_gpt(
         seed: of the parameters and of where sequences start.
     """
     generator = torch.Generator().manual_seed(checks.integer(seed, name="seed", minimum=0))
+    length = checks.integer(length, name="length", minimum=1)
+    sequences = checks.integer(sequences, name="sequences", minimum=1)
     codes, vocabulary = encoded(text)
     part = len(codes) * 9 // 10
     if part < 2 * length or len(codes) - part < 2 * length:
@@ -235,7 +244,9 @@ def causal_language_model(
         FileNotFoundError: if there is no such folder or text.
         ValueError: if the text has fewer tokens than one sequence.
     """
-    if not Path(folder).is_dir():
+    length = checks.integer(length, name="length", minimum=2)
+    sequences = checks.integer(sequences, name="sequences", minimum=1)
+    if not folder or not Path(folder).is_dir():
         raise FileNotFoundError(f"hf: must name a folder with a model, found none at {folder}")
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -296,7 +307,10 @@ def _text_of(text: str) -> str:
     if text and not Path(text).is_file():
         raise FileNotFoundError(f"text must be a file, found none at {text}")
     if text:
-        return Path(text).read_text(encoding="utf-8")
+        try:
+            return Path(text).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"text must be a file in UTF-8, and {text} is not") from error
     from pydoc_data.topics import topics
 
     return "\n".join(topics[name] for name in sorted(topics))

@@ -163,6 +163,10 @@ def make_problem(
         radius: of the CRF's window.
         seed: of the parameters and of the choice of images.
     """
+    depth = checks.integer(depth, name="depth", minimum=1)
+    width = checks.integer(width, name="width", minimum=1)
+    radius = checks.integer(radius, name="radius", minimum=1)
+    images = checks.integer(images, name="images", minimum=1)
     size = checks.integer(size, name="size", minimum=2 ** (depth - 1))
     if size % 2 ** (depth - 1):
         raise ValueError(f"size must be a multiple of {2 ** (depth - 1)}, got {size}")
@@ -251,6 +255,8 @@ class Pets(Dataset[Example]):
             for name in names
         ]
         missing = [path for pair in self._files for path in pair if not path.is_file()]
+        if not names:
+            raise ValueError(f"{listed} must name pictures, and is empty")
         if missing:
             raise FileNotFoundError(
                 f"data must be the folder of Oxford-IIIT Pet, and {len(missing)} files of its "
