@@ -345,6 +345,7 @@ def test_an_experiment_leaves_pictures_and_a_state_file(run_pvpython, tmp_path):
         "claims.csv",
         "claims.md",
         "descriptors.csv",
+        "experiment.json",
         "landscapes.csv",
         "profiles_2D.png",
         "profiles_2D.pvsm",
