@@ -56,8 +56,8 @@ def find_transitions(
     Ranks are compared, not values, so that one outlier is no transition, and the scale does not
     matter. Points that follow each other must be independent but for the change itself: what is
     tested is that a series has one level, and a trend, or a series that remembers where it was, is
-    reported as one or several changes. Six points reach no more than a significance of 0.1, seven
-    0.06, eight 0.04.
+    reported as one or several changes. The clearest change in six points has a p-value of 0.1, in
+    eight 0.03, in ten 0.008.
 
     Args:
         values: (T,) a descriptor at each step, T >= 6; NaN where it is undefined, left out.
