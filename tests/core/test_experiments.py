@@ -269,7 +269,7 @@ def pinn_landscapes(folder, four_rough):
         network = {"beta": 1, "seed": 0, "rate": 1.0}
         numbers = {"relative error": 0.1, "number_of_minima": 1, "number_of_saddles": 0}
         rows.append({"landscape": look, "look": look, **network, **numbers})
-        rows[-1]["width_at_half_depth"] = 0.5
+        rows[-1] |= {"width_at_half_depth": 0.5, "average_persistence": 1.0}
     return rows
 
 

@@ -71,7 +71,7 @@ def looks(size: Size) -> list[Look]:
 
 
 def claims(rows: list[Row], folder: Path) -> list[Claim]:
-    """Answer the claims of Geniesse et al. 2024, section 4.1."""
+    """Answer the claims of Geniesse et al. 2024, section 4.1, and of Xie et al. 2024 on β."""
     answers = []
     for name in ("3D", "4D"):
         seen = [row for row in rows if row["look"] == name]
@@ -82,6 +82,9 @@ def claims(rows: list[Row], folder: Path) -> list[Claim]:
         ):
             text = f"a better model has a simpler landscape ({name})"
             answers.append(correlation(text, seen, ERROR, column, positive=positive))
+        for column in ("number_of_saddles", "average_persistence"):
+            text = f"{column} grows with β ({name})"
+            answers.append(correlation(text, seen, "beta", column))
     answers.append(_seeds_vary_most_at_the_transition(rows, folder))
     answers += _four_against_three(rows, folder)
     answers.append(_rules_compared(rows, folder))
