@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -17,6 +18,7 @@ def exit_code(errors: Sequence[str]) -> int:
 
 def in_words(name: str, run: Callable[[], int]) -> int:
     """Run a command and return its exit code: 1, after one sentence, where it fails."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # VTK's logger prints its own stack
     try:
         return run()
     except (ValueError, TypeError, RuntimeError, OSError, ImportError) as error:

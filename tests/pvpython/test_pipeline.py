@@ -311,6 +311,27 @@ def test_pvbatch_on_two_ranks_gives_the_profile_of_one(launcher, tmp_path, store
         assert one == two
 
 
+STOPPED = """
+import os, signal, sys, time
+from tlp_paraview.commands import in_words
+
+
+def wait():
+    os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C
+    time.sleep(60)
+
+
+sys.exit(in_words("experiment", wait))
+"""
+
+
+def test_a_command_that_is_stopped_says_so_in_one_line(run_pvpython):
+    done = run_pvpython(STOPPED)
+    assert done.code == 3
+    assert "experiment: stopped; the same command goes on" in done.text
+    assert "FATL" not in done.text
+
+
 EVEN = """
 import numpy as np
 from tlp_core import Landscape
