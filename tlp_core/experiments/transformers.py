@@ -91,7 +91,7 @@ def scaling_claims(rows: list[Row], _folder: Path) -> list[Claim]:
         if len(seen) > len(last):
             answers += [
                 correlation_within(
-                    f"as the validation loss falls, there is {words} ({look})",
+                    f"as the validation loss falls, the landscape gets {words} ({look})",
                     seen,
                     "validation loss",
                     column,
