@@ -131,5 +131,5 @@ SEGMENTATION = Experiment(
     columns="step",
     figures=(("rate", "maximal_persistence"), ("pixel accuracy", "maximal_persistence")),
     data=PETS,
-    series=("training loss", "test loss", "pixel accuracy", "minimum_loss", "maximum_loss"),
+    series=("training loss", "test loss", "pixel accuracy", "maximum_loss", "maximal_persistence"),
 )
