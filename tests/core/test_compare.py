@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tlp_core import grid_graph, landscape_distances, merge_tree, persistence_diagram
+from tlp_core.compare import DIAGRAM_DISTANCES
 
 
 def path_tree(values):
@@ -58,6 +59,13 @@ def test_equal_losses_have_an_empty_diagram(distance):
     assert persistence_diagram(flat, relative=True).shape == (0, 2)
     matrix = landscape_distances([flat, flat, well], distance=distance)
     np.testing.assert_allclose(matrix, [[0, 0, 1], [0, 0, 1], [1, 1, 0]])
+
+
+@pytest.mark.parametrize("distance", DIAGRAM_DISTANCES)
+def test_equal_landscapes_are_not_apart(distance):
+    rng = np.random.default_rng(0)
+    tree = merge_tree(rng.random((5, 6)), grid_graph((5, 6)))
+    assert (landscape_distances([tree, tree], distance=distance) == 0).all()
 
 
 def test_an_unknown_distance_is_told():
