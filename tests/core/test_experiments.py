@@ -342,3 +342,25 @@ def test_a_slow_change_is_dated_at_its_middle():
     assert found["global_minimum_depth"].value == 0
     assert found["global_minimum_depth"].verdict == "undecided"
     assert found["width_at_half_depth"].count == 0
+
+
+def test_depth_is_told_in_the_unit_of_the_loss_and_relative_to_its_bottom():
+    from tlp_core.experiments.segmentation import claims as answered
+
+    rows = [
+        {
+            "rate": rate,
+            "seed": seed,
+            "step": step,
+            "minimum_loss": 1 / (1 + step),
+            "maximum_loss": 1 / (1 + step) + 0.1 / np.sqrt(1 + step),
+            "pixel accuracy": 0.5,
+        }
+        for rate in (1e-3, 1e-2, 1e-1)
+        for seed in (0, 1)
+        for step in (0, 9, 99)
+    ]
+    edges, absolute, _, _, relative, _, _ = answered(rows, Path())
+    assert (edges.value, edges.verdict) == (pytest.approx(-1), "holds")
+    assert (absolute.value, absolute.verdict) == (pytest.approx(-1), "does not hold")
+    assert (relative.value, relative.verdict) == (pytest.approx(1), "holds")

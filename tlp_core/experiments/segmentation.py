@@ -6,6 +6,7 @@ Without the pets (``TLP_PETS`` names their folder) the images are shapes made on
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -52,40 +53,47 @@ def looks(size: Size) -> list[Look]:
 
 
 def claims(rows: list[Row], _folder: Path) -> list[Claim]:
-    """Answer the claims of Geniesse et al. 2024, section 4.2, on depth and learning rate."""
-    depth = [{**row, "depth": row["maximum_loss"] - row["minimum_loss"]} for row in rows]
-    last = max(row["step"] for row in depth)
-    first = {(r["rate"], r["seed"]): r["depth"] for r in depth if r["step"] == 0}
-    at_end = [row for row in depth if row["step"] == last]
-    grown = [np.log10(row["depth"] / first[row["rate"], row["seed"]]) for row in at_end]
-    middle = float(np.median([np.log10(row["rate"]) for row in at_end]))
-    apart = [
-        {**row, "distance from the middle rate": abs(np.log10(row["rate"]) - middle)}
-        for row in at_end
+    """Answer the claims of Geniesse et al. 2024, section 4.2, on depth and learning rate.
+
+    The depth is told in the loss's unit and, since all losses fall, as a share of the lowest one.
+    """
+    edges = correlation_within(
+        "the basin's edges come down later",
+        [row for row in rows if row["step"] > 0],
+        "step",
+        "maximum_loss",
+        ("rate", "seed"),
+        positive=False,
+    )
+    seen = [
+        {**row, "depth": depth, "depth over lowest loss": depth / row["minimum_loss"]}
+        for row in rows
+        for depth in [row["maximum_loss"] - row["minimum_loss"]]
     ]
-    trained = [row for row in depth if row["step"] > 0]
+    return [edges, *_on_depth(seen, "depth"), *_on_depth(seen, "depth over lowest loss")]
+
+
+def _on_depth(rows: Sequence[Row], depth: str) -> list[Claim]:
+    """Answer the claims on one of the two depths."""
+    last = max(row["step"] for row in rows)
+    first = {(row["rate"], row["seed"]): row[depth] for row in rows if row["step"] == 0}
+    at_end = [row for row in rows if row["step"] == last]
+    middle = float(np.median([np.log10(row["rate"]) for row in at_end]))
+    far = "distance from the middle rate"
     return [
         mean(
             "early in training the landscape is shallow, later the basin deepens",
-            "log10 of the depth after training over before",
-            grown,
+            f"log10 of the {depth} after training over before",
+            [np.log10(row[depth] / first[row["rate"], row["seed"]]) for row in at_end],
             nothing=0.0,
-        ),
-        correlation_within(
-            "the basin's edges come down later",
-            trained,
-            "step",
-            "maximum_loss",
-            ("rate", "seed"),
-            positive=False,
         ),
         correlation(
             "basins are deeper at too small and too large learning rates",
-            apart,
-            "distance from the middle rate",
-            "depth",
+            [{**row, far: abs(np.log10(row["rate"]) - middle)} for row in at_end],
+            far,
+            depth,
         ),
-        correlation("a better model has a deeper basin", at_end, "pixel accuracy", "depth"),
+        correlation("a better model has a deeper basin", at_end, "pixel accuracy", depth),
     ]
 
 
