@@ -12,9 +12,9 @@ from paraview import simple
 from vtkmodules.vtkCommonDataModel import vtkTable
 
 from tlp_core import vtk_bridge
+from tlp_core.experiments.table import Row, grouped
 from tlp_paraview import fitting, styles, versions
 
-Row = Mapping[str, str]
 Values = npt.NDArray[np.float64]
 
 _POINTS = (800, 600)
@@ -41,7 +41,6 @@ _COLORS = (
 )
 """Of lines, one after the other; red and orange are for minima and saddles."""
 
-
 _MARGIN = 0.05
 """Share of the range of points that is left free around them."""
 
@@ -65,8 +64,7 @@ def draw_points(table: Sequence[Row], x: str, y: str, color: str, path: Path) ->
     for axis, values in ("Bottom", across), ("Left", up):
         _range(view, axis, *_around(values))
     colors = _colors(table, color)
-    for kind in colors:
-        rows = [row for row in table if row[color] == kind]
+    for (kind,), rows in grouped(table, [color]).items():
         shown = _show(view, _column(rows, x), _column(rows, y), y)
         shown.SeriesLineStyle, shown.SeriesMarkerStyle = [y, "0"], [y, "4"]
         shown.SeriesMarkerSize, shown.SeriesColor = [y, "9"], [y, *map(str, colors[kind])]
@@ -93,7 +91,7 @@ def draw_training(
         view = _chart((across, column), _column(table, column))
         view.BottomAxisLogScale = int(logarithmic)
         _range(view, "Bottom", *(steps[[0, -1]] + logarithmic))
-        for rows in _networks(table, parameters):
+        for rows in grouped(table, parameters).values():
             values = _column(rows, column)
             there = np.isfinite(values)
             shown = _show(view, _column(rows, "step")[there] + logarithmic, values[there], column)
@@ -172,14 +170,6 @@ def _show(view: Any, across: Values, up: Values, name: str) -> Any:
 
 def _column(table: Sequence[Row], name: str) -> Values:
     return np.array([float(row[name]) for row in table])
-
-
-def _networks(table: Sequence[Row], parameters: Sequence[str]) -> list[list[Row]]:
-    """Return the rows of each network."""
-    networks: dict[tuple[str, ...], list[Row]] = {}
-    for row in table:
-        networks.setdefault(tuple(row[name] for name in parameters), []).append(row)
-    return list(networks.values())
 
 
 def _spreads(values: Values) -> bool:

@@ -19,6 +19,7 @@ from paraview import simple
 
 from tlp_core.experiments import command, named_experiment
 from tlp_core.experiments.results import PERSISTENCE
+from tlp_core.experiments.table import grouped
 from tlp_core.sweeps import Run, arranged, find_runs
 from tlp_paraview import charts, multiples, pipeline, styles, views
 from tlp_paraview.commands import exit_code, in_words
@@ -63,8 +64,7 @@ def draw_charts(chosen: Any, folder: Path) -> None:
     with open(folder / "landscapes.csv", newline="", encoding="utf-8") as file:
         _, *parameters, _step, _look = csv.DictReader(file).fieldnames or ()
     parameters.sort(key=lambda name: name != chosen.rows)
-    for look in dict.fromkeys(row["look"] for row in table):
-        rows = [row for row in table if row["look"] == look]
+    for (look,), rows in grouped(table, ["look"]).items():
         last = [row for row in rows if row["step"] == rows[-1]["step"]]
         for x, y in chosen.figures:
             name = f"{y} over {x} {look}".replace(" ", "_")

@@ -8,15 +8,14 @@ there is no such value the number is only shown.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import ConstantInputWarning, spearmanr
 
-Row = Mapping[str, Any]
+from tlp_core.experiments.table import Row, grouped
 
 _LEAST = 5
 """Fewer cases have no interval worth the name."""
@@ -146,12 +145,9 @@ def _blocks(
     rows: Iterable[Row], one: str, other: str, by: Sequence[str]
 ) -> list[npt.NDArray[np.float64]]:
     """Return the finite pairs of two columns (C, 2) of each network."""
-    blocks: dict[tuple[Any, ...], list[tuple[float, float]]] = {}
-    for i, row in enumerate(rows):
-        if np.isfinite([row[one], row[other]]).all():
-            place = tuple(row[name] for name in by) if by else (i,)
-            blocks.setdefault(place, []).append((row[one], row[other]))
-    return [np.array(pairs, dtype=np.float64) for pairs in blocks.values()]
+    known = [row for row in rows if np.isfinite([row[one], row[other]]).all()]
+    networks = grouped(known, by).values() if by else [[row] for row in known]
+    return [np.array([(row[one], row[other]) for row in part], dtype=float) for part in networks]
 
 
 def table_of(claims: Sequence[Claim]) -> str:

@@ -16,7 +16,8 @@ from tlp_core.directions import Normalization
 from tlp_core.drafts import draft_of
 from tlp_core.evaluation import BatchNorm
 from tlp_core.experiments import Size
-from tlp_core.experiments.claims import Claim, Row
+from tlp_core.experiments.claims import Claim
+from tlp_core.experiments.table import Row
 from tlp_core.hessian import HessianMethod
 from tlp_core.parameters import fitting_threads
 from tlp_core.problem import Problem, matched
@@ -100,6 +101,10 @@ class Look:
     parameters: str | None = None
     last_only: bool = False
     trace: bool = False
+
+    def steps_of(self, network: Network) -> Sequence[int]:
+        """Return the steps of a network's checkpoints that are looked at."""
+        return network.steps[-1:] if self.last_only else network.steps
 
 
 @dataclass(frozen=True)

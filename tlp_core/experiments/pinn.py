@@ -18,7 +18,7 @@ import numpy.typing as npt
 from tlp_core.compare import landscape_distances
 from tlp_core.descriptors import describe
 from tlp_core.experiments import Size
-from tlp_core.experiments.claims import Claim, Row, correlation, judged, mean
+from tlp_core.experiments.claims import Claim, correlation, judged, mean
 from tlp_core.experiments.experiment import (
     Curves,
     Experiment,
@@ -27,7 +27,9 @@ from tlp_core.experiments.experiment import (
     Training,
 )
 from tlp_core.experiments.results import tree_of, trees_by
+from tlp_core.experiments.table import Row
 from tlp_core.landscape import Landscape
+from tlp_core.merge_tree import MergeTree
 from tlp_core.neighbors import GRID_RULES
 from tlp_core.problem import Problem
 from tlp_core.problems import pinn_convection
@@ -127,10 +129,9 @@ def _four_against_three(rows: list[Row], folder: Path) -> list[Claim]:
     ratios, met = [], []
     for network, store in stores["4D"].items():
         four, three = Landscape.open(store), Landscape.open(stores["3D"][network])
-        coarse = _thinned(three, four.shape[0])
-        counts = [_critical_points(landscape) for landscape in (four, coarse)]
-        ratios.append(np.log2(counts[0] / counts[1]))
-        met.append(_share_of_basins_in_the_slice(four))
+        tree, coarse = tree_of(four), tree_of(_thinned(three, four.shape[0]))
+        ratios.append(np.log2(_critical_points(tree) / _critical_points(coarse)))
+        met.append(_share_of_basins_in_the_slice(tree, four.shape))
     return [
         mean(
             "4D has more critical points than 3D",
@@ -159,19 +160,18 @@ def _thinned(landscape: Landscape, resolution: int) -> Landscape:
     return replace(landscape, loss=landscape.loss[every], evaluated=landscape.evaluated[every])
 
 
-def _critical_points(landscape: Landscape) -> int:
-    found = describe(tree_of(landscape))
+def _critical_points(tree: MergeTree) -> int:
+    found = describe(tree)
     return found.number_of_minima + found.number_of_saddles
 
 
-def _share_of_basins_in_the_slice(landscape: Landscape) -> float:
+def _share_of_basins_in_the_slice(tree: MergeTree, shape: tuple[int, ...]) -> float:
     """Return the share of leaf basins, but the lowest, with a sample where the last α is 0."""
-    tree = tree_of(landscape)
-    basin = tree.vertex_arc.reshape(landscape.shape)
+    basin = tree.vertex_arc.reshape(shape)
     leaves = tree.branches().minimum_node[1:]
     if not len(leaves):
         return np.nan
-    return float(np.isin(leaves, basin[..., landscape.shape[-1] // 2]).mean())
+    return float(np.isin(leaves, basin[..., shape[-1] // 2]).mean())
 
 
 def _rules_compared(rows: list[Row], folder: Path) -> Claim:

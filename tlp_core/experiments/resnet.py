@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from tlp_core.experiments import Size
-from tlp_core.experiments.claims import Claim, Row, correlation, mean
+from tlp_core.experiments.claims import Claim, correlation, mean
 from tlp_core.experiments.experiment import (
     Curves,
     Experiment,
@@ -25,6 +25,7 @@ from tlp_core.experiments.experiment import (
     shuffled,
     train_epochs,
 )
+from tlp_core.experiments.table import Row
 from tlp_core.problem import Problem
 from tlp_core.problems import resnet
 from tlp_core.progress import Progress

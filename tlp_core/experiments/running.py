@@ -11,7 +11,6 @@ Everything goes into one folder and is found there again, so a run that was stop
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -31,9 +30,10 @@ from tlp_core import checks
 from tlp_core.descriptors import describe
 from tlp_core.drafts import draft_of
 from tlp_core.experiments import Size
-from tlp_core.experiments.claims import Claim, Row, table_of
+from tlp_core.experiments.claims import Claim, table_of
 from tlp_core.experiments.experiment import Experiment, Look, Network, Training
 from tlp_core.experiments.results import tree_of
+from tlp_core.experiments.table import Row, write_table
 from tlp_core.hessian import hessian_directions, hessian_trace
 from tlp_core.landscape import Landscape
 from tlp_core.problem import Problem, converted
@@ -48,10 +48,7 @@ TRACE_FACTS = ("hessian_trace", "hessian_trace_error")
 
 def cost(networks: Sequence[Network], looks: Sequence[Look]) -> str:
     """Return what networks take: how many landscapes and samples."""
-    numbers = {
-        look: sum(1 if look.last_only else len(network.steps) for network in networks)
-        for look in looks
-    }
+    numbers = {look: sum(len(look.steps_of(network)) for network in networks) for look in looks}
     each = ", ".join(
         f"{number:,} {look.name} of {look.resolution**look.n:,} samples"
         for look, number in numbers.items()
@@ -89,7 +86,7 @@ def told_time(networks: Sequence[Network], looks: Sequence[Look]) -> str:
 def _seconds(problem: Problem, network: Network, looks: Sequence[Look]) -> float:
     """Return how long the landscapes of one network would take."""
     return sum(
-        (1 if look.last_only else len(network.steps))
+        len(look.steps_of(network))
         * sampling_seconds(
             problem,
             random_directions(problem, look.n, parameters=look.parameters),
@@ -119,16 +116,17 @@ def chosen_networks(
     Raises:
         ValueError: for a parameter or a value that no network has.
     """
-    every, wanted = experiment.networks(size), dict(only or {})
+    every = experiment.networks(size)
+    wanted = {name: values.split(",") for name, values in (only or {}).items()}
     for name, values in wanted.items():
         checks.choice(name, every[0].parameters, name="parameter of only")
         there = {str(network.parameters[name]) for network in every}
-        for value in values.split(","):
+        for value in values:
             checks.choice(value, sorted(there), name=name)
     return [
         replace(network, make=partial(_made, network, device))
         for network in every
-        if all(str(network.parameters[name]) in wanted[name].split(",") for name in wanted)
+        if all(str(network.parameters[name]) in values for name, values in wanted.items())
     ]
 
 
@@ -202,11 +200,11 @@ def run_experiment(
         tell(f"{part}: {time_left(spent)}, about {time_left(left)} left")
     if only:
         return []
-    _write_table(folder / "descriptors.csv", rows)
+    write_table(folder / "descriptors.csv", rows)
     columns = ("landscape", *networks[0].parameters, "step", "look")
-    _write_table(folder / "landscapes.csv", [{c: row[c] for c in columns} for row in rows])
+    write_table(folder / "landscapes.csv", [{c: row[c] for c in columns} for row in rows])
     claims = experiment.claims(rows, folder)
-    _write_table(folder / "claims.csv", [asdict(claim) for claim in claims])
+    write_table(folder / "claims.csv", [asdict(claim) for claim in claims])
     with draft_of(folder / "claims.md") as draft:
         draft.write_text(table_of(claims), encoding="utf-8")
     return claims
@@ -267,7 +265,7 @@ def _rows(
     progress: Callable[[str], Progress],
 ) -> Iterator[Row]:
     measured = _read(trained / "numbers.json").get("steps", {})
-    for step in network.steps[-1:] if look.last_only else network.steps:
+    for step in look.steps_of(network):
         if str(step) not in measured:
             raise ValueError(f"{trained} lacks step {step}; remove it, and it will be made again")
         name = f"landscapes/{network.key}_step{step}_{look.name}_r{look.resolution}.zarr"
@@ -322,11 +320,3 @@ def _landscape(
         store=store,
         progress=progress,
     )
-
-
-def _write_table(path: Path, rows: Sequence[Row]) -> None:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    with draft_of(path) as draft, open(draft, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from tlp_core.experiments import Size
-from tlp_core.experiments.claims import Claim, Row, correlation, correlation_within, mean
+from tlp_core.experiments.claims import Claim, correlation, correlation_within, mean
 from tlp_core.experiments.experiment import (
     Curves,
     Experiment,
@@ -24,6 +24,7 @@ from tlp_core.experiments.experiment import (
     Training,
 )
 from tlp_core.experiments.results import series_by
+from tlp_core.experiments.table import Row, grouped
 from tlp_core.problem import Problem, matched
 from tlp_core.problems.transformer import adam_steps, character_gpt, encoded, modular_addition
 from tlp_core.progress import Progress
@@ -57,8 +58,8 @@ def grokking_claims(rows: list[Row], _folder: Path) -> list[Claim]:
     """Answer when descriptors change, beside the test accuracy, over the seeds."""
     return [
         claim
-        for look in dict.fromkeys(row["look"] for row in rows)
-        for claim in _lags([row for row in rows if row["look"] == look], "test accuracy", "seed")
+        for seen in grouped(rows, ["look"]).values()
+        for claim in _lags(seen, "test accuracy", "seed")
     ]
 
 
@@ -79,8 +80,7 @@ def scaling_looks(size: Size) -> list[Look]:
 def scaling_claims(rows: list[Row], _folder: Path) -> list[Claim]:
     """Answer how descriptors go with the loss along training, and with the size at its end."""
     answers = []
-    for look in dict.fromkeys(row["look"] for row in rows):
-        seen = [row for row in rows if row["look"] == look]
+    for (look,), seen in grouped(rows, ["look"]).items():
         last = [row for row in seen if row["step"] == max(r["step"] for r in seen)]
         answers += [
             correlation(
