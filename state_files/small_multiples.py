@@ -9,7 +9,7 @@ from paraview import simple
 from tlp_paraview import multiples, pipeline, views
 from tlp_paraview.files import found
 
-from tlp_core.sweeps import arranged, find_runs
+from tlp_core.landscape.table import arranged, find_runs
 
 pipeline.load_plugin()
 runs = find_runs([found("pinn_sweep.csv")])

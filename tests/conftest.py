@@ -11,7 +11,7 @@ from torch import nn
 
 from tests import paraview_programs
 from tlp_core import Problem
-from tlp_core.neighbors import EdgeGraph
+from tlp_core.topology.graphs import EdgeGraph
 
 DATA = Path(__file__).parent / "data"
 TTK_CASES = sorted(path.name.removesuffix(".in.npz") for path in DATA.glob("*.in.npz"))

@@ -6,9 +6,9 @@ import gudhi
 import numpy as np
 import torch
 
-from tlp_core.merge_tree import MergeTree
 from tlp_core.problem import converted
-from tlp_core.sweep import sweep_order
+from tlp_core.topology.merge_tree import MergeTree
+from tlp_core.topology.sweep import sweep_order
 
 
 def gudhi_pairs(values: np.ndarray, edges: np.ndarray) -> list[tuple[float, float]]:

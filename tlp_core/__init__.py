@@ -9,41 +9,41 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tlp_core.branches import Branches
-from tlp_core.compare import landscape_distances, persistence_diagram
-from tlp_core.descriptors import Descriptors, describe
-from tlp_core.landscape import Landscape
-from tlp_core.merge_tree import MergeTree, merge_tree
-from tlp_core.neighbors import EdgeGraph, GridGraph, grid_graph, knn_graph
+from tlp_core.analysis.descriptors import Descriptors, describe
+from tlp_core.analysis.distances import landscape_distances, persistence_diagram
+from tlp_core.landscape.landscape import Landscape
 from tlp_core.profile import Profile, landscape_profile
+from tlp_core.topology.branches import Branches
+from tlp_core.topology.graphs import EdgeGraph, GridGraph, grid_graph, knn_graph
+from tlp_core.topology.merge_tree import MergeTree, merge_tree
 
 if TYPE_CHECKING:
-    from tlp_core.directions import Directions
-    from tlp_core.hessian import hessian_directions, hessian_trace
-    from tlp_core.problem import Problem
-    from tlp_core.problems import load_problem
-    from tlp_core.sampling import sample_grid, sample_scattered
-    from tlp_core.solutions import (
+    from tlp_core.directions.base import Directions
+    from tlp_core.directions.hessian.eigenvectors import hessian_directions, hessian_trace
+    from tlp_core.directions.random import (
         checkpoint_directions,
         gradient_directions,
         random_directions,
         trajectory_directions,
     )
+    from tlp_core.problem import Problem
+    from tlp_core.problems.loading import load_problem
+    from tlp_core.sampling.grid import sample_grid, sample_scattered
 
 __version__ = "0.1.0"
 
 _NEEDS_TORCH = {
-    "Directions": "directions",
+    "Directions": "directions.base",
     "Problem": "problem",
-    "checkpoint_directions": "solutions",
-    "gradient_directions": "solutions",
-    "hessian_directions": "hessian",
-    "hessian_trace": "hessian",
-    "load_problem": "problems",
-    "random_directions": "solutions",
-    "trajectory_directions": "solutions",
-    "sample_grid": "sampling",
-    "sample_scattered": "sampling",
+    "checkpoint_directions": "directions.random",
+    "gradient_directions": "directions.random",
+    "hessian_directions": "directions.hessian.eigenvectors",
+    "hessian_trace": "directions.hessian.eigenvectors",
+    "load_problem": "problems.loading",
+    "random_directions": "directions.random",
+    "trajectory_directions": "directions.random",
+    "sample_grid": "sampling.grid",
+    "sample_scattered": "sampling.grid",
 }
 
 __all__ = [

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from tlp_core import checks
-from tlp_core.parameters import trainable_parameters
+from tlp_core.model_state import trainable_parameters
 
 DTYPES = ("float32", "float64", "bfloat16")
 

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tlp_core import checks
-from tlp_core.branches import branches, elder_minimum, subtree_sizes, sum_upward
-from tlp_core.merge_tree import MergeTree
-from tlp_core.sweep import sweep_order
+from tlp_core.topology.branches import branches, elder_minimum, subtree_sizes, sum_upward
+from tlp_core.topology.merge_tree import MergeTree
+from tlp_core.topology.sweep import sweep_order
 
 SiblingOrder = Literal["width", "depth"]
 SIBLING_ORDERS: tuple[SiblingOrder, ...] = get_args(SiblingOrder)

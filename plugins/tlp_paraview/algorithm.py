@@ -18,7 +18,7 @@ from vtkmodules.vtkCommonDataModel import vtkDataObject
 from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline
 from vtkmodules.vtkParallelCore import vtkMultiProcessController
 
-from tlp_core.series import Member
+from tlp_core.landscape.series import Member
 from tlp_paraview.files import SeriesFiles
 
 _PIPELINE = vtkStreamingDemandDrivenPipeline

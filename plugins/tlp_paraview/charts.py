@@ -12,7 +12,7 @@ from paraview import simple
 from vtkmodules.vtkCommonDataModel import vtkTable
 
 from tlp_core import vtk_bridge
-from tlp_core.experiments.table import Row, grouped
+from tlp_core.experiments.rows import Row, grouped
 from tlp_paraview import fitting, styles, versions
 
 Values = npt.NDArray[np.float64]

@@ -19,8 +19,8 @@ from paraview import simple
 
 from tlp_core.experiments import command, named_experiment
 from tlp_core.experiments.results import PERSISTENCE
-from tlp_core.experiments.table import grouped
-from tlp_core.sweeps import Run, arranged, find_runs
+from tlp_core.experiments.rows import grouped
+from tlp_core.landscape.table import Run, arranged, find_runs
 from tlp_paraview import charts, multiples, pipeline, styles, views
 from tlp_paraview.commands import exit_code, in_words
 

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from tlp_core.series import Member, member_at
+from tlp_core.landscape.series import Member, member_at
 
 STATE_FOLDER_VARIABLE = "TLP_STATE_FILES"
 """Set by the launchers, for an installed suite has its state files elsewhere."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from tlp_core.series import find_landscapes
+from tlp_core.landscape.series import find_landscapes
 from tlp_paraview.algorithm import (
     SeriesAlgorithm,
     announce_image,
@@ -35,7 +35,7 @@ class TLPLandscapeReader(SeriesAlgorithm):
         self.assign("_file_names", [])
 
     def RequestInformation(self, _request: Any, _in_info: Any, out_info: Any) -> int:
-        from tlp_core.landscape_store import LandscapeStore
+        from tlp_core.landscape.store import LandscapeStore
 
         self._series.look(self._file_names)
         shape: tuple[int, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tlp_core.series import find_checkpoints
+from tlp_core.landscape.series import find_checkpoints
 from tlp_paraview.algorithm import (
     SeriesAlgorithm,
     announce_image,
@@ -133,7 +133,7 @@ class TLPLossLandscape(SeriesAlgorithm):
 
     def _landscape(self, time: float | None) -> tuple[float | None, Any]:
         """Return the landscape, and of a training the step to which it belongs."""
-        from tlp_core.workflow import LandscapeSampler
+        from tlp_core.pipeline.sampler import LandscapeSampler
 
         told = {"progress": self._tell, "should_stop": self._is_aborted}
         if self._checkpoints:
@@ -145,7 +145,7 @@ class TLPLossLandscape(SeriesAlgorithm):
     def _step_of_training(
         self, time: float | None, told: dict[str, Any]
     ) -> tuple[float | None, Any]:
-        from tlp_core.training import TrainingSampler, step_named
+        from tlp_core.pipeline.training_sampler import TrainingSampler, step_named
 
         if self._checkpoint:
             raise ValueError("Checkpoint must be empty where Checkpoints name a training")
@@ -163,9 +163,9 @@ class TLPLossLandscape(SeriesAlgorithm):
         return member.step, landscape
 
     def _settings(self) -> Any:
-        from tlp_core.directions import NORMALIZATIONS
-        from tlp_core.hessian import SPECTRUM_ORDERS
-        from tlp_core.workflow import DIRECTION_METHODS, LandscapeSettings
+        from tlp_core.directions.base import NORMALIZATIONS
+        from tlp_core.directions.hessian.eigenvectors import SPECTRUM_ORDERS
+        from tlp_core.pipeline.sampler import DIRECTION_METHODS, LandscapeSettings
 
         return LandscapeSettings(
             problem=self._problem_name(),

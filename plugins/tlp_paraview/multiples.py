@@ -3,7 +3,7 @@
     pvpython -m tlp_paraview.multiples runs.csv --rows beta --columns seed -o profiles.png
 
 Landscapes come from a table, or from stores whose names tell the parameters (see
-:func:`tlp_core.sweeps.find_runs`).
+:func:`tlp_core.landscape.table.find_runs`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from paraview import simple
 
 from tlp_core import Landscape
-from tlp_core.sweeps import Sweep, arranged, find_runs
+from tlp_core.landscape.table import Sweep, arranged, find_runs
 from tlp_paraview import fitting, pipeline, styles, versions, views
 from tlp_paraview.commands import exit_code, in_words
 from tlp_paraview.files import found

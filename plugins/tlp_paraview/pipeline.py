@@ -20,7 +20,7 @@ from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonCore import vtkOutputWindow
 
 from tlp_core import array_names as names
-from tlp_core.descriptors import Descriptors
+from tlp_core.analysis.descriptors import Descriptors
 from tlp_paraview import versions
 
 PLUGIN = Path(__file__).resolve().parents[1] / "TopologicalLandscapeProfiles.xml"

@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from tlp_core import grid_graph, knn_graph, merge_tree
-from tlp_core.sweep import sweep_order
+from tlp_core.topology.sweep import sweep_order
 
 
 def seconds(task, repeats=1):

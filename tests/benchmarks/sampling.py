@@ -27,11 +27,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from tlp_core import Problem
-from tlp_core.directions import Directions, finished
-from tlp_core.evaluation import choose_engine, evaluator, keep_memory
-from tlp_core.parameters import number_of_parameters, undisturbed
+from tlp_core.directions.base import Directions, finished
+from tlp_core.model_state import number_of_parameters, undisturbed
 from tlp_core.problem import mean_loss
 from tlp_core.problems.pinn_convection import make_problem
+from tlp_core.sampling.engines import choose_engine, evaluator, keep_memory
 
 RESOLUTION, DISTANCE = 11, 0.02
 

@@ -3,7 +3,7 @@
     build/venv/bin/python tests/benchmarks/threads.py
     build/bin/pvpython tests/benchmarks/threads.py
 
-Shows why small models get one thread (``tlp_core.parameters.SMALL``).
+Shows why small models get one thread (``tlp_core.model_state.SMALL``).
 """
 
 import os

@@ -216,7 +216,7 @@ UNFIT = """
 import numpy as np
 from vtkmodules.vtkCommonDataModel import vtkUnstructuredGrid
 from tlp_core import vtk_bridge
-from tlp_core.neighbors import EdgeGraph
+from tlp_core.topology.graphs import EdgeGraph
 from tlp_paraview import pipeline
 from paraview import simple
 pipeline.ttk_filter = lambda: simple.TLPMergeTree  # stands for TTK's where that is not there

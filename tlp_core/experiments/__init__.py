@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from tlp_core import checks
 
 if TYPE_CHECKING:
-    from tlp_core.experiments.experiment import Experiment
+    from tlp_core.experiments.definition import Experiment
 
 EXPERIMENTS = {
     "pinn": "pinn:PINN",

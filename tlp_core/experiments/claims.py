@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import ConstantInputWarning, spearmanr
 
-from tlp_core.experiments.table import Row, grouped
+from tlp_core.experiments.rows import Row, grouped
 
 _LEAST = 5
 """Fewer cases have no interval worth the name."""

@@ -47,7 +47,7 @@ def run(options: argparse.Namespace, tell: Callable[[str], None]) -> bool:
         ValueError: for options that do not fit.
     """
     from tlp_core.experiments.claims import table_of
-    from tlp_core.experiments.running import (
+    from tlp_core.experiments.run import (
         chosen_looks,
         chosen_networks,
         cost,

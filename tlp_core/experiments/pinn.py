@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tlp_core.compare import landscape_distances
-from tlp_core.descriptors import describe
+from tlp_core.analysis.descriptors import describe
+from tlp_core.analysis.distances import landscape_distances
 from tlp_core.experiments import Size
 from tlp_core.experiments.claims import Claim, correlation, judged, mean
-from tlp_core.experiments.experiment import (
+from tlp_core.experiments.definition import (
     Curves,
     Experiment,
     Look,
@@ -27,13 +27,13 @@ from tlp_core.experiments.experiment import (
     Training,
 )
 from tlp_core.experiments.results import tree_of, trees_by
-from tlp_core.experiments.table import Row
-from tlp_core.landscape import Landscape
-from tlp_core.merge_tree import MergeTree
-from tlp_core.neighbors import GRID_RULES
+from tlp_core.experiments.rows import Row
+from tlp_core.landscape.landscape import Landscape
 from tlp_core.problem import Problem
 from tlp_core.problems import pinn_convection
 from tlp_core.progress import Progress
+from tlp_core.topology.graphs import GRID_RULES
+from tlp_core.topology.merge_tree import MergeTree
 
 COLLOCATION = 1000
 BETAS: dict[Size, tuple[int, ...]] = {

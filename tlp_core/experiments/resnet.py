@@ -16,7 +16,7 @@ from torch.utils.data import TensorDataset
 
 from tlp_core.experiments import Size
 from tlp_core.experiments.claims import Claim, correlation, mean
-from tlp_core.experiments.experiment import (
+from tlp_core.experiments.definition import (
     Curves,
     Experiment,
     Look,
@@ -25,7 +25,7 @@ from tlp_core.experiments.experiment import (
     shuffled,
     train_epochs,
 )
-from tlp_core.experiments.table import Row
+from tlp_core.experiments.rows import Row
 from tlp_core.problem import Problem
 from tlp_core.problems import resnet
 from tlp_core.progress import Progress

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tlp_core.experiments.table import Row, grouped
-from tlp_core.landscape import Landscape
-from tlp_core.merge_tree import MergeTree, merge_tree
-from tlp_core.neighbors import GridRule, grid_graph
+from tlp_core.experiments.rows import Row, grouped
+from tlp_core.landscape.landscape import Landscape
+from tlp_core.topology.graphs import GridRule, grid_graph
+from tlp_core.topology.merge_tree import MergeTree, merge_tree
 
 PERSISTENCE = 1e-3
 """Share of the range of the losses below which basins are not counted: rounding makes such."""

@@ -15,7 +15,7 @@ import torch
 
 from tlp_core.experiments import Size
 from tlp_core.experiments.claims import Claim, correlation, correlation_within, mean
-from tlp_core.experiments.experiment import (
+from tlp_core.experiments.definition import (
     Curves,
     Experiment,
     Look,
@@ -24,7 +24,7 @@ from tlp_core.experiments.experiment import (
     shuffled,
     train_epochs,
 )
-from tlp_core.experiments.table import Row
+from tlp_core.experiments.rows import Row
 from tlp_core.problem import Problem
 from tlp_core.problems import unet_crf
 from tlp_core.progress import Progress

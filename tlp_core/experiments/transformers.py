@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from tlp_core.analysis.change_points import LEAST_POINTS, find_transitions
 from tlp_core.experiments import Size
 from tlp_core.experiments.claims import Claim, correlation, correlation_within, mean
-from tlp_core.experiments.experiment import (
+from tlp_core.experiments.definition import (
     Curves,
     Experiment,
     Look,
@@ -24,11 +25,10 @@ from tlp_core.experiments.experiment import (
     Training,
 )
 from tlp_core.experiments.results import series_by
-from tlp_core.experiments.table import Row, grouped
+from tlp_core.experiments.rows import Row, grouped
 from tlp_core.problem import Problem, matched
 from tlp_core.problems.transformer import adam_steps, character_gpt, encoded, modular_addition
 from tlp_core.progress import Progress
-from tlp_core.transitions import LEAST_POINTS, find_transitions
 
 DESCRIPTORS = {
     "number_of_minima": ("fewer minima", False),

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from tlp_core import checks
-from tlp_core.drafts import draft_of
-from tlp_core.parameters import fitting_threads
+from tlp_core.atomic_files import draft_of
+from tlp_core.model_state import fitting_threads
 from tlp_core.problem import Problem, matched, measured
 from tlp_core.progress import Progress, silent
 

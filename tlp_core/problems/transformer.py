@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tlp_core import checks
-from tlp_core.parameters import fitting_threads
+from tlp_core.model_state import fitting_threads
 from tlp_core.problem import Problem, matched
 
 _LOG = logging.getLogger(__name__)

@@ -1,17 +1,7 @@
 """Records of the core to and from VTK data; the only package that knows VTK."""
 
 from tlp_core.vtk_bridge.arrays import add_array, add_text, make_cells, make_points
-from tlp_core.vtk_bridge.graphs import dataset_graph, given_ranks, point_values, with_graph
-from tlp_core.vtk_bridge.landscapes import (
-    landscape_shape,
-    landscape_to_grid,
-    landscape_to_image,
-    provenance,
-    sample_coordinates,
-    step_of,
-    with_vertices,
-)
-from tlp_core.vtk_bridge.profiles import (
+from tlp_core.vtk_bridge.drawing import (
     Drawing,
     descriptors_to_table,
     drawing,
@@ -21,6 +11,16 @@ from tlp_core.vtk_bridge.profiles import (
     profile_to_samples,
     profile_to_tree,
     tree_to_diagram,
+)
+from tlp_core.vtk_bridge.graphs import dataset_graph, given_ranks, point_values, with_graph
+from tlp_core.vtk_bridge.samples import (
+    landscape_shape,
+    landscape_to_grid,
+    landscape_to_image,
+    provenance,
+    sample_coordinates,
+    step_of,
+    with_vertices,
 )
 from tlp_core.vtk_bridge.slices import critical_points_in, grid_slice
 from tlp_core.vtk_bridge.trees import (

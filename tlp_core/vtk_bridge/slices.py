@@ -18,9 +18,9 @@ from vtkmodules.vtkCommonDataModel import (
 from tlp_core import array_names as names
 from tlp_core import checks
 from tlp_core.array_names import REGULAR, CriticalType
-from tlp_core.landscape import axis_points
+from tlp_core.landscape.landscape import axis_points
 from tlp_core.vtk_bridge.arrays import add_array, make_cells, make_points
-from tlp_core.vtk_bridge.landscapes import landscape_shape
+from tlp_core.vtk_bridge.samples import landscape_shape
 
 
 def grid_slice(

@@ -14,8 +14,8 @@ from vtkmodules.vtkCommonDataModel import (
 )
 
 from tlp_core import array_names as names
-from tlp_core.merge_tree import MergeTree, checked_ranks, node_types, shown_levels
-from tlp_core.sweep import sweep_order
+from tlp_core.topology.merge_tree import MergeTree, checked_ranks, node_types, shown_levels
+from tlp_core.topology.sweep import sweep_order
 from tlp_core.vtk_bridge.arrays import add_array, make_cells, make_points
 from tlp_core.vtk_bridge.graphs import given_ranks, point_values
 

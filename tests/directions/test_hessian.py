@@ -1,0 +1,255 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call, hessian
+
+from tlp_core import Problem, hessian_directions, hessian_trace
+from tlp_core.directions.base import NORMALIZATIONS, flattened
+from tlp_core.problem import LossError, batch_size
+
+
+def dense_hessian(problem):
+    """The Hessian of the weighted loss, entry by entry, through torch.func."""
+    parameters = {name: p.detach() for name, p in problem.model.named_parameters()}
+    sizes = [p.numel() for p in parameters.values()]
+
+    class Loss(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = problem.model
+
+        def forward(self, batch):
+            return problem.loss(self.inner, batch)
+
+    def loss(flat):
+        parts = flat.split(sizes)
+        named = {
+            f"inner.{name}": part.reshape(p.shape)
+            for (name, p), part in zip(parameters.items(), parts)
+        }
+        batches = list(problem.batches)
+        total = sum(batch_size(batch) for batch in batches)
+        module = Loss()
+        return sum(functional_call(module, named, (b,)) * batch_size(b) / total for b in batches)
+
+    flat = torch.cat([p.ravel() for p in parameters.values()])
+    return hessian(loss)(flat).numpy()
+
+
+def flat_vectors(directions):
+    return np.stack([flattened(list(vector.values())) for vector in directions.vectors])
+
+
+def largest_subspace_angle(one, other):
+    cosines = np.linalg.svd(one @ other.T, compute_uv=False)
+    return float(np.arccos(np.clip(cosines.min(), -1, 1)))
+
+
+@pytest.mark.parametrize("one_batch", [True, False])
+def test_agrees_with_the_dense_hessian(small_problem, one_batch):
+    if one_batch:
+        batches = list(small_problem.batches)[:1]
+        small_problem = Problem(small_problem.model, small_problem.loss, batches, name="one")
+    exact_values, exact_vectors = np.linalg.eigh(dense_hessian(small_problem))
+    order = np.argsort(-np.abs(exact_values))[:3]
+    found = hessian_directions(small_problem, 3, max_iterations=5000, tolerance=1e-12)
+    np.testing.assert_allclose(found.eigenvalues, exact_values[order], rtol=1e-6)
+    assert largest_subspace_angle(flat_vectors(found), exact_vectors.T[order]) < 1e-4
+    assert (found.residuals < 1e-4 * abs(found.eigenvalues[0])).all()
+
+
+def test_vectors_are_orthonormal_and_signed(small_problem):
+    vectors = flat_vectors(hessian_directions(small_problem, 4, max_iterations=1000))
+    np.testing.assert_allclose(vectors @ vectors.T, np.eye(4), atol=1e-10)
+    largest = np.abs(vectors).argmax(axis=1)
+    assert (vectors[np.arange(4), largest] > 0).all()
+
+
+def test_equal_seeds_give_equal_bytes_and_leave_torchs_state(small_problem):
+    state = torch.get_rng_state()
+    first, second = (hessian_directions(small_problem, 2, seed=4) for _ in range(2))
+    assert first.digest() == second.digest()
+    assert first.digest() != hessian_directions(small_problem, 2, seed=5).digest()
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(p.grad is None for p in small_problem.model.parameters())
+
+
+def test_residuals_are_of_the_vectors_returned(small_problem):
+    with pytest.warns(UserWarning, match="eigenpair . has not converged"):
+        found = hessian_directions(small_problem, 3, max_iterations=2)
+    vectors, matrix = flat_vectors(found), dense_hessian(small_problem)
+    expected = np.linalg.norm(vectors @ matrix - found.eigenvalues[:, None] * vectors, axis=1)
+    np.testing.assert_allclose(found.residuals, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+def test_normalizations_set_the_lengths(small_problem, normalization):
+    found = hessian_directions(small_problem, 2, normalization=normalization)
+    parameters = dict(small_problem.model.named_parameters())
+    whole = torch.cat([p.detach().ravel() for p in parameters.values()]).norm()
+    for vector in found.vectors:
+        length = torch.cat([part.ravel() for part in vector.values()]).norm()
+        expected = torch.ones(()) if normalization == "none" else whole
+        torch.testing.assert_close(length, expected, check_dtype=False)
+        if normalization in ("layer", "filter"):
+            for name, part in vector.items():
+                torch.testing.assert_close(part.norm(), parameters[name].detach().norm())
+        if normalization == "filter":
+            torch.testing.assert_close(
+                vector["0.weight"].norm(dim=1), parameters["0.weight"].detach().norm(dim=1)
+            )
+
+
+def test_a_parameter_that_the_loss_ignores_stays_put():
+    model = nn.ModuleDict({"used": nn.Linear(2, 1), "idle": nn.Linear(2, 1)})
+
+    def loss(model, _):
+        return model["used"].weight.square().sum()
+
+    found = hessian_directions(Problem(model, loss, [None], name="idle"), 2)
+    for vector in found.vectors:
+        assert not vector["idle.weight"].any()
+        assert not vector["used.bias"].any()
+    np.testing.assert_allclose(found.eigenvalues, 2.0, rtol=1e-5)
+
+
+def test_shared_parameters_are_moved_once():
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
+    model[1].weight = model[0].weight
+    x = torch.ones(3, 2)
+    found = hessian_directions(
+        Problem(model, lambda m, _: m(x).square().mean(), [None], name="tied"), 1
+    )
+    assert list(found.vectors[0]) == ["0.weight"]
+
+
+@pytest.mark.parametrize(
+    ("loss", "error", "message"),
+    [
+        (lambda m, _: m.weight.sum(), RuntimeError, "twice"),
+        (lambda m, _: (m.weight * 0 + m.weight.relu()).sum(), RuntimeError, "Hessian|twice"),
+        (lambda m, _: m.weight, LossError, "scalar"),
+    ],
+)
+def test_a_loss_without_curvature_is_told(loss, error, message):
+    with pytest.raises(error, match=message):
+        hessian_directions(Problem(nn.Linear(2, 1), loss, [None], name="flat"), 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n": 0}, "n must be >= 1, got 0"),
+        ({"n": 22}, "n must be at most the number of parameters, 21, got 22"),
+        ({"n": 1, "method": "magic"}, "method must be one of pyhessian"),
+        ({"n": 1, "normalization": "unit"}, "normalization must be one of none, model"),
+        ({"n": 1, "max_iterations": 0}, "max_iterations must be >= 1"),
+        ({"n": 1, "tolerance": 0}, "tolerance must be > 0"),
+    ],
+)
+def test_bad_options_are_told(small_problem, options, message):
+    with pytest.raises(ValueError, match=message):
+        hessian_directions(small_problem, **options)
+
+
+def test_progress_is_told(small_problem):
+    told = []
+    hessian_directions(small_problem, 2, progress=lambda share, text: told.append(share))
+    assert len(told) > 2
+    assert told == sorted(told)
+    assert 0 < told[-1] <= 1
+
+
+def hessian_matrix(problem):
+    """The whole Hessian by torch.func, weighted by the batches' sizes."""
+    names = [name for name, _ in problem.model.named_parameters()]
+    shapes = [p.shape for p in problem.model.parameters()]
+    flat = torch.cat([p.detach().ravel() for p in problem.model.parameters()])
+    module = torch.nn.Module()
+    module.model = problem.model
+
+    def loss(vector):
+        parts = torch.split(vector, [shape.numel() for shape in shapes])
+        state = {n: part.reshape(s) for n, part, s in zip(names, parts, shapes)}
+        module.forward = lambda b: problem.loss(problem.model, b)
+        called = [
+            (
+                len(b[0]),
+                torch.func.functional_call(
+                    module, {f"model.{k}": v for k, v in state.items()}, (b,)
+                ),
+            )
+            for b in problem.batches
+        ]
+        return sum(n * value for n, value in called) / sum(n for n, _ in called)
+
+    return torch.func.hessian(loss)(flat).numpy()
+
+
+@pytest.mark.parametrize("order", ["magnitude", "algebraic", "both-ends"])
+@pytest.mark.parametrize("n", [1, 4, 20, 21])
+def test_lanczos_finds_the_wanted_end_of_the_spectrum(small_problem, order, n):
+    values = np.linalg.eigvalsh(hessian_matrix(small_problem))
+    found = hessian_directions(small_problem, n, method="lanczos", order=order, tolerance=1e-10)
+    expected = {
+        "magnitude": values[np.argsort(-np.abs(values))][:n],
+        "algebraic": values[::-1][:n],
+        "both-ends": np.concatenate([values[: n // 2], values[len(values) - (n - n // 2) :]]),
+    }[order]
+    assert np.sort(found.eigenvalues) == pytest.approx(np.sort(expected), abs=1e-8)
+    assert found.residuals.max() < 1e-6
+    if order != "magnitude":
+        assert (np.diff(found.eigenvalues) <= 1e-12).all()
+    assert found.facts["hessian_vector_products"] > n
+
+
+def test_pyhessian_is_run_on_until_the_residual_is_accepted(small_problem):
+    loose = hessian_directions(small_problem, 2, tolerance=0.1, max_residual=1e3)
+    tight = hessian_directions(small_problem, 2, tolerance=0.1, max_residual=1e-3)
+    assert (tight.residuals <= 1e-3 * np.abs(tight.eigenvalues)).all()
+    assert tight.facts["hessian_vector_products"] > loose.facts["hessian_vector_products"]
+
+
+def test_directions_of_one_layer_are_those_of_its_block_of_the_hessian(small_problem):
+    whole = hessian_matrix(small_problem)
+    block = whole[15:, 15:]
+    values = np.linalg.eigvalsh(block)
+    found = hessian_directions(small_problem, 2, parameters="2.*", method="lanczos")
+    top = values[np.argsort(-np.abs(values))][:2]
+    assert found.eigenvalues == pytest.approx(top, rel=1e-4)
+    assert list(found.vectors[0]) == ["2.weight", "2.bias"]
+
+
+def test_power_iteration_knows_one_order(small_problem):
+    with pytest.raises(ValueError, match="order must be magnitude for pyhessian, got 'algebraic'"):
+        hessian_directions(small_problem, 1, order="algebraic")
+
+
+def test_a_residual_of_zero_cannot_be_asked_for(small_problem):
+    with pytest.raises(ValueError, match="max_residual must be > 0, got 0"):
+        hessian_directions(small_problem, 1, max_residual=0.0)
+
+
+def test_the_trace_is_that_of_the_dense_hessian(small_problem):
+    exact = np.trace(dense_hessian(small_problem))
+    found = hessian_trace(small_problem, tolerance=0.02, max_vectors=3000)
+    assert found.standard_error <= 0.02 * abs(found.value)
+    assert abs(found.value - exact) < 4 * found.standard_error
+    assert found == hessian_trace(small_problem, tolerance=0.02, max_vectors=3000)
+    assert all(p.grad is None and p.requires_grad for p in small_problem.model.parameters())
+
+
+def test_a_trace_of_parts_and_of_either_sign():
+    weights = nn.ParameterDict({"a": torch.zeros(3), "b": torch.zeros(2), "unused": torch.zeros(4)})
+
+    def loss(model, _batch):
+        return model["a"].square().sum() - 4 * model["b"].square().sum()
+
+    problem = Problem(weights, loss, [torch.zeros(1, 1)], name="saddle")
+    whole, part = hessian_trace(problem), hessian_trace(problem, parameters="a")
+    assert (whole.value, part.value) == (6 - 16, 6)  # a diagonal Hessian's is exact
+    assert whole.standard_error == 0
+    assert whole.vectors == 10
+    with pytest.raises(ValueError, match="max_vectors must be >= 2, got 1"):
+        hessian_trace(problem, max_vectors=1)

@@ -1,0 +1,276 @@
+import math
+
+import pytest
+import torch
+
+from tests.oracles import assert_gradient
+from tlp_core import Problem, load_problem
+from tlp_core.problem import converted, mean_loss, measured
+from tlp_core.problems import pinn_convection as pinn
+from tlp_core.problems.loading import READY_PROBLEMS, parse_arguments
+
+GOOD = """
+import torch
+from tlp_core import Problem
+
+def make_problem(width=2):
+    model = torch.nn.Linear(width, 1)
+    return Problem(model, lambda m, b: m(b).square().mean(), [torch.ones(4, width)], name="user's")
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_file(text, name="my_net.py"):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        return str(tmp_path / name)
+
+    return write_file
+
+
+@pytest.mark.parametrize("name", READY_PROBLEMS)
+def test_ready_problems_have_a_finite_loss(name):
+    assert math.isfinite(mean_loss(load_problem(name)))
+
+
+SMALL = {
+    "unet-crf": {"size": 16, "images": 2, "depth": 2, "width": 2},
+    "resnet20": {"images": 8, "blocks": 1, "width": 2},
+    "character-gpt": {"width": 8, "layers": 1, "heads": 2, "sequences": 2},
+    "modular-addition": {"p": 7, "width": 8},
+}
+
+
+@pytest.mark.parametrize("name", READY_PROBLEMS)
+def test_metrics_follow_the_precision_of_the_model(name):
+    problem = load_problem(name, arguments=SMALL.get(name))
+    single = measured(problem)
+    double = measured(converted(problem, dtype="float64"))
+    assert double == pytest.approx(single, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("resnet20", {"skip": "no"}, "skip must be True or False, got 'no'"),
+        ("resnet20", {"images": -3}, "images must be >= 1, got -3"),
+        ("resnet20", {"blocks": 0}, "blocks must be >= 1, got 0"),
+        ("unet-crf", {"radius": -1}, "radius must be >= 1, got -1"),
+        ("unet-crf", {"images": "many"}, "images must be an integer, got 'many'"),
+        ("character-gpt", {"heads": 0}, "heads must be >= 1, got 0"),
+        ("character-gpt", {"sequences": 0}, "sequences must be >= 1, got 0"),
+        ("modular-addition", {"train_share": 1e-9}, "train_share must leave pairs"),
+        ("hf:", {}, "hf: must name a folder with a model"),
+    ],
+)
+def test_bad_arguments_of_ready_problems_are_told(name, arguments, message):
+    with pytest.raises((RuntimeError, ValueError, TypeError, FileNotFoundError), match=message):
+        load_problem(name, arguments=arguments)
+
+
+def test_metrics_that_fail_are_told():
+    images = torch.ones(2, 3)
+    problem = Problem(
+        torch.nn.Linear(3, 1).double(),
+        lambda m, b: m(b).square().mean(),
+        [images.double()],
+        name="mine",
+        metrics=lambda model: {"error": model(images).mean().item()},
+    )
+    with pytest.raises(RuntimeError, match="metrics of 'mine' must be numbers that follow the mo"):
+        measured(problem)
+
+
+def test_a_users_file_is_loaded_with_arguments(write):
+    file = write(GOOD)
+    assert load_problem(file).model.in_features == 2
+    assert load_problem(f"{file}:make_problem", arguments={"width": 5}).model.in_features == 5
+
+
+def test_a_users_file_may_import_its_neighbour(write):
+    write("WIDTH = 7", "settings_of_mine.py")
+    text = GOOD.replace("import torch", "import torch\nfrom settings_of_mine import WIDTH", 1)
+    assert load_problem(write(text.replace("width=2", "width=WIDTH"))).model.in_features == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("def make_problem(:\n", ValueError, "must parse: line 1"),
+        ("x = 1\n", ValueError, "must define a function make_problem, and does not"),
+        ("make_problem = 3\n", ValueError, "must define a function make_problem"),
+        ("1 / 0\n", RuntimeError, r"raised ZeroDivisionError: division by zero .*line 1"),
+        ("def make_problem():\n    1 / 0\n", RuntimeError, r"raised ZeroDivisionError.*line 2"),
+        ("def make_problem():\n    return 3\n", TypeError, "return a tlp_core.Problem, got int"),
+        ("import no_such_module_here\n", RuntimeError, "raised ModuleNotFoundError"),
+    ],
+)
+def test_a_users_file_that_is_wrong_is_told(write, text, error, message):
+    with pytest.raises(error, match=message):
+        load_problem(write(text))
+
+
+def test_a_file_that_is_not_there_is_told():
+    with pytest.raises(FileNotFoundError, match=r"two-wells.*found no file 'nowhere.py'"):
+        load_problem("nowhere.py:make_problem")
+
+
+def test_arguments_that_do_not_fit_are_told():
+    with pytest.raises(ValueError, match=r"must fit two_wells\(n.*unexpected keyword.*'beta'"):
+        load_problem("two-wells", arguments={"beta": 3})
+
+
+def test_arguments_are_literals_or_text():
+    text = "beta=30, name = abc,rate=1e-3, flag=True,sizes=None"
+    assert parse_arguments(text) == {
+        "beta": 30,
+        "name": "abc",
+        "rate": 1e-3,
+        "flag": True,
+        "sizes": None,
+    }
+    assert parse_arguments("") == {}
+    with pytest.raises(ValueError, match="arguments must be like"):
+        parse_arguments("beta")
+
+
+@pytest.mark.parametrize("key", [None, "state_dict", "model_state_dict", "model"])
+def test_checkpoints_are_read_alone_or_under_a_key(tmp_path, key):
+    trained = pinn.make_problem(seed=5)
+    state = trained.model.state_dict()
+    torch.save(state if key is None else {key: state, "epoch": 3}, tmp_path / "w.pt")
+    problem = load_problem("pinn-convection", checkpoint=tmp_path / "w.pt")
+    for one, other in zip(problem.model.parameters(), trained.model.parameters()):
+        assert torch.equal(one, other)
+
+
+def test_safetensors_are_read(tmp_path):
+    from safetensors.torch import save_file
+
+    trained = pinn.make_problem(seed=5)
+    save_file(trained.model.state_dict(), tmp_path / "w.safetensors")
+    problem = load_problem("pinn-convection", checkpoint=tmp_path / "w.safetensors")
+    assert torch.equal(problem.model[0].weight, trained.model[0].weight)
+
+
+def test_a_checkpoint_of_another_network_is_told(tmp_path):
+    torch.save(torch.nn.Linear(2, 3).state_dict(), tmp_path / "w.pt")
+    with pytest.raises(
+        ValueError, match=r"must fit the network of .*0.bias is missing .and 11 more"
+    ):
+        load_problem("pinn-convection", checkpoint=tmp_path / "w.pt")
+
+
+def test_a_checkpoint_of_other_sizes_is_told(tmp_path):
+    state = pinn.make_problem().model.state_dict()
+    state["0.weight"] = torch.zeros(50, 3)
+    torch.save(state, tmp_path / "w.pt")
+    with pytest.raises(ValueError, match=r"0.weight has shape \(50, 3\) instead of \(50, 2\)"):
+        load_problem("pinn-convection", checkpoint=tmp_path / "w.pt")
+
+
+class Mischief:
+    def __reduce__(self):
+        return (print, ("this must not run",))
+
+
+@pytest.mark.parametrize("content", [b"no checkpoint", None, Mischief(), {"a": 1}, [1, 2]])
+def test_a_file_that_is_no_checkpoint_is_told(tmp_path, content, capsys):
+    path = tmp_path / "w.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(ValueError, match=r"checkpoint .* must") as told:
+        load_problem("pinn-convection", checkpoint=path)
+    assert "weights_only" not in str(told.value)
+    assert "this must not run" not in capsys.readouterr().out
+
+
+def test_a_checkpoint_that_is_not_there_is_told():
+    with pytest.raises(FileNotFoundError, match="a checkpoint must be a file"):
+        load_problem("pinn-convection", checkpoint="missing.pt")
+
+
+def test_the_pinns_network_and_points_are_those_of_the_paper():
+    problem = pinn.make_problem()
+    (batch,) = problem.batches
+    assert sum(p.numel() for p in problem.model.parameters()) == 7851
+    assert {name: tuple(points.shape) for name, points in batch.items()} == {
+        "start": (256, 2),
+        "left": (100, 2),
+        "right": (100, 2),
+        "inside": (100, 2),
+    }
+    assert len(torch.unique(batch["inside"], dim=0)) == 100
+    assert (batch["inside"] > 0).all()
+    assert (batch["inside"][:, 1] < 1).all()
+
+
+def test_the_pinns_residual_is_the_derivative_by_autograd():
+    problem = pinn.make_problem(beta=7.0)
+    (batch,) = problem.batches
+    points = batch["inside"].clone().requires_grad_()
+    slopes = torch.autograd.grad(problem.model(points).sum(), points)[0]
+    expected = slopes[:, 1] + 7.0 * slopes[:, 0]
+    found = pinn.convection_residual(problem.model, batch["inside"], 7.0)
+    torch.testing.assert_close(found, expected)
+
+
+def test_the_pinns_loss_is_the_plain_one_and_its_gradient_that_of_finite_differences():
+    problem = converted(pinn.make_problem(beta=4.0, collocation=50, seed=3), dtype="float64")
+    model, (batch,) = problem.model, problem.batches
+
+    def network(points):
+        for layer in model:
+            points = (
+                points @ layer.weight.T + layer.bias
+                if hasattr(layer, "weight")
+                else (points.tanh())
+            )
+        return points[:, 0]
+
+    step = torch.tensor([1e-6, 0.0]), torch.tensor([0.0, 1e-6])
+    inside = batch["inside"]
+    u_x, u_t = ((network(inside + s) - network(inside - s)) / 2e-6 for s in step)
+    plain = (
+        (network(batch["start"]) - torch.sin(batch["start"][:, 0])).square().mean()
+        + (network(batch["left"]) - network(batch["right"])).square().mean()
+        + (u_t + 4.0 * u_x).square().mean()
+    )
+    assert problem.loss(model, batch).item() == pytest.approx(plain.item(), rel=1e-7)
+    assert_gradient(problem)
+
+
+def test_the_exact_solution_has_no_loss():
+    class Exact(torch.nn.Module):
+        def forward(self, points):
+            return torch.sin(points[:, :1] - 3.0 * points[:, 1:])
+
+    (batch,) = pinn.make_problem(beta=3.0).batches
+    assert pinn.convection_loss(Exact(), batch, beta=3.0).item() < 1e-10
+    assert pinn.relative_error(Exact(), 3.0) < 1e-6
+
+
+def test_training_lowers_the_loss_and_repeats():
+    losses = []
+    for _ in range(2):
+        problem = pinn.make_problem(beta=1.0, seed=2)
+        before = mean_loss(problem)
+        losses.append(pinn.train(problem, iterations=100)["loss"])
+        assert losses[-1] < before / 10
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"collocation": 0}, "collocation must be >= 1"),
+        ({"collocation": 10**6}, "collocation must be at most 24990"),
+        ({"seed": -1}, "seed must be >= 0"),
+        ({"beta": "fast"}, "beta must be a number"),
+    ],
+)
+def test_bad_arguments_of_the_pinn_are_told(arguments, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        pinn.make_problem(**arguments)

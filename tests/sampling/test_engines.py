@@ -1,0 +1,197 @@
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tlp_core import Problem, hessian_directions, sample_grid
+from tlp_core.model_state import undisturbed
+from tlp_core.problem import mean_loss
+from tlp_core.sampling.engines import Engine, available_cores, choose_engine, evaluator
+
+COMPILER = pytest.mark.skipif(
+    not (shutil.which("g++") or shutil.which("clang++")), reason="there is no C++ compiler"
+)
+
+POINTS = np.random.default_rng(0).uniform(-1, 1, (37, 2))
+
+
+def losses(problem, directions, engine, points=POINTS, batch_norm="stored"):
+    with undisturbed(problem.model):
+        problem.model.eval()
+        with evaluator(problem, directions, engine, batch_norm) as evaluate:
+            return evaluate(points)
+
+
+@pytest.fixture
+def directions(small_problem):
+    return hessian_directions(small_problem, 2)
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        Engine(workers=3),
+        Engine("batched", 1),
+        Engine("batched", 8),
+        Engine("batched", 64, workers=2),
+        pytest.param(Engine("compiled", 16, threads=2), marks=COMPILER),
+    ],
+    ids=str,
+)
+def test_every_engine_gives_the_losses_of_one_at_a_time(small_problem, directions, engine):
+    expected = losses(small_problem, directions, Engine())
+    found = losses(small_problem, directions, engine)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    np.testing.assert_array_equal(losses(small_problem, directions, engine), found)
+
+
+@pytest.mark.parametrize("name", ["single", "batched", pytest.param("compiled", marks=COMPILER)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_center_is_the_models_own_loss_to_the_last_bit(small_problem, name, dtype):
+    model = small_problem.model.to(dtype)
+    batches = [tuple(t.to(dtype) for t in batch) for batch in small_problem.batches]
+    problem = Problem(model, small_problem.loss, batches, name="small")
+    found = sample_grid(
+        problem, hessian_directions(problem, 2), resolution=3, distance=1.0, engine=name
+    )
+    assert found.center == mean_loss(problem)
+    assert found.facts["evaluation"]["name"] == name
+
+
+def test_batch_sizes_agree_within_rounding(small_problem):
+    model = small_problem.model.float()
+    batches = [tuple(t.float() for t in batch) for batch in small_problem.batches]
+    problem = Problem(model, small_problem.loss, batches, name="small")
+    directions = hessian_directions(problem, 2)
+    one, other = (losses(problem, directions, Engine("batched", size)) for size in (4, 32))
+    np.testing.assert_allclose(one, other, rtol=2e-6)
+
+
+def test_losses_with_derivatives_in_the_inputs_are_batched():
+    from tlp_core import load_problem
+
+    problem = load_problem("pinn-convection", arguments={"collocation": 20})
+    directions = hessian_directions(problem, 2, max_iterations=3)
+    points = POINTS[:5] * 0.1
+    expected = losses(problem, directions, Engine(), points)
+    found = losses(problem, directions, Engine("batched", 5), points)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_a_loss_that_cannot_be_batched_is_told_and_evaluated_one_at_a_time(
+    small_problem, directions
+):
+    def loss(model, batch):
+        value = small_problem.loss(model, batch)
+        return value if value.item() > 0 else value * 2  # a branch on a value
+
+    problem = Problem(small_problem.model, loss, small_problem.batches, name="branches")
+    with undisturbed(problem.model):
+        problem.model.eval()
+        choice = choose_engine(problem, directions, POINTS, samples=10**9)
+    assert choice.engine.name == "single"
+    assert any("batched" in line and "not usable" in line for line in choice.report)
+    with pytest.raises(RuntimeError, match="engine 'batched' cannot evaluate this loss"):
+        sample_grid(problem, directions, resolution=3, distance=1.0, engine="batched")
+
+
+@pytest.mark.skipif(available_cores() < 2, reason="one core has one worker")
+def test_an_engine_that_gives_other_losses_is_not_used(small_problem, directions):
+    def loss(_model, batch):
+        return small_problem.loss(small_problem.model, batch)  # not the model that is passed in
+
+    problem = Problem(small_problem.model, loss, small_problem.batches, name="closure")
+    with undisturbed(problem.model):
+        problem.model.eval()
+        choice = choose_engine(problem, directions, POINTS, samples=10**9)
+    assert any("workers: 2" in line and "not usable" in line for line in choice.report)
+    found, expected = (
+        losses(problem, directions, choice.engine),
+        losses(small_problem, directions, Engine()),
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_the_fastest_is_chosen_and_everything_measured_is_told(small_problem, directions):
+    with undisturbed(small_problem.model):
+        small_problem.model.eval()
+        choice = choose_engine(small_problem, directions, POINTS, samples=10**6)
+    assert choice.engine.name in ("batched", "compiled")
+    assert len(choice.report) >= 4
+    assert all("ms a sample" in line for line in choice.report)
+
+
+def test_small_work_is_not_measured_for_long(small_problem, directions):
+    with undisturbed(small_problem.model):
+        small_problem.model.eval()
+        choice = choose_engine(small_problem, directions, POINTS, samples=25)
+    assert choice.engine.name == "single"
+    assert len(choice.report) == 1
+
+
+def test_a_batch_stays_within_the_memory_limit(small_problem, directions):
+    with undisturbed(small_problem.model):
+        small_problem.model.eval()
+        size = sum(p.numel() * p.element_size() for p in small_problem.model.parameters())
+        limits = [
+            choose_engine(
+                small_problem, directions, POINTS, samples=10**6, memory_limit=room * size
+            ).engine
+            for room in (1, 30 * 2)
+        ]
+    assert limits[0] == Engine()
+    assert limits[1].batch <= 20
+
+
+def test_tied_and_strided_parameters_move_together():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one = nn.Linear(3, 3, bias=False)
+            self.other = nn.Linear(3, 3, bias=False)
+            self.one.weight = nn.Parameter(torch.randn(3, 3, dtype=torch.float64).t())
+            self.other.weight = self.one.weight
+
+        def forward(self, x):
+            return self.other(torch.tanh(self.one(x)))
+
+    torch.manual_seed(0)
+    model = Tied()
+    x = torch.randn(7, 3, dtype=torch.float64)
+    problem = Problem(model, lambda m, b: m(b).square().mean(), [x], name="tied")
+    directions = hessian_directions(problem, 2)
+    assert list(directions.vectors[0]) == ["one.weight"]
+    before = model.one.weight.detach().clone()
+    one, many = (losses(problem, directions, e) for e in (Engine(), Engine("batched", 10)))
+    np.testing.assert_allclose(many, one, rtol=1e-12)
+    with torch.no_grad():
+        alpha = POINTS[0]
+        weight = before + sum(a * v["one.weight"] for a, v in zip(alpha, directions.vectors))
+        expected = (torch.tanh(x @ weight.t()) @ weight.t()).square().mean()
+    assert one[0] == pytest.approx(float(expected))
+    assert model.other.weight is model.one.weight
+    assert torch.equal(model.one.weight, before)
+
+
+def test_batch_norm_is_reestimated_at_every_sample_on_request():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 1)).double()
+    x = torch.randn(32, 2, dtype=torch.float64)
+    problem = Problem(model, lambda m, b: m(b).square().mean(), [x], name="norm")
+    directions = hessian_directions(problem, 2)
+    options = {"resolution": 3, "distance": 0.5}
+    stored = sample_grid(problem, directions, **options)
+    anew = sample_grid(problem, directions, batch_norm="reestimated", **options)
+    assert not np.allclose(stored.loss, anew.loss)
+    with undisturbed(model), torch.no_grad():
+        hidden = model[0](x)
+        spread = hidden.var(0, unbiased=True)
+        normal = (hidden - hidden.mean(0)) / (spread + model[1].eps).sqrt()
+        expected = model[2](normal).square().mean()
+    assert anew.center == pytest.approx(float(expected))
+    assert anew.facts["batch_norm"] == "reestimated"
+    assert model[1].momentum == 0.1
+    with pytest.raises(ValueError, match="engine must be one of single, got 'batched'"):
+        sample_grid(problem, directions, batch_norm="reestimated", engine="batched", **options)

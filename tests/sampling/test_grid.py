@@ -1,0 +1,369 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tlp_core import (
+    Landscape,
+    Problem,
+    grid_graph,
+    hessian_directions,
+    landscape_profile,
+    load_problem,
+    merge_tree,
+    random_directions,
+    sample_grid,
+    sample_scattered,
+    sampling,
+)
+from tlp_core.directions.base import Directions
+from tlp_core.landscape.landscape import axis_points
+from tlp_core.model_state import undisturbed
+from tlp_core.problem import LossError, mean_loss
+from tlp_core.sampling.engines import choose_engine
+from tlp_core.sampling.grid import sampling_seconds
+
+
+def along_axes(problem, n):
+    """Directions along the first n entries of a single parameter."""
+    ((name, parameter),) = problem.model.named_parameters()
+    units = torch.eye(parameter.numel(), dtype=parameter.dtype)[:n]
+    return Directions(
+        vectors=tuple({name: unit.reshape(parameter.shape)} for unit in units),
+        eigenvalues=np.full(n, np.nan),
+        residuals=np.full(n, np.nan),
+        method="axes",
+        normalization="none",
+        seed=0,
+    )
+
+
+@pytest.fixture
+def directions(small_problem):
+    return hessian_directions(small_problem, 2)
+
+
+def test_samples_are_the_loss_at_their_coordinates(small_problem, directions):
+    landscape = sample_grid(small_problem, directions, resolution=5, distance=[0.5, 2.0])
+    start = {name: p.detach().clone() for name, p in small_problem.model.named_parameters()}
+    for sample, alpha in enumerate(landscape.coordinates()):
+        with torch.no_grad():
+            for name, parameter in small_problem.model.named_parameters():
+                step = sum(a * vector[name] for a, vector in zip(alpha, directions.vectors))
+                parameter.copy_(start[name] + step)
+        assert landscape.loss.ravel()[sample] == pytest.approx(mean_loss(small_problem), abs=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_center_is_the_models_loss_to_the_last_bit(small_problem, dtype):
+    model = small_problem.model.to(dtype)
+    batches = [tuple(t.to(dtype) for t in batch) for batch in small_problem.batches]
+    problem = Problem(model, small_problem.loss, batches, name="small")
+    landscape = sample_grid(problem, hessian_directions(problem, 3), resolution=3, distance=1.0)
+    model.eval()
+    assert landscape.center == mean_loss(problem)
+
+
+def test_coordinates_are_symmetric_and_exactly_zero_in_the_middle():
+    for size, distance in ((3, 0.1), (41, 1 / 3), (21, 7.0)):
+        points = axis_points(size, distance)
+        np.testing.assert_array_equal(points, -points[::-1])
+        assert points[size // 2] == 0
+        assert points[-1] == distance
+
+
+def test_the_last_axis_is_the_fastest(small_problem, directions):
+    landscape = sample_grid(small_problem, directions, resolution=3, distance=[1.0, 2.0])
+    assert landscape.coordinates()[:4].tolist() == [[-1, -2], [-1, 0], [-1, 2], [0, -2]]
+
+
+def test_a_bowl_has_one_basin():
+    problem = load_problem("quadratic-bowl", arguments={"n": 3})
+    landscape = sample_grid(problem, hessian_directions(problem, 3), resolution=9, distance=1.0)
+    tree = merge_tree(landscape.loss, grid_graph(landscape.shape))
+    assert len(tree.branches()) == 1
+    assert tree.branches().minimum[0] == 9**3 // 2
+
+
+def test_two_wells_have_two_basins_of_the_right_depths():
+    problem = load_problem("two-wells", arguments={"n": 2, "tilt": 0.2})
+    landscape = sample_grid(problem, along_axes(problem, 2), resolution=41, distance=1.2)
+    tree = merge_tree(landscape.loss, grid_graph(landscape.shape))
+    pairs = tree.branches()
+    assert len(pairs) == 2
+    assert pairs.birth == pytest.approx([-0.2, 0.2])  # wells at u = -1, +1, both on the grid
+    # the barrier is where (u² - 1)² + 0.2u has its maximum between the wells
+    u = np.linspace(-0.5, 0.5, 100001)
+    barrier = ((u**2 - 1) ** 2 + 0.2 * u).max()
+    assert pairs.persistence[1] == pytest.approx(barrier - 0.2, abs=0.01)
+    basins = landscape_profile(tree).basins
+    assert basins.size[basins.parent == -1].sum() == 41 * 41
+    saddle = landscape.coordinates()[pairs.saddle[1]]
+    assert abs(saddle[0]) < 0.1
+    assert saddle[1] == 0
+
+
+def test_losses_that_are_not_finite_stay_as_they_are():
+    def loss(model, _):
+        return torch.where(model.x[0] > 0.4, torch.nan, 1.0) * model.x.square().sum()
+
+    ready = load_problem("quadratic-bowl", arguments={"n": 2})
+    problem = Problem(ready.model, loss, [None], name="holes")
+    landscape = sample_grid(problem, along_axes(problem, 2), resolution=5, distance=1.0)
+    assert np.isnan(landscape.loss[3:]).all()
+    assert np.isfinite(landscape.loss[:3]).all()
+    assert landscape.is_complete
+
+
+def test_a_loss_may_take_derivatives_in_its_inputs(small_problem):
+    def loss(model, batch):
+        x = batch[0].clone().requires_grad_()
+        (slope,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+        return slope.square().mean()
+
+    problem = Problem(small_problem.model, loss, small_problem.batches, name="slopes")
+    landscape = sample_grid(problem, hessian_directions(problem, 1), resolution=3, distance=0.1)
+    assert landscape.center == mean_loss(problem)
+
+
+def test_evaluation_mode_is_used_and_the_model_given_back():
+    model = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 1))
+    x = torch.randn(16, 2, generator=torch.Generator().manual_seed(0))
+    problem = Problem(model, lambda m, b: m(b).square().mean(), [x], name="modes")
+    model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    directions = hessian_directions(problem, 2)
+    first, second = (sample_grid(problem, directions, resolution=3, distance=0.5) for _ in range(2))
+    np.testing.assert_array_equal(first.loss, second.loss)
+    assert model.training
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_a_budget_stops_and_the_same_call_goes_on(small_problem, directions, tmp_path):
+    options = {"resolution": 5, "distance": 1.0}
+    whole = sample_grid(small_problem, directions, **options)
+    asked = []
+
+    def stop_after_two():
+        asked.append(None)
+        return len(asked) > 2
+
+    store = tmp_path / "part.zarr"
+    with pytest.warns(UserWarning, match="stopped with 15 of 25 samples"):
+        part = sample_grid(
+            small_problem, directions, store=store, should_stop=stop_after_two, **options
+        )
+    assert part.evaluated.sum() == 15
+    assert np.isnan(part.loss[~part.evaluated]).all()
+    np.testing.assert_array_equal(part.loss[part.evaluated], whole.loss[part.evaluated])
+    with pytest.warns(UserWarning, match="stopped with 20 of 25"):
+        sample_grid(small_problem, directions, store=store, time_budget=1e-9, **options)
+    rest = sample_grid(small_problem, directions, store=store, **options)
+    np.testing.assert_array_equal(rest.loss, whole.loss)
+
+
+def test_a_stopped_and_resumed_store_has_the_bytes_of_an_undisturbed_one(
+    small_problem, directions, tmp_path
+):
+    options = {"resolution": 5, "distance": 1.0}
+    with pytest.warns(UserWarning, match="stopped"):
+        sample_grid(small_problem, directions, store=tmp_path / "a", time_budget=1e-9, **options)
+    for name in ("a", "b"):
+        sample_grid(small_problem, directions, store=tmp_path / name, **options)
+    files = [
+        {p.relative_to(tmp_path / name): p.read_bytes() for p in (tmp_path / name).rglob("*.*")}
+        | {p.relative_to(tmp_path / name): p.read_bytes() for p in (tmp_path / name).rglob("c/*/*")}
+        for name in ("a", "b")
+    ]
+    assert len(files[0]) >= 7
+    assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("coarse", [3, 5])
+def test_samples_of_a_coarser_grid_are_taken_over(small_problem, directions, coarse):
+    options = {"distance": [0.3, 2.0], "engine": "single"}
+    whole = sample_grid(small_problem, directions, resolution=9, **options)
+    rough = sample_grid(small_problem, directions, resolution=coarse, **options)
+    marked = Landscape(rough.loss + 1000, rough.distance, rough.evaluated, rough.facts)
+    fine = sample_grid(small_problem, directions, resolution=9, reuse=marked, **options)
+    expected = whole.loss.copy()
+    expected[:: 8 // (coarse - 1), :: 8 // (coarse - 1)] = marked.loss
+    np.testing.assert_array_equal(fine.loss, expected)
+
+
+def test_samples_of_another_landscape_are_not_taken_over(small_problem, directions):
+    random = random_directions(small_problem, 2)
+    other = sample_grid(small_problem, random, resolution=3, distance=1.0)
+    with pytest.raises(ValueError, match="the landscape must belong to this one, but its"):
+        sample_grid(small_problem, directions, resolution=5, distance=1.0, reuse=other)
+
+
+@pytest.mark.parametrize("region", ["box", "ball"])
+@pytest.mark.parametrize("n", [1, 3, 10])
+def test_scattered_samples_fill_their_region(small_problem, region, n):
+    directions = random_directions(small_problem, n, normalization="none")
+    distance = np.linspace(0.5, 1.0, n)
+    found = sample_scattered(
+        small_problem, directions, count=200, distance=distance.tolist(), region=region
+    )
+    unit = found.coordinates() / distance
+    assert unit.shape == (200, n)
+    assert (unit[0] == 0).all()
+    radius = np.abs(unit).max(axis=1) if region == "box" else np.linalg.norm(unit, axis=1)
+    assert radius.max() <= 1
+    # the share of a region within radius r is r^n
+    assert (radius <= 0.5 ** (1 / n)).mean() == pytest.approx(0.5, abs=0.08)
+    assert np.abs(unit.mean(axis=0)).max() < 0.1
+    small_problem.model.eval()
+    assert found.center == mean_loss(small_problem)
+    for sample in (1, 77):
+        with undisturbed(small_problem.model), torch.no_grad():
+            for name, parameter in small_problem.model.named_parameters():
+                alpha = found.coordinates()[sample]
+                parameter += sum(a * v[name] for a, v in zip(alpha, directions.vectors))
+            assert found.loss[sample] == pytest.approx(mean_loss(small_problem))
+
+
+def test_a_longer_scatter_begins_with_the_shorter(small_problem, directions):
+    one, other = (
+        sample_scattered(small_problem, directions, count=count, distance=1.0, seed=4)
+        for count in (50, 90)
+    )
+    np.testing.assert_array_equal(one.coordinates(), other.coordinates()[:50])
+    np.testing.assert_array_equal(one.loss, other.loss[:50])
+
+
+def test_scattered_samples_are_stored_gone_on_with_and_opened(small_problem, directions, tmp_path):
+    options = {"count": 3000, "distance": 1.0, "engine": "batched", "batch": 100}
+    store = tmp_path / "s.zarr"
+    with pytest.warns(UserWarning, match="stopped with 1024 of 3000"):
+        sample_scattered(small_problem, directions, store=store, time_budget=1e-9, **options)
+    found = sample_scattered(small_problem, directions, store=store, **options)
+    again = Landscape.open(store)
+    np.testing.assert_array_equal(again.coordinates(), found.coordinates())
+    whole = sample_scattered(small_problem, directions, **options)
+    np.testing.assert_array_equal(again.loss, whole.loss)
+    again.save(tmp_path / "copy.zarr")
+    copy = Landscape.open(tmp_path / "copy.zarr")
+    np.testing.assert_array_equal(copy.points, again.points)
+    with pytest.raises(ValueError, match="its points_seed is 0 instead of 1"):
+        sample_scattered(small_problem, directions, store=store, seed=1, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"count": 1}, "count must be >= 2, got 1"),
+        ({"region": "star"}, "region must be one of box, ball"),
+        ({"distance": -1.0}, "distance must be > 0"),
+    ],
+)
+def test_bad_scatters_are_told(small_problem, directions, options, message):
+    with pytest.raises(ValueError, match=message):
+        sample_scattered(small_problem, directions, **{"count": 9, "distance": 1.0, **options})
+
+
+def test_a_loss_that_draws_random_numbers_is_refused_with_the_way_out(small_problem):
+    def loss(model, batch):
+        return torch.nn.functional.dropout(model(batch[0]), 0.5).square().mean()
+
+    problem = Problem(small_problem.model, loss, small_problem.batches, name="noisy")
+    random = random_directions(problem, 1)
+    with pytest.raises(LossError, match=r"must be the same whenever it is taken.*turn dropout"):
+        sample_grid(problem, random, resolution=3, distance=1.0)
+
+
+def test_a_store_of_another_loss_is_refused_even_if_the_directions_are_the_same(
+    small_problem, tmp_path
+):
+    options = {"resolution": 3, "distance": 1.0, "store": tmp_path / "a.zarr"}
+    sample_grid(small_problem, random_directions(small_problem, 2), **options)
+
+    def loss(model, batch):
+        return 3 * small_problem.loss(model, batch)
+
+    other = Problem(small_problem.model, loss, small_problem.batches, name=small_problem.name)
+    with pytest.raises(ValueError, match="its model_loss is"):
+        sample_grid(other, random_directions(other, 2), **options)
+
+
+def test_an_engine_other_than_the_stores_is_refused(small_problem, directions, tmp_path):
+    options = {"resolution": 3, "distance": 1.0, "store": tmp_path / "a.zarr"}
+    sample_grid(small_problem, directions, engine="batched", batch=4, **options)
+    sample_grid(small_problem, directions, **options)
+    with pytest.raises(ValueError, match="evaluated by one engine, here 4 at a time, batched"):
+        sample_grid(small_problem, directions, engine="single", **options)
+
+
+def test_progress_tells_share_and_time_left(small_problem, directions):
+    told = []
+    sample_grid(
+        small_problem,
+        directions,
+        resolution=5,
+        distance=1.0,
+        progress=lambda share, text: told.append((share, text)),
+    )
+    assert [share for share, _ in told] == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    assert told[0][1].startswith("25 samples, one at a time")
+    assert told[1][1].startswith("sampled 5 of 25, ")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resolution": 40}, "resolution must be odd.*got 40; use 39 or 41"),
+        ({"resolution": 1}, "resolution must be odd and >= 3, got 1"),
+        ({"resolution": 3.0}, "resolution must be an integer"),
+        ({"distance": 0.0}, "distance must be > 0, got 0"),
+        ({"distance": np.inf}, "distance must be finite"),
+        ({"distance": [1.0, 1.0, 1.0]}, "one for each of 2 directions"),
+        ({"time_budget": -1.0}, "time_budget must be > 0"),
+    ],
+)
+def test_bad_options_are_told(small_problem, directions, options, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        sample_grid(small_problem, directions, **{"resolution": 3, "distance": 1.0, **options})
+
+
+def test_a_loss_that_fails_away_from_the_center_is_told():
+    def loss(model, _):
+        if model.x[0] > 0:
+            raise FloatingPointError("too far")
+        return model.x.square().sum()
+
+    ready = load_problem("quadratic-bowl", arguments={"n": 2})
+    problem = Problem(ready.model, loss, [None], name="cliff")
+    with pytest.raises(LossError, match="'cliff' raised FloatingPointError: too far"):
+        sample_grid(problem, along_axes(problem, 2), resolution=3, distance=1.0)
+    assert torch.equal(ready.model.x, torch.zeros(2, dtype=torch.float64))
+
+
+def test_save_and_open_give_the_landscape_back(small_problem, directions, tmp_path):
+    landscape = sample_grid(small_problem, directions, resolution=5, distance=1.0)
+    landscape.save(tmp_path / "net.zarr")
+    again = Landscape.open(tmp_path / "net.zarr")
+    np.testing.assert_array_equal(again.loss, landscape.loss)
+    np.testing.assert_array_equal(again.distance, landscape.distance)
+    assert again.is_complete
+    assert dict(again.facts) == dict(landscape.facts)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["net.zarr"]
+    with pytest.raises(FileExistsError, match="needs a free path"):
+        landscape.save(tmp_path / "net.zarr")
+
+
+def test_the_time_of_a_grid_is_that_of_a_sample_measured_now(small_problem, monkeypatch):
+    directions, seen = random_directions(small_problem, 2), []
+
+    def spied(*arguments, **options):
+        seen.append(choose_engine(*arguments, **options))
+        return seen[-1]
+
+    monkeypatch.setattr(sampling, "choose_engine", spied)
+    told = sampling_seconds(small_problem, directions, resolution=11, distance=1.0)
+    assert told == pytest.approx(121 * seen[0].seconds)
+    assert small_problem.model.training
+    with pytest.raises(ValueError, match="resolution must be odd"):
+        sampling_seconds(small_problem, directions, resolution=4, distance=1.0)

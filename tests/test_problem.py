@@ -1,0 +1,140 @@
+import pytest
+import torch
+from torch import nn
+
+from tlp_core import Problem, hessian_directions
+from tlp_core.model_state import undisturbed
+from tlp_core.problem import LossError, batch_size, check_center, converted, mean_loss
+
+
+def problem_with(loss, batches=(None,)):
+    return Problem(nn.Linear(2, 1), loss, list(batches), name="mine")
+
+
+def sum_of_weights(model, _batch):
+    return model.weight.sum()
+
+
+def test_batches_are_weighted_by_size():
+    def loss(model, batch):
+        return (batch - 0 * model.weight.sum()).mean()
+
+    problem = problem_with(loss, [torch.ones(3), torch.full((1,), 5.0)])
+    assert mean_loss(problem) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("batch", "size"),
+    [
+        (torch.ones(4, 2), 4),
+        ((torch.ones(3), torch.ones(9)), 3),
+        ({"a": [torch.ones(5)]}, 5),
+        (None, 1),
+        (torch.tensor(1.0), 1),
+    ],
+)
+def test_batch_size_is_the_length_of_the_first_tensor(batch, size):
+    assert batch_size(batch) == size
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (lambda model, _: model.weight, r"must return a scalar, got shape \(1, 2\)"),
+        (lambda model, _: 1.0, "must return a tensor, got float"),
+        (lambda model, _: model.weight.sum() * torch.nan, "finite at the model itself, got nan"),
+        (lambda model, _: torch.tensor(1.0), "must depend on the model's parameters"),
+        (
+            lambda model, _: model.weight.detach().sum(),
+            "must depend on the model's parameters",
+        ),
+        (lambda model, _: 1 / 0, "raised ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_loss_that_is_none_is_told(loss, message):
+    with pytest.raises(LossError, match=message):
+        check_center(problem_with(loss))
+
+
+def test_no_batches_are_told():
+    with pytest.raises(LossError, match="at least one sample, got none"):
+        mean_loss(problem_with(sum_of_weights, []))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((sum_of_weights, sum_of_weights, []), "model must be a torch.nn.Module, got function"),
+        ((nn.Linear(1, 1), 3, []), "loss must be a function of"),
+        ((nn.Linear(1, 1), sum_of_weights, torch.ones(3)), "put a single batch into a list"),
+    ],
+)
+def test_swapped_arguments_are_told(arguments, message):
+    with pytest.raises(TypeError, match=message):
+        Problem(*arguments, name="mine")
+
+
+def test_the_model_comes_back_as_it_was_also_after_an_error():
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Dropout())
+    model[1].eval()
+    model[0].bias.requires_grad_(False)
+    model[0].weight.grad = torch.ones(3, 3)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    random = torch.get_rng_state()
+
+    def damage():
+        model.train()
+        model(torch.randn(5, 3)).sum().backward()
+        torch.nn.init.zeros_(model[0].weight)
+        model.requires_grad_(True)
+        raise RuntimeError("on purpose")
+
+    with pytest.raises(RuntimeError, match="on purpose"), undisturbed(model):
+        damage()
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, state[name], rtol=0, atol=0)
+    assert torch.equal(model[0].weight.grad, torch.ones(3, 3))
+    assert model[1].weight.grad is None
+    assert not model[0].bias.requires_grad
+    assert [module.training for module in model] == [True, False, True]
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_complex_parameters_are_refused():
+    model = nn.Linear(2, 1).to(torch.complex64)
+    problem = Problem(model, lambda m, _: m.weight.abs().sum(), [None], name="complex")
+    with pytest.raises(TypeError, match="parameters must be real"):
+        hessian_directions(problem, 1)
+
+
+def test_a_model_without_trainable_parameters_is_refused():
+    model = nn.Linear(2, 1).requires_grad_(False)
+    problem = Problem(model, lambda m, _: m.weight.sum(), [None], name="frozen")
+    with pytest.raises(ValueError, match="a parameter that requires a gradient, got none"):
+        hessian_directions(problem, 1)
+
+
+def test_a_generator_is_refused_because_one_pass_empties_it():
+    model = nn.Linear(2, 1)
+    with pytest.raises(TypeError, match="gone through again and again, got a generator"):
+        Problem(model, lambda m, b: m(b).mean(), (torch.ones(2, 2) for _ in range(3)), name="gone")
+
+
+def test_a_problem_is_converted_with_its_batches():
+    model = nn.Linear(2, 1)
+    batch = {"x": torch.ones(4, 2), "y": [torch.zeros(4, dtype=torch.int64)], "note": "text"}
+    problem = Problem(model, lambda m, b: m(b["x"]).square().mean(), [batch], name="any")
+    double = converted(problem, dtype="float64", device="cpu")
+    (moved,) = double.batches
+    assert moved["x"].dtype == torch.float64
+    assert moved["y"][0].dtype == torch.int64
+    assert moved["note"] == "text"
+    assert next(double.model.parameters()).dtype == torch.float64
+    assert len(list(double.batches)) == len(list(double.batches)) == 1
+    exact = mean_loss(double)
+    half = converted(problem, dtype="bfloat16")
+    assert mean_loss(half) == pytest.approx(exact, rel=0.02)
+    with pytest.raises(ValueError, match="dtype must be one of float32, float64, bfloat16"):
+        converted(problem, dtype="float8")
+    with pytest.raises(ValueError, match="device must be one that is here, got 'tpu'"):
+        converted(problem, device="tpu")

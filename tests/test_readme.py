@@ -1,0 +1,82 @@
+"""The README's examples of users' own models, run on small data."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from tlp_core import Landscape
+from tlp_core.cli.main import main
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+WORDS = ("the", "a", "cat", "dog", "sees", "and", "sleeps", "[UNK]")
+BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def example(tmp_path, name):
+    """Write the example that names its problem so to a file; return the path."""
+    (code,) = [block for block in BLOCKS if f'name="{name}"' in block]
+    path = tmp_path / "my_net.py"
+    path.write_text(code, encoding="utf-8")
+    return str(path)
+
+
+def sampled(tmp_path, problem, *options):
+    store = tmp_path / "my_net.zarr"
+    assert main(["sample", problem, "-o", str(store), "-r", "3", "-d", "0.1", "-q", *options]) == 0
+    landscape = Landscape.open(store)
+    assert landscape.is_complete
+    assert (landscape.loss > 0).all()
+    return landscape
+
+
+def test_a_classifier_with_a_data_loader(tmp_path):
+    torch.manual_seed(0)
+    x, y = torch.randn(700, 6), torch.randint(10, (700,))
+    torch.save({"x": x, "y": y}, tmp_path / "digits.pt")
+    problem = example(tmp_path, "digits")
+    layers = (torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 10))
+    model = torch.nn.Sequential(*layers)
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    data = f"data={tmp_path / 'digits.pt'}, hidden=8"
+    landscape = sampled(tmp_path, problem, "-a", data, "-c", str(tmp_path / "weights.pt"))
+    expected = torch.nn.functional.cross_entropy(model(x), y).item()
+    assert landscape.center == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_network_with_derivatives_of_its_inputs(tmp_path):
+    problem = example(tmp_path, "heat equation")
+    one = sampled(tmp_path, problem, "-a", "points=10", "--engine", "single")
+    (tmp_path / "my_net.zarr").rename(tmp_path / "one.zarr")
+    many = sampled(tmp_path, problem, "-a", "points=10", "--engine", "batched", "--batch", "9")
+    assert many.loss == pytest.approx(one.loss, rel=1e-4)
+
+
+def test_a_language_model_from_a_local_folder(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    tokenizers = pytest.importorskip("tokenizers")
+    words = {
+        word: i
+        for i, word in enumerate(["the", "a", "cat", "dog", "sees", "and", "sleeps", "[UNK]"])
+    }
+    kind = tokenizers.models.WordLevel(words, unk_token="[UNK]")
+    tokenizer = tokenizers.Tokenizer(kind)
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    folder = tmp_path / "my_model"
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(
+        vocab_size=len(words), n_positions=16, n_embd=8, n_layer=1, n_head=2
+    )
+    transformers.GPT2LMHeadModel(config).save_pretrained(folder)
+    (tmp_path / "text.txt").write_text("the cat sees the dog and a dog sleeps " * 5)
+    problem = example(tmp_path, "language model")
+    arguments = f"folder={folder}, text={tmp_path / 'text.txt'}, length=12"
+    landscape = sampled(tmp_path, problem, "-a", arguments)
+    assert landscape.center == pytest.approx(torch.log(torch.tensor(8.0)).item(), rel=0.2)
+    block = ["--parameters", "transformer.h.0.*"]
+    (tmp_path / "my_net.zarr").rename(tmp_path / "whole.zarr")
+    part = sampled(tmp_path, problem, "-a", arguments, *block)
+    assert part.center == landscape.center
+    assert part.facts["parameters"] == "transformer.h.0.*"

@@ -1,0 +1,1 @@
+"""What follows from a merge tree: descriptors, distances, change points."""

@@ -1,0 +1,1 @@
+"""Stage 1: directions in parameter space."""

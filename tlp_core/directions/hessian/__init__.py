@@ -1,0 +1,1 @@
+"""The Hessian of the loss: its top eigenvectors, and its trace."""

@@ -1,0 +1,1 @@
+"""The record of a landscape, its file, and several landscapes together."""

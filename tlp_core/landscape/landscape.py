@@ -1,0 +1,99 @@
+"""A sampled landscape: losses in the span of n directions, and where they come from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tlp_core.landscape.store import LandscapeStore
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """Losses at the points of a centred grid, or at scattered points.
+
+    Attributes:
+        loss: (r_1, …, r_n) float64, C order; NaN where not evaluated, never altered elsewhere. Of
+            scattered samples (N,).
+        distance: (n,) float64, half-width of the range of α along each direction.
+        evaluated: bool, of the shape of ``loss``, False where sampling stopped before it came
+            there.
+        facts: what made it: problem, directions, seeds, hashes, versions; plain JSON values.
+        points: (N, n) float64, the coordinates α of scattered samples; None on a grid.
+    """
+
+    loss: npt.NDArray[np.float64]
+    distance: npt.NDArray[np.float64]
+    evaluated: npt.NDArray[np.bool_]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    points: npt.NDArray[np.float64] | None = None
+
+    @property
+    def number_of_directions(self) -> int:
+        """Return n, the number of coordinates of each sample."""
+        return len(self.distance)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of points per axis (n,); of scattered samples (N,)."""
+        return self.loss.shape
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every sample was evaluated."""
+        return bool(self.evaluated.all())
+
+    @property
+    def center(self) -> float:
+        """Loss of the sample at α = 0, the model itself; the first of scattered samples."""
+        if self.points is not None:
+            return float(self.loss[0])
+        return float(self.loss[tuple(size // 2 for size in self.shape)])
+
+    def axis(self, i: int) -> npt.NDArray[np.float64]:
+        """Return the coordinates α of the points along direction i, (r_i,) float64."""
+        return axis_points(self.shape[i], self.distance[i])
+
+    def coordinates(self) -> npt.NDArray[np.float64]:
+        """Return the coordinates α of every sample, (N, n) float64, in the order of sample ids."""
+        if self.points is not None:
+            return self.points
+        axes = [self.axis(i) for i in range(len(self.shape))]
+        return np.stack([grid.ravel() for grid in np.meshgrid(*axes, indexing="ij")], axis=1)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a Zarr v3 group, under a temporary name first.
+
+        Raises:
+            FileExistsError: if there is something at ``path``.
+        """
+        LandscapeStore.write_all(
+            path, self.loss, self.evaluated, self.distance, self.facts, self.points
+        )
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Landscape:
+        """Read a landscape, finished or not.
+
+        Raises:
+            FileNotFoundError: if there is nothing at ``path``.
+            ValueError: if what is there is no landscape.
+        """
+        return cls.from_store(LandscapeStore.open(path))
+
+    @classmethod
+    def from_store(cls, store: LandscapeStore) -> Landscape:
+        """Return what a store holds so far."""
+        loss, evaluated = store.read()
+        return cls(loss, store.distance, evaluated, store.facts, store.points)
+
+
+def axis_points(size: int, distance: float) -> npt.NDArray[np.float64]:
+    """Return points from -distance to +distance, (size,) float64; the middle is exactly zero."""
+    steps = 2 * np.arange(size, dtype=np.float64) - (size - 1)
+    return np.asarray(distance * steps / max(size - 1, 1))

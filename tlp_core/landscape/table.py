@@ -1,0 +1,121 @@
+"""Landscapes over parameters: which store belongs to which learning rate and seed."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tlp_core.landscape.series import LANDSCAPE_ENDING, landscape_paths
+
+COLUMN = "landscape"
+"""Column of a table with the path of each landscape."""
+
+_PAIR = re.compile(r"([A-Za-z]+)[_=-]?(-?\d+(?:\.\d+)?(?:e-?\d+)?)")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One landscape of a sweep.
+
+    Attributes:
+        path: its store.
+        parameters: values by name, as they are written.
+    """
+
+    path: Path
+    parameters: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Landscapes in rows and columns.
+
+    Attributes:
+        rows: name and values of the parameter of the rows, in increasing order.
+        columns: the same of the columns.
+        cells: the run at each pair of a row's and a column's value, where there is one.
+    """
+
+    rows: tuple[str, list[str]]
+    columns: tuple[str, list[str]]
+    cells: dict[tuple[str, str], Run]
+
+
+def find_runs(places: Sequence[str | os.PathLike[str]]) -> list[Run]:
+    """Return the runs of a table, or of stores whose names tell the parameters.
+
+    Args:
+        places: one .csv table with a column ``landscape``, whose relative paths count from its
+            folder, and a column for each parameter; or stores, folders of them and patterns, with
+            names such as ``beta10_seed2.zarr``.
+
+    Raises:
+        FileNotFoundError: if the table or the stores are not there.
+        ValueError: if the table has no such column or no rows, or a name tells no parameter.
+    """
+    if len(places) == 1 and str(places[0]).endswith(".csv"):
+        return _runs_of_table(Path(places[0]))
+    return [Run(path, _parameters_in(path)) for path in landscape_paths(places)]
+
+
+def arranged(runs: Iterable[Run], rows: str, columns: str) -> Sweep:
+    """Return runs in rows and columns of two of their parameters.
+
+    Raises:
+        ValueError: if they are the same, a run lacks one of them, or two runs fall into one cell.
+    """
+    if rows == columns:
+        raise ValueError(f"rows and columns must be two parameters, got {rows} for both")
+    cells: dict[tuple[str, str], Run] = {}
+    for run in runs:
+        for name in (rows, columns):
+            if name not in run.parameters:
+                there = ", ".join(run.parameters) or "none"
+                raise ValueError(f"{run.path} must tell {name}, and tells {there}")
+        place = run.parameters[rows], run.parameters[columns]
+        if place in cells:
+            raise ValueError(
+                f"one landscape fits into a cell, and {rows} = {place[0]}, {columns} = {place[1]} "
+                f"has two: {cells[place].path} and {run.path}"
+            )
+        cells[place] = run
+    values = [sorted({place[i] for place in cells}, key=_by_number) for i in (0, 1)]
+    return Sweep((rows, values[0]), (columns, values[1]), cells)
+
+
+def _runs_of_table(path: Path) -> list[Run]:
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            table = list(csv.DictReader(file))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"table {path} must be a text in UTF-8: {error}") from error
+    if not table or COLUMN not in table[0]:
+        raise ValueError(f"table {path} must have rows and a column {COLUMN!r}")
+    for number, row in enumerate(table, start=2):
+        if None in row or None in row.values() or not row[COLUMN]:
+            raise ValueError(f"line {number} of table {path} must have a value for each column")
+    return [
+        Run(path.parent / row[COLUMN], {n: v for n, v in row.items() if n != COLUMN})
+        for row in table
+    ]
+
+
+def _parameters_in(path: Path) -> dict[str, str]:
+    pairs = dict(_PAIR.findall(path.name.removesuffix(LANDSCAPE_ENDING)))
+    if not pairs:
+        raise ValueError(
+            f"the name of a landscape must tell its parameters, such as beta10_seed2.zarr, "
+            f"got {path.name}; or give a .csv table"
+        )
+    return pairs
+
+
+def _by_number(value: str) -> tuple[int, float, str]:
+    try:
+        return 0, float(value), value
+    except ValueError:
+        return 1, 0.0, value

@@ -1,0 +1,1 @@
+"""From settings to a landscape: what the source in ParaView and the command share."""

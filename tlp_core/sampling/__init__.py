@@ -1,0 +1,1 @@
+"""Stage 2: the loss at points in the span of the directions."""

@@ -1,0 +1,175 @@
+"""Stage 3b without TTK: the merge tree of the sublevel sets {f <= v}.
+
+Samples are swept in the order (loss, id). A sample without earlier neighbours is a minimum and
+starts an arc; one that touches a single component joins that component's arc; one that touches
+several is a saddle, which ends their arcs and starts another; the last sample is the root
+(Carr, Snoeyink, Axen 2003, "Computing contour trees in all dimensions", section 4, where this is
+the split or join tree). The sweep itself is in :mod:`tlp_core.topology.sweep`.
+
+TTK's merge tree filter returns the same pairs and the same partition into arcs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tlp_core import checks
+from tlp_core.array_names import CriticalType
+from tlp_core.topology.graphs import EdgeGraph, GridGraph
+from tlp_core.topology.sweep import Sweep, sweep_edges, sweep_grid, sweep_order
+
+if TYPE_CHECKING:
+    from tlp_core.topology.branches import Branches
+
+
+@dataclass(frozen=True)
+class MergeTree:
+    """The merge tree of a landscape.
+
+    Nodes are numbered in the order of the sweep, so a node's parent has the larger number and the
+    root is the last. An arc is named by its lower node; the root has none.
+
+    Attributes:
+        values: (N,) float64, the losses as they were given, non-finite ones included.
+        levels: (N,) float64, the height at which each sample counts: its loss; the largest finite
+            loss where that is not finite; the saddle's loss where simplification filled its basin.
+        node_vertex: (M,) int64, the critical sample of each node.
+        parent: (M,) int64, the node at the upper end of the arc above each node, -1 at the root.
+        node_type: (M,) uint8, ``CriticalType`` of each node.
+        vertex_arc: (N,) int64, the arc to which each sample belongs.
+    """
+
+    values: npt.NDArray[np.float64]
+    levels: npt.NDArray[np.float64]
+    node_vertex: npt.NDArray[np.int64]
+    parent: npt.NDArray[np.int64]
+    node_type: npt.NDArray[np.uint8]
+    vertex_arc: npt.NDArray[np.int64]
+
+    @property
+    def number_of_arcs(self) -> int:
+        """M - 1: every node but the root has an arc above it."""
+        return len(self.parent) - 1
+
+    @property
+    def node_level(self) -> npt.NDArray[np.float64]:
+        """(M,) float64, the height of each node."""
+        return self.levels[self.node_vertex]
+
+    def branches(self) -> Branches:
+        """Pair minima with saddles; see :func:`tlp_core.topology.branches.branches`."""
+        from tlp_core.topology.branches import branches
+
+        return branches(self)
+
+    def simplified(
+        self,
+        threshold: float = 0.0,
+        *,
+        relative: bool = False,
+        max_minima: int | None = None,
+    ) -> MergeTree:
+        """Remove small branches; see :func:`tlp_core.topology.branches.simplified`."""
+        from tlp_core.topology.branches import simplified
+
+        return simplified(self, threshold, relative=relative, max_minima=max_minima)
+
+
+def merge_tree(
+    values: npt.ArrayLike,
+    graph: GridGraph | EdgeGraph | npt.NDArray[np.integer[Any]],
+    *,
+    ranks: npt.NDArray[np.integer[Any]] | None = None,
+) -> MergeTree:
+    """Return the merge tree of values on a neighbour graph.
+
+    Args:
+        values: losses, N in all, any shape (C order on a grid). Equal values are ordered by sample
+            id; NaN and infinities count as above everything.
+        graph: :func:`~tlp_core.grid_graph`, :func:`~tlp_core.knn_graph` or an edge array
+            (E, 2); self-loops and duplicate edges change nothing.
+        ranks: (N,) place of each sample in the sweep, where equal values are to be ordered
+            otherwise than by id, as after a simplification of the values.
+
+    Raises:
+        ValueError: for fewer than two samples, no finite value, a graph of another size, an edge
+            out of range, a graph of several components, or ranks that do not sort the values.
+
+    Example:
+        >>> from tlp_core import grid_graph
+        >>> tree = merge_tree([0.0, 3.0, 1.0, 4.0], grid_graph((4,), rule="axis"))
+        >>> tree.node_vertex.tolist(), tree.parent.tolist()
+        ([0, 2, 1, 3], [2, 2, 3, -1])
+    """
+    flat = np.ascontiguousarray(values, dtype=np.float64).ravel()
+    if flat.size < 2:
+        raise ValueError(f"a merge tree needs at least two samples, got {flat.size}")
+    sweep = _swept(flat if ranks is None else checked_ranks(flat, ranks), graph)
+    loose = int(np.count_nonzero(sweep.parent < 0)) - 1
+    if loose:
+        raise ValueError(
+            f"the neighbour graph must be connected, got {loose + 1} components; "
+            "join them first, as knn_graph does"
+        )
+    return MergeTree(
+        values=flat,
+        levels=shown_levels(flat),
+        node_vertex=sweep.node_sample,
+        parent=sweep.parent,
+        node_type=node_types(sweep.merged),
+        vertex_arc=sweep.sample_arc,
+    )
+
+
+def checked_ranks(
+    values: npt.NDArray[np.float64], ranks: npt.NDArray[np.integer[Any]]
+) -> npt.NDArray[np.float64]:
+    """Return ranks (N,) as float64, which holds them exactly, if they sort the values."""
+    heights = np.where(np.isfinite(values), values, np.inf)
+    if ranks.shape != values.shape or (np.diff(heights[np.argsort(ranks)]) < 0).any():
+        raise ValueError(
+            f"ranks must sort the values, got {ranks.shape} ranks that do not for {values.shape} "
+            "values; leave them out to order equal values by sample id"
+        )
+    return ranks.astype(np.float64)
+
+
+def shown_levels(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return values with non-finite ones at the largest finite one, (N,) float64.
+
+    Raises:
+        ValueError: if no value is finite.
+    """
+    finite = np.isfinite(values)
+    if not finite.any():
+        raise ValueError(f"at least one loss must be finite, got {values.size} that are not")
+    return np.where(finite, values, values[finite].max())
+
+
+def node_types(merged: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    """Return each node's type from the number of arcs that end at it, (M,) uint8; root last."""
+    types = np.full(len(merged), CriticalType.DEGENERATE_SADDLE, dtype=np.uint8)
+    types[merged == 2] = CriticalType.SADDLE
+    types[merged == 0] = CriticalType.MINIMUM
+    types[-1] = CriticalType.ROOT
+    return types
+
+
+def _swept(
+    heights: npt.NDArray[np.float64],
+    graph: GridGraph | EdgeGraph | npt.NDArray[np.integer[Any]],
+) -> Sweep:
+    if isinstance(graph, GridGraph | EdgeGraph) and graph.number_of_samples != heights.size:
+        raise ValueError(
+            f"values must be as many as the graph's samples, {graph.number_of_samples}, "
+            f"got {heights.size}"
+        )
+    if isinstance(graph, GridGraph):
+        return sweep_grid(heights, sweep_order(heights), graph)
+    edges = graph.edges if isinstance(graph, EdgeGraph) else graph
+    edges = checks.edges(edges, number_of_samples=heights.size)
+    return sweep_edges(sweep_order(heights), edges)
