@@ -6,7 +6,7 @@ import gudhi
 import numpy as np
 import torch
 
-from tlp_core.problem import converted
+from tlp_core.problem import convert_problem
 from tlp_core.topology.merge_tree import MergeTree
 from tlp_core.topology.sweep import sweep_order
 
@@ -120,7 +120,7 @@ def finite_difference(loss, parameter, place, step=1e-6):
 
 def assert_gradient(problem):
     """Compare a loss's gradient with finite differences, at one entry of each parameter."""
-    problem = converted(problem, dtype="float64")
+    problem = convert_problem(problem, dtype="float64")
     model, batch = problem.model, next(iter(problem.batches))
     problem.loss(model, batch).backward()
     rng = np.random.default_rng(0)

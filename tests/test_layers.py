@@ -1,97 +1,131 @@
-"""The layers of the design, read from the imports."""
+"""The layers of the design, read from the folders and the imports."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import tlp_core
+
 ROOT = Path(__file__).resolve().parents[1]
 CORE = sorted((ROOT / "tlp_core").rglob("*.py"))
+ENTRY_POINTS = {"__init__", "__main__"}
 
-STAGES = {
-    "checks": 0,
-    "drafts": 0,
-    "array_names": 0,
-    "progress": 0,
-    "union_find": 0,
-    "problem": 1,
-    "parameters": 1,
-    "directions": 2,
-    "hessian": 3,
-    "solutions": 3,
-    "problems": 3,
-    "landscape_store": 3,
-    "distribution": 3,
-    "series": 3,
-    "sweeps": 4,
-    "evaluation": 4,
-    "landscape": 4,
-    "sampling": 5,
-    "neighbors": 6,
-    "sweep": 7,
-    "merge_tree": 8,
-    "branches": 9,
-    "profile": 10,
-    "descriptors": 10,
-    "compare": 10,
-    "workflow": 11,
-    "vtk_bridge": 11,
-    "training": 12,
-    "transitions": 1,
-    "experiments": 14,
-    "foreign": 12,
-    "cli": 15,
-}
+
+def module_of(path):
+    """The dotted name of a module's file."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(path): path for path in CORE}
 
 
 def imported(path):
+    """Every module that a file imports, lazy imports and those for type checkers included."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                yield name if name in MODULES else node.module
+
+
+def edges():
+    """Pairs of modules of the core, the first of which imports the second."""
+    for name, path in MODULES.items():
+        yield from ((name, other) for other in imported(path) if other in MODULES)
 
 
 def stage(module):
-    return STAGES.get(module.split(".")[1]) if module.startswith("tlp_core.") else None
+    """The folder or file at the top level that a module belongs to."""
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def cycle_in(pairs):
+    """A cycle of a graph, or None."""
+    above = {}
+    for one, other in pairs:
+        above.setdefault(one, set()).add(other)
+    done, way = set(), []
+
+    def visit(node):
+        if node in way:
+            return [*way[way.index(node) :], node]
+        if node not in done:
+            way.append(node)
+            for other in sorted(above.get(node, ())):
+                if cycle := visit(other):
+                    return cycle
+            way.pop()
+            done.add(node)
+        return None
+
+    return next((cycle for node in sorted(above) if (cycle := visit(node))), None)
+
+
+def test_the_check_for_cycles_finds_one():
+    assert cycle_in([("a", "b"), ("b", "c"), ("c", "a")]) == ["a", "b", "c", "a"]
+    assert cycle_in([("a", "b"), ("a", "c"), ("b", "c")]) is None
+
+
+def test_no_module_imports_itself_by_a_detour():
+    assert cycle_in(edges()) is None
+
+
+def test_no_stage_imports_itself_by_a_detour():
+    stages = {(stage(one), stage(other)) for one, other in edges()}
+    assert cycle_in((one, other) for one, other in stages if one != other) is None
+
+
+def test_stages_use_earlier_ones_of_the_documented_order():
+    numbered = re.findall(r"^\d+\. (.*?):", tlp_core.__doc__, re.MULTILINE)
+    order = [re.findall(r"``(\w+)``", line) for line in numbered]
+    place = {name: number for number, names in enumerate(order) for name in names}
+    folders = {path.parent.name for path in (ROOT / "tlp_core").glob("*/__init__.py")}
+    assert folders <= place.keys(), "every folder is in the list of stages"
+    for one, other in edges():
+        own, used = stage(one), stage(other)
+        if own in place:
+            assert used not in ENTRY_POINTS, f"{one} imports the package itself"
+            assert place.get(used, -1) <= place[own], f"{one} imports {other}, a later stage"
+        elif own not in ENTRY_POINTS:
+            assert used not in place, f"{one} imports {other}"
 
 
 @pytest.mark.parametrize("path", CORE, ids=lambda p: str(p.relative_to(ROOT)))
 def test_the_core_does_not_know_paraview(path):
     tops = {name.split(".")[0] for name in imported(path)}
-    assert "paraview" not in tops
-    assert "tlp_paraview" not in tops
-    if path.parent.name != "vtk_bridge" and path.name != "foreign.py":  # data, and files of data
+    assert not tops & {"paraview", "tlp_paraview"}
+    if path.parent.name != "vtk_bridge":
         assert not tops & {"vtk", "vtkmodules"}
 
 
 @pytest.mark.parametrize(
     ("package", "owner"),
     [
-        ("gudhi", "compare.py"),
-        ("h5py", "foreign.py"),
-        ("mpi4py", "distribution.py"),
-        ("pyhessian", "hessian.py"),
-        ("pynndescent", "neighbors.py"),
-        ("zarr", "landscape_store.py"),
+        ("gudhi", "analysis/distances.py"),
+        ("h5py", "landscape/exchange.py"),
+        ("mpi4py", "sampling/partition.py"),
+        ("pyhessian", "directions/hessian/power_iteration.py"),
+        ("pynndescent", "topology/graphs.py"),
+        ("zarr", "landscape/store.py"),
     ],
 )
 def test_a_package_has_one_owner(package, owner):
-    users = [p.name for p in CORE if package in {n.split(".")[0] for n in imported(p)}]
-    assert users == [owner]
+    users = [p for p in CORE if package in {n.split(".")[0] for n in imported(p)}]
+    assert users == [ROOT / "tlp_core" / owner]
 
 
-@pytest.mark.parametrize("path", CORE, ids=lambda p: str(p.relative_to(ROOT)))
-def test_stages_use_earlier_ones(path):
-    own = path.relative_to(ROOT / "tlp_core").parts[0].removesuffix(".py")
-    if own == "__init__":
-        return
-    late = {name for name in imported(path) if (stage(name) or 0) > STAGES[own]}
-    # a tree's methods forward to branches.py, which works on trees
-    assert not {name for name in late if own != "merge_tree" or "branches" not in name}
+def test_choices_and_settings_need_no_torch():
+    modules = ["choices", "problems.settings", "directions.settings", "sampling.settings"]
+    names = ", ".join(f"tlp_core.{m}" for m in [*modules, "pipeline.settings", "cli.options"])
+    code = f"import sys; sys.modules['torch'] = None; import {names}"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 @pytest.mark.parametrize("module", ["paraview", "vtk", "vtkmodules", "torch"])
@@ -108,9 +142,7 @@ def test_graph_tree_and_profile_work_without(module):
 
 
 def test_public_names_are_those_of_the_design():
-    import tlp_core
-
-    assert callable(tlp_core.topology.merge_tree)
+    assert callable(tlp_core.merge_tree)
     for name in tlp_core.__all__:
         assert getattr(tlp_core, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'loss_landscape'"):

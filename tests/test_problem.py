@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from tlp_core import Problem, hessian_directions
-from tlp_core.model_state import undisturbed
-from tlp_core.problem import LossError, batch_size, check_center, converted, mean_loss
+from tlp_core.model_state import preserve_model
+from tlp_core.problem import LossError, batch_size, check_center, convert_problem, mean_loss
 
 
 def problem_with(loss, batches=(None,)):
@@ -89,7 +89,7 @@ def test_the_model_comes_back_as_it_was_also_after_an_error():
         model.requires_grad_(True)
         raise RuntimeError("on purpose")
 
-    with pytest.raises(RuntimeError, match="on purpose"), undisturbed(model):
+    with pytest.raises(RuntimeError, match="on purpose"), preserve_model(model):
         damage()
     for name, value in model.state_dict().items():
         torch.testing.assert_close(value, state[name], rtol=0, atol=0)
@@ -116,7 +116,7 @@ def test_a_model_without_trainable_parameters_is_refused():
 
 def test_a_generator_is_refused_because_one_pass_empties_it():
     model = nn.Linear(2, 1)
-    with pytest.raises(TypeError, match="gone through again and again, got a generator"):
+    with pytest.raises(TypeError, match="iterable repeatedly, got a generator"):
         Problem(model, lambda m, b: m(b).mean(), (torch.ones(2, 2) for _ in range(3)), name="gone")
 
 
@@ -124,7 +124,7 @@ def test_a_problem_is_converted_with_its_batches():
     model = nn.Linear(2, 1)
     batch = {"x": torch.ones(4, 2), "y": [torch.zeros(4, dtype=torch.int64)], "note": "text"}
     problem = Problem(model, lambda m, b: m(b["x"]).square().mean(), [batch], name="any")
-    double = converted(problem, dtype="float64", device="cpu")
+    double = convert_problem(problem, dtype="float64", device="cpu")
     (moved,) = double.batches
     assert moved["x"].dtype == torch.float64
     assert moved["y"][0].dtype == torch.int64
@@ -132,9 +132,9 @@ def test_a_problem_is_converted_with_its_batches():
     assert next(double.model.parameters()).dtype == torch.float64
     assert len(list(double.batches)) == len(list(double.batches)) == 1
     exact = mean_loss(double)
-    half = converted(problem, dtype="bfloat16")
+    half = convert_problem(problem, dtype="bfloat16")
     assert mean_loss(half) == pytest.approx(exact, rel=0.02)
     with pytest.raises(ValueError, match="dtype must be one of float32, float64, bfloat16"):
-        converted(problem, dtype="float8")
-    with pytest.raises(ValueError, match="device must be one that is here, got 'tpu'"):
-        converted(problem, device="tpu")
+        convert_problem(problem, dtype="float8")
+    with pytest.raises(ValueError, match="device must be available here, got 'tpu'"):
+        convert_problem(problem, device="tpu")

@@ -1,7 +1,22 @@
 """Topological landscape profiles of neural networks: the numbers, without ParaView.
 
-The stages, in order: directions, sampling, neighbour graph, merge tree, profile. What needs torch
-is imported when it is first used, so that graph, tree and profile work where torch is missing.
+The folders and modules below are the stages of the method, in order. A stage uses earlier ones
+only.
+
+1. ``problem``, ``problems``: what a user supplies, a model with its loss and its batches
+2. ``directions``: vectors in parameter space, such as the top eigenvectors of the Hessian
+3. ``landscape``: the record of the losses, and its file
+4. ``sampling``: the losses at points in the span of the directions
+5. ``topology``: the neighbour graph of the samples, and the merge tree of the sublevel sets
+6. ``profile``: the basins of the merge tree, drawn in the plane
+7. ``analysis``: descriptors of a merge tree, distances, change points of a series
+8. ``vtk_bridge``: records to and from VTK data and files
+9. ``pipeline``: from settings to a landscape, for ParaView's source and the command
+10. ``experiments``: the papers' experiments
+11. ``cli``: the command ``tlp``
+
+Modules that need torch are imported at their first use, so that graph, tree and profile work
+without torch.
 """
 
 from __future__ import annotations
@@ -16,34 +31,33 @@ from tlp_core.profile import Profile, landscape_profile
 from tlp_core.topology.branches import Branches
 from tlp_core.topology.graphs import EdgeGraph, GridGraph, grid_graph, knn_graph
 from tlp_core.topology.merge_tree import MergeTree, merge_tree
+from tlp_core.version import __version__
 
 if TYPE_CHECKING:
     from tlp_core.directions.base import Directions
-    from tlp_core.directions.hessian.eigenvectors import hessian_directions, hessian_trace
-    from tlp_core.directions.random import (
-        checkpoint_directions,
-        gradient_directions,
-        random_directions,
-        trajectory_directions,
-    )
+    from tlp_core.directions.checkpoints import checkpoint_directions
+    from tlp_core.directions.gradient import gradient_directions
+    from tlp_core.directions.hessian.eigenvectors import hessian_directions
+    from tlp_core.directions.hessian.trace import hessian_trace
+    from tlp_core.directions.random import random_directions
+    from tlp_core.directions.trajectory import trajectory_directions
     from tlp_core.problem import Problem
     from tlp_core.problems.loading import load_problem
-    from tlp_core.sampling.grid import sample_grid, sample_scattered
-
-__version__ = "0.1.0"
+    from tlp_core.sampling.grid import sample_grid
+    from tlp_core.sampling.scattered import sample_scattered
 
 _NEEDS_TORCH = {
     "Directions": "directions.base",
     "Problem": "problem",
-    "checkpoint_directions": "directions.random",
-    "gradient_directions": "directions.random",
+    "checkpoint_directions": "directions.checkpoints",
+    "gradient_directions": "directions.gradient",
     "hessian_directions": "directions.hessian.eigenvectors",
-    "hessian_trace": "directions.hessian.eigenvectors",
+    "hessian_trace": "directions.hessian.trace",
     "load_problem": "problems.loading",
     "random_directions": "directions.random",
-    "trajectory_directions": "directions.random",
     "sample_grid": "sampling.grid",
-    "sample_scattered": "sampling.grid",
+    "sample_scattered": "sampling.scattered",
+    "trajectory_directions": "directions.trajectory",
 }
 
 __all__ = [
@@ -56,6 +70,7 @@ __all__ = [
     "MergeTree",
     "Problem",
     "Profile",
+    "__version__",
     "checkpoint_directions",
     "describe",
     "gradient_directions",

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from uuid import uuid4
 
 
 @contextmanager
-def draft_of(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary name beside a path; what is written there is renamed to it at the end.
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside a file; what is written there replaces the file at the end.
 
-    After an error nothing is left of it, and a file that was there stays as it was. Several
-    processes may write the same path: the last one's file stays.
+    After an error the temporary file is removed, and an existing file stays unchanged. If several
+    processes write the same path, the last one's file stays.
     """
     file = Path(path)
-    draft = file.with_name(f".{file.stem}.{uuid4().hex[:8]}{file.suffix}")
+    temporary = file.with_name(f".{file.stem}.{uuid4().hex[:8]}{file.suffix}")
     try:
-        yield draft
-        os.replace(draft, file)
+        yield temporary
+        os.replace(temporary, file)
     finally:
-        draft.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)

@@ -1,13 +1,21 @@
-"""Parameters of a model by name, and a model that comes back as it was."""
+"""The state of a model: its trainable parameters by name, and its restoration after use."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
+
+from tlp_core.content_hash import hash_tensors
+
+SMALL = 100_000
+"""Number of parameters below which one thread is as fast as two.
+
+The PINN with 7,851 parameters takes 1.3 ms a sample on one thread and 1.1 ms on two; in pvpython,
+which loads the system's OpenMP, 1.4 ms and 6.1 ms (``tests/benchmarks/threads.py``)."""
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -27,7 +35,7 @@ def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def number_of_parameters(model: nn.Module) -> int:
-    """Return how many numbers can be trained."""
+    """Return P, the number of trainable scalars."""
     return sum(p.numel() for p in trainable_parameters(model).values())
 
 
@@ -37,33 +45,39 @@ def parameter_norm(model: nn.Module) -> float:
     return float(sum(squares, torch.zeros((), dtype=torch.float64)).sqrt())
 
 
-def state_digest(model: nn.Module) -> str:
-    """Return a hash of every parameter and buffer, hex."""
-    from tlp_core.problem import tensor_bytes
-
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(name.encode())
-        if isinstance(tensor, Tensor):
-            digest.update(tensor_bytes(tensor))
-    return digest.hexdigest()
-
-
-SMALL = 100_000
-"""Parameters below which one thread is as fast as two, and far faster in ParaView's process.
-
-The PINN with 7,851 takes 1.3 ms a sample on one thread and 1.1 ms on two; in pvpython, whose
-OpenMP is the system's, 1.4 ms and 6.1 ms (``tests/benchmarks/threads.py``)."""
+def hash_state(model: nn.Module) -> str:
+    """Return the SHA-256 of every parameter and buffer, in hex."""
+    state = model.state_dict().items()
+    return hash_tensors((name, value) for name, value in state if isinstance(value, Tensor))
 
 
 def threads_for(number_of_parameters: int) -> int:
-    """Return one thread for a small model, else as many as torch has now."""
+    """Return 1 for a small model, else torch's current number of threads."""
     return 1 if number_of_parameters < SMALL else torch.get_num_threads()
 
 
 @contextmanager
-def fitting_threads(model: nn.Module) -> Iterator[None]:
-    """Give a small model one thread, whatever the machine, so that results repeat to the bit."""
+def evaluation_state(model: nn.Module, parameters: str | None = None) -> Iterator[None]:
+    """Evaluate a model with some of its parameters trainable, and restore it afterwards.
+
+    The model is in evaluation mode meanwhile. A small model gets one thread on every machine, so
+    that results repeat to the bit.
+
+    Args:
+        model: the network.
+        parameters: pattern of :func:`select_parameters`; default: all that are trainable.
+
+    Raises:
+        ValueError: if no trainable parameter matches the pattern.
+    """
+    with preserve_model(model), limit_threads(model), select_parameters(model, parameters):
+        model.eval()
+        yield
+
+
+@contextmanager
+def limit_threads(model: nn.Module) -> Iterator[None]:
+    """Give a small model one thread on every machine, so that results repeat to the bit."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads_for(number_of_parameters(model)))
     try:
@@ -73,10 +87,10 @@ def fitting_threads(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Evaluate in evaluation mode, then give the model back as it was, also after an error.
+def preserve_model(model: nn.Module) -> Iterator[None]:
+    """Restore a model after use, also after an error.
 
-    Parameters, buffers, gradients, their flags, the modes of all modules, and torch's random
+    Parameters, buffers, gradients, ``requires_grad``, the modes of all modules and torch's random
     state are restored.
     """
     values = {t: t.detach().clone() for t in (*model.parameters(), *model.buffers())}
@@ -84,7 +98,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     devices = {t.device.index for t in values if t.device.type == "cuda"}
     for parameter, _, _ in gradients:
-        parameter.grad = None  # a gradient that is there would be added to in place
+        parameter.grad = None  # backward would add to an existing gradient in place
     with torch.random.fork_rng(devices=sorted(d for d in devices if d is not None)):
         try:
             yield
@@ -97,3 +111,36 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
                 parameter.grad = gradient
             for module, training in modes:
                 module.training = training
+
+
+@contextmanager
+def select_parameters(model: nn.Module, pattern: str | None) -> Iterator[None]:
+    """Make only the parameters trainable whose names match a pattern, and restore the others.
+
+    Args:
+        model: the network.
+        pattern: shell-style pattern of names, such as ``layers.3.*``, or several, separated by
+            commas; None for all.
+
+    Raises:
+        ValueError: if no trainable parameter matches.
+    """
+    parameters = trainable_parameters(model)
+    patterns = [part.strip() for part in (pattern or "*").split(",")]
+    others = {
+        name: parameter
+        for name, parameter in parameters.items()
+        if not any(fnmatchcase(name, wanted) for wanted in patterns)
+    }
+    if len(others) == len(parameters):
+        raise ValueError(
+            f"parameters must match one of {', '.join(list(parameters)[:4])}, …, "
+            f"got the pattern {pattern!r}"
+        )
+    for parameter in others.values():
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in others.values():
+            parameter.requires_grad_(True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,12 +13,13 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from tlp_core import checks
+from tlp_core.choices import DTYPES, Dtype
+from tlp_core.content_hash import hash_tensors
 from tlp_core.model_state import trainable_parameters
 
-DTYPES = ("float32", "float64", "bfloat16")
-
 _REPEATS = 1e-5
-"""Two calls of a loss may differ by this share, for GPUs sum in any order; randomness does more."""
+"""Relative difference allowed between two calls of a loss: GPUs sum in any order. A random loss
+differs by more."""
 
 Loss = Callable[[nn.Module, Any], Tensor]
 Metrics = Callable[[nn.Module], Mapping[str, float]]
@@ -31,7 +31,7 @@ def _no_metrics(_model: nn.Module) -> Mapping[str, float]:
 
 
 class LossError(RuntimeError):
-    """The user's loss failed, or returned something that is no loss."""
+    """The user's loss failed, or returned something other than a scalar tensor."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,18 @@ class Problem:
     """A network with its loss.
 
     Attributes:
-        model: the network, with the parameters θ* in the middle of the landscape.
+        model: the network, with the parameters θ* at the centre of the landscape.
         loss: ``loss(model, batch)`` returns a scalar tensor, the mean over the batch; it must be
-            differentiable twice in the parameters for Hessian directions.
-        batches: what the loss is averaged over, weighted by size; anything that can be iterated
-            again and again, such as a list or a DataLoader that does not shuffle.
-        name: shown in titles and kept in the provenance.
-        metrics: ``metrics(model)`` returns numbers to show beside the name, such as an error. What
-            else they need must follow the model's device and precision, see :func:`matched`.
+            deterministic, and differentiable twice in the parameters for Hessian directions.
+        batches: what the loss is averaged over, weighted by size: an iterable that can be iterated
+            repeatedly, such as a list or a DataLoader that does not shuffle.
+        name: shown in titles and stored in the provenance.
+        metrics: ``metrics(model)`` returns numbers to show beside the name, such as an error. Other
+            tensors that it uses must be moved to the model's device and precision, see
+            :func:`match_batch`.
+
+    Raises:
+        TypeError: for a model, a loss or batches of the wrong type.
 
     Example:
         >>> model = torch.nn.Linear(2, 1)
@@ -64,7 +68,7 @@ class Problem:
     metrics: Metrics = field(default=_no_metrics, kw_only=True)
 
     def __post_init__(self) -> None:
-        """Check the types, so that a swapped argument is told at once."""
+        """Check the types, so that swapped arguments are reported at once."""
         if not isinstance(self.model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, got {_kind(self.model)}")
         if not callable(self.loss):
@@ -76,8 +80,8 @@ class Problem:
             )
         if isinstance(self.batches, Iterator):
             raise TypeError(
-                f"batches must be such that they can be gone through again and again, got a "
-                f"{_kind(self.batches)}, which is empty after one pass; give a list of it"
+                f"batches must be iterable repeatedly, got a {_kind(self.batches)}, which is empty "
+                "after one pass; make a list of it"
             )
 
 
@@ -117,7 +121,7 @@ def _weighted_mean(problem: Problem, losses: list[tuple[int, Tensor]]) -> float:
     if not total:
         raise LossError(
             f"batches of {problem.name!r} must hold at least one sample, got none; "
-            "a generator is empty after its first pass, so give a list"
+            "a generator is empty after its first pass, so make a list of it"
         )
     return sum(float(loss.detach()) * (size / total) for size, loss in losses)
 
@@ -129,49 +133,50 @@ def batch_size(batch: Any) -> int:
     return 1
 
 
-def converted(problem: Problem, *, dtype: str = "", device: str = "") -> Problem:
+def convert_problem(problem: Problem, *, dtype: Dtype | None = None, device: str = "") -> Problem:
     """Return the problem with its model and batches in another precision or on another device.
 
     Args:
         problem: its model is moved in place.
-        dtype: ``float32``, ``float64`` or ``bfloat16``; empty keeps the model's. Batches follow
-            where they are of a floating type.
-        device: as torch names it, such as ``cpu``, ``cuda``, ``cuda:1``, ``mps``; empty keeps it.
+        dtype: ``float32``, ``float64`` or ``bfloat16``; None keeps the model's. Floating-point
+            tensors of the batches are converted, too.
+        device: in torch's notation, such as ``cpu``, ``cuda``, ``cuda:1``, ``mps``; empty keeps the
+            model's.
 
     Raises:
-        ValueError: for an unknown dtype, or a device that is not there.
+        ValueError: for an unknown dtype, or a device that is not available.
     """
     if not dtype and not device:
         return problem
     if dtype:
         checks.choice(dtype, DTYPES, name="dtype")
-    wanted = {"dtype": getattr(torch, dtype)} if dtype else {}
+    precision = {"dtype": getattr(torch, dtype)} if dtype else {}
     try:
         place = torch.device(device) if device else None
-        model = problem.model.to(device=place, **wanted)
+        model = problem.model.to(device=place, **precision)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"device must be one that is here, got {device!r}: {reason}") from error
+        raise ValueError(f"device must be available here, got {device!r}: {reason}") from error
 
-    def moved(tensor: Tensor) -> Tensor:
-        return tensor.to(device=place, **(wanted if tensor.is_floating_point() else {}))
+    def convert(tensor: Tensor) -> Tensor:
+        return tensor.to(device=place, **(precision if tensor.is_floating_point() else {}))
 
-    return replace(problem, model=model, batches=_Mapped(problem.batches, moved))
+    return replace(problem, model=model, batches=_MappedBatches(problem.batches, convert))
 
 
-def matched(batch: Batch, model: nn.Module) -> Batch:
-    """Return a batch with its tensors on a model's device, floating ones in its precision."""
+def match_batch(batch: Batch, model: nn.Module) -> Batch:
+    """Return a batch with its tensors on a model's device, floating-point ones in its precision."""
     parameter = next(model.parameters(), torch.empty(0))
 
-    def moved(tensor: Tensor) -> Tensor:
+    def convert(tensor: Tensor) -> Tensor:
         floating = tensor.is_floating_point()
         return tensor.to(parameter.device, parameter.dtype if floating else tensor.dtype)
 
-    there: Batch = tree_map_only(Tensor, moved, batch)
-    return there
+    converted: Batch = tree_map_only(Tensor, convert, batch)
+    return converted
 
 
-def measured(problem: Problem) -> dict[str, float]:
+def evaluate_metrics(problem: Problem) -> dict[str, float]:
     """Return the metrics of a problem.
 
     Raises:
@@ -181,13 +186,13 @@ def measured(problem: Problem) -> dict[str, float]:
         return {name: float(value) for name, value in problem.metrics(problem.model).items()}
     except (RuntimeError, ValueError, TypeError) as error:
         raise RuntimeError(
-            f"the metrics of {problem.name!r} must be numbers that follow the model's precision "
-            f"and device (tlp_core.problem.matched moves tensors there): {error}"
+            f"the metrics of {problem.name!r} must be numbers, computed in the model's precision "
+            f"and on its device (tlp_core.problem.match_batch moves tensors there): {error}"
         ) from error
 
 
-class _Mapped:
-    """Batches whose tensors are mapped as they come."""
+class _MappedBatches:
+    """Batches whose tensors are mapped during iteration."""
 
     def __init__(self, batches: Iterable[Any], function: Callable[[Tensor], Tensor]) -> None:
         self._batches, self._function = batches, function
@@ -197,29 +202,16 @@ class _Mapped:
             yield tree_map_only(Tensor, self._function, batch)
 
 
-def batches_digest(problem: Problem) -> str:
-    """Return a hash of every tensor in the batches, hex."""
-    digest = hashlib.sha256()
-    for batch in problem.batches:
-        for tensor in _tensors(batch):
-            digest.update(tensor_bytes(tensor))
-    return digest.hexdigest()
-
-
-def tensor_bytes(tensor: Tensor) -> bytes:
-    """Return dtype, shape and content of a tensor as bytes."""
-    plain = tensor.detach().cpu().contiguous()
-    return (
-        f"{plain.dtype}{tuple(plain.shape)}".encode()
-        + plain.reshape(-1).view(torch.uint8).numpy().tobytes()
-    )
+def hash_batches(problem: Problem) -> str:
+    """Return the SHA-256 of every tensor in the batches, in hex."""
+    return hash_tensors(("", tensor) for batch in problem.batches for tensor in _tensors(batch))
 
 
 def check_center(problem: Problem) -> float:
-    """Return the loss at the model, if it is finite, repeats, and depends on its parameters.
+    """Return the loss at the model.
 
     Raises:
-        LossError: if not.
+        LossError: if it is not finite, not deterministic, or independent of the parameters.
     """
     depends = False
     parameters = list(trainable_parameters(problem.model).values())
@@ -238,9 +230,9 @@ def check_center(problem: Problem) -> float:
     first, second = _weighted_mean(problem, losses), mean_loss(problem)
     if not math.isclose(first, second, rel_tol=_REPEATS, abs_tol=_REPEATS):
         raise LossError(
-            f"the loss of {problem.name!r} must be the same whenever it is taken, got {first:.9g} "
-            f"and {second:.9g}; turn dropout and noise off, do not shuffle, or seed what the loss "
-            "draws"
+            f"the loss of {problem.name!r} must be deterministic, got {first:.9g} and "
+            f"{second:.9g} in two calls; turn dropout and noise off, do not shuffle, or seed "
+            "what the loss draws"
         )
     if not depends:
         raise LossError(

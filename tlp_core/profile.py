@@ -10,19 +10,16 @@ dimension). Read as one function of x, the outline has exactly the merge tree of
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
 from tlp_core import checks
-from tlp_core.topology.branches import branches, elder_minimum, subtree_sizes, sum_upward
+from tlp_core.choices import SIBLING_ORDERS, SiblingOrder
+from tlp_core.topology.branches import elder_minimum, sum_upward
 from tlp_core.topology.merge_tree import MergeTree
 from tlp_core.topology.sweep import sweep_order
-
-SiblingOrder = Literal["width", "depth"]
-SIBLING_ORDERS: tuple[SiblingOrder, ...] = get_args(SiblingOrder)
 
 
 @dataclass(frozen=True)
@@ -154,7 +151,7 @@ def landscape_profile(
     tolerance = checks.non_negative(tolerance, name="tolerance")
     root = checks.integer(root, name="root", minimum=1)
     siblings = _sibling_order(tree, order, places)
-    size = subtree_sizes(tree)
+    size = tree.subtree_sizes()
     drawn = _drawn_widths(len(tree.values), root)
     factor = _factors(tree, size, root)
     center = _centers(tree, siblings, factor * drawn[size[:-1]], drawn[-1])
@@ -178,7 +175,10 @@ def _sibling_order(
     """Return arcs grouped by upper node, left to right; ties: wider, then with lower minimum."""
     checks.choice(order, SIBLING_ORDERS, name="order")
     arcs = np.arange(tree.number_of_arcs)
-    sizes, elder = subtree_sizes(tree)[arcs], elder_minimum(tree)[arcs]
+    sizes, elder = (
+        tree.subtree_sizes()[arcs],
+        elder_minimum(tree.parent)[arcs],
+    )
     if places is not None:
         first = _mean_places(tree, places)[arcs]
     else:
@@ -195,7 +195,7 @@ def _mean_places(tree: MergeTree, places: npt.ArrayLike) -> npt.NDArray[np.float
             f"{x.shape}"
         )
     own = np.bincount(tree.vertex_arc, weights=x, minlength=len(tree.parent))
-    return np.asarray(sum_upward(tree.parent, own) / np.maximum(subtree_sizes(tree), 1))
+    return np.asarray(sum_upward(tree.parent, own) / np.maximum(tree.subtree_sizes(), 1))
 
 
 def _drawn_widths(count: int, root: int) -> npt.NDArray[np.float64]:
@@ -250,8 +250,8 @@ def _basins(
 ) -> Basins:
     arcs = np.arange(tree.number_of_arcs)
     upper = tree.parent[arcs]
-    minimum = tree.node_vertex[elder_minimum(tree)[arcs]]
-    size = subtree_sizes(tree)[arcs]
+    minimum = tree.node_vertex[elder_minimum(tree.parent)[arcs]]
+    size = tree.subtree_sizes()[arcs]
     start, height, width = _rungs(tree, size, factor, drawn, unseen)
     birth, death = tree.levels[minimum], tree.node_level[upper]
     return Basins(
@@ -346,7 +346,7 @@ def _ladders(  # type: ignore[no-untyped-def]
 def _critical_points(
     tree: MergeTree, basins: Basins, siblings: npt.NDArray[np.int64]
 ) -> CriticalPoints:
-    pairs = branches(tree)
+    pairs = tree.branches()
     persistence = np.zeros(len(tree.parent))
     np.maximum.at(persistence, pairs.saddle_node, pairs.persistence)
     persistence[pairs.minimum_node] = pairs.persistence

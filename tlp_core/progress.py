@@ -38,10 +38,10 @@ class TerminalProgress:
         print(f"{start}{line}", end=end, file=self._stream, flush=True)
 
 
-def time_left(seconds: float) -> str:
+def format_seconds(seconds: float) -> str:
     """Return a span of time as a person would say it.
 
-    >>> time_left(3.2), time_left(150), time_left(9000)
+    >>> format_seconds(3.2), format_seconds(150), format_seconds(9000)
     ('4 s', '2 min 30 s', '2 h 30 min')
     """
     whole = int(-(-seconds // 1))

@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
-from tlp_core.cli.main import INCOMPLETE
+from tlp_core.cli.output import INCOMPLETE
 
 
 def exit_code(errors: Sequence[str]) -> int:

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 from paraview import simple
 
-from tlp_core.experiments import command, named_experiment
+from tlp_core.cli import experiment as command
+from tlp_core.experiments import named_experiment
 from tlp_core.experiments.results import PERSISTENCE
 from tlp_core.experiments.rows import grouped
-from tlp_core.landscape.table import Run, arranged, find_runs
+from tlp_core.landscape.table import Run, arrange, find_runs
 from tlp_paraview import charts, multiples, pipeline, styles, views
 from tlp_paraview.commands import exit_code, in_words
 
@@ -37,12 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    if not command.run(options, tell=print):
+    if not command.run(options, report=print):
         return 0
     chosen, folder = named_experiment(options.name), Path(options.output)
     with pipeline.pipeline_errors() as errors:
         for look, runs in _runs_by_look(folder, chosen).items():
-            sweep = arranged(_thinned(runs, chosen.columns), chosen.rows, chosen.columns)
+            sweep = arrange(_thinned(runs, chosen.columns), chosen.rows, chosen.columns)
             draw(sweep, folder / f"profiles_{look}")
         draw_charts(chosen, folder)
     return exit_code(errors)

@@ -137,7 +137,8 @@ class TLPLandscapeProfile(TreeAlgorithm):
         Whatever else changes, a step is laid out after the one that was shown before it.
         """
         from tlp_core import landscape_profile
-        from tlp_core.profile import SIBLING_ORDERS, sample_places
+        from tlp_core.choices import SIBLING_ORDERS
+        from tlp_core.profile import sample_places
 
         keeps = self._keep_places and step is not None
         if not keeps:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from tlp_core.choices import DIRECTION_METHODS, NORMALIZATIONS, SPECTRUM_ORDERS
+from tlp_core.directions.settings import DirectionSettings
 from tlp_core.landscape.series import find_checkpoints
+from tlp_core.pipeline.settings import LandscapeSettings
+from tlp_core.problems.settings import ProblemSettings, parse_arguments
+from tlp_core.sampling.settings import GridSettings, RunSettings
 from tlp_paraview.algorithm import (
     SeriesAlgorithm,
     announce_image,
@@ -122,7 +127,7 @@ class TLPLossLandscape(SeriesAlgorithm):
 
         first = is_first_process()
         if not first and not self._store:
-            return 1  # processes share a landscape on disk; in memory, the first samples alone
+            return 1  # processes share a landscape on disk only; in memory the first samples alone
         step, landscape = self._landscape(requested_time(out_info))
         if not first:
             return 1
@@ -131,71 +136,76 @@ class TLPLossLandscape(SeriesAlgorithm):
         output(out_info, 1).ShallowCopy(vtk_bridge.landscape_to_image(landscape, step=step))
         return 1
 
+    def Refresh(self) -> None:
+        self._sampler = self._training = None  # data files are read again, too
+        super().Refresh()
+
     def _landscape(self, time: float | None) -> tuple[float | None, Any]:
-        """Return the landscape, and of a training the step to which it belongs."""
+        """Return the landscape, and of a training the step that it belongs to."""
         from tlp_core.pipeline.sampler import LandscapeSampler
 
-        told = {"progress": self._tell, "should_stop": self._is_aborted}
+        callbacks = {"progress": self._report, "should_stop": self._is_aborted}
         if self._checkpoints:
-            return self._step_of_training(time, told)
+            return self._step_of_training(time, callbacks)
         if self._sampler is None:
             self._sampler = LandscapeSampler()
-        return None, self._sampler.sample(self._settings(), **told)
+        return None, self._sampler.sample(self._settings(), **callbacks)
 
     def _step_of_training(
-        self, time: float | None, told: dict[str, Any]
+        self, time: float | None, callbacks: dict[str, Any]
     ) -> tuple[float | None, Any]:
-        from tlp_core.pipeline.training_sampler import TrainingSampler, step_named
+        from tlp_core.pipeline.training_sampler import TrainingSampler, find_step
 
         if self._checkpoint:
-            raise ValueError("Checkpoint must be empty where Checkpoints name a training")
+            raise ValueError("Checkpoint must be empty if Checkpoints name a training")
         member = self._series.at(time)
-        named = None if self._directions_step < 0 else self._directions_step
+        step = None if self._directions_step < 0 else self._directions_step
         fixed = STEP_DIRECTIONS[self._step_directions] == "one checkpoint"
         if self._training is None:
             self._training = TrainingSampler()
         landscape = self._training.sample(
             self._settings(),
             member,
-            directions_of=step_named(self._series.members, named) if fixed else None,
-            **told,
+            directions_of=find_step(self._series.members, step) if fixed else None,
+            **callbacks,
         )
         return member.step, landscape
 
-    def _settings(self) -> Any:
-        from tlp_core.directions.base import NORMALIZATIONS
-        from tlp_core.directions.hessian.eigenvectors import SPECTRUM_ORDERS
-        from tlp_core.pipeline.sampler import DIRECTION_METHODS, LandscapeSettings
-
+    def _settings(self) -> LandscapeSettings:
         return LandscapeSettings(
-            problem=self._problem_name(),
-            arguments=self._arguments,
-            checkpoint=found(self._checkpoint),
-            number_of_directions=self._directions,
-            method=DIRECTION_METHODS[self._method],
-            order=SPECTRUM_ORDERS[self._order],
-            parameters=self._parameters,
-            normalization=NORMALIZATIONS[self._normalization],
-            max_iterations=self._max_iterations,
-            tolerance=self._tolerance,
-            seed=self._seed,
-            resolution=self._resolution,
-            distance=self._distance,
-            store=self._store,
-            time_budget=self._time_budget or None,
-            part=None if self._store else (1, 1),
+            problem=ProblemSettings(
+                name=self._problem_name(),
+                arguments=parse_arguments(self._arguments),
+                checkpoint=found(self._checkpoint),
+            ),
+            directions=DirectionSettings(
+                n=self._directions,
+                method=DIRECTION_METHODS[self._method],
+                order=SPECTRUM_ORDERS[self._order],
+                normalization=NORMALIZATIONS[self._normalization],
+                parameters=self._parameters or None,
+                max_iterations=self._max_iterations,
+                tolerance=self._tolerance,
+                seed=self._seed,
+            ),
+            samples=GridSettings(self._resolution, self._distance),
+            run=RunSettings(
+                store=self._store,
+                time_budget=self._time_budget or None,
+                part=None if self._store else (1, 1),
+            ),
         )
 
     def _problem_name(self) -> str:
         if self._problem != FILE:
             return self._problem
         if not self._problem_file:
-            raise ValueError("Problem File must name a Python file where Problem is 'file'")
+            raise ValueError("Problem File must name a Python file if Problem is 'file'")
         return f"{found(self._problem_file)}:{self._function}"
 
-    def _tell(self, share: float, text: str) -> None:
+    def _report(self, fraction: float, text: str) -> None:
         self.SetProgressText(text)
-        self.UpdateProgress(share)
+        self.UpdateProgress(fraction)
 
     def _is_aborted(self) -> bool:
         return bool(self.GetAbortExecute() or self.CheckAbort())

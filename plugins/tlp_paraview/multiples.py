@@ -17,7 +17,7 @@ import numpy as np
 from paraview import simple
 
 from tlp_core import Landscape
-from tlp_core.landscape.table import Sweep, arranged, find_runs
+from tlp_core.landscape.table import LandscapeTable, arrange, find_runs
 from tlp_paraview import fitting, pipeline, styles, versions, views
 from tlp_paraview.commands import exit_code, in_words
 from tlp_paraview.files import found
@@ -31,24 +31,24 @@ _LEGEND = 170
 
 
 def show_multiples(
-    sweep: Sweep,
+    table: LandscapeTable,
     *,
     threshold: float = 0.0,
     width: str = "samples",
     logarithmic: bool = False,
     size: tuple[int, int] | None = None,
 ) -> Any:
-    """Show the profiles of a sweep in rows and columns, and return the layout.
+    """Show the profiles of a table in rows and columns, and return the layout.
 
     Args:
-        sweep: the landscapes.
+        table: the landscapes.
         threshold: smallest persistence that stays, as a share of the range of each one's losses.
         width: of basins, ``samples`` or ``n-th root``, for landscapes of different n.
         logarithmic: whether the loss axis is.
         size: of the picture in pixels, by default 420 x 320 for each profile.
     """
-    (rows, row_values), (columns, column_values) = sweep.rows, sweep.columns
-    pipelines = {place: _pipeline(run, threshold) for place, run in sweep.cells.items()}
+    (rows, row_values), (columns, column_values) = table.rows, table.columns
+    pipelines = {place: _pipeline(run, threshold) for place, run in table.cells.items()}
     for built in pipelines.values():
         built.profile.Width, built.profile.LogarithmicLoss = width, int(logarithmic)
         built.profile.UpdatePipeline()
@@ -70,9 +70,9 @@ def show_multiples(
     return layout
 
 
-def can_be_logarithmic(sweep: Sweep) -> bool:
-    """Return whether all losses of a sweep are positive, as a logarithmic axis needs them."""
-    landscapes = [Landscape.open(run.path) for run in sweep.cells.values()]
+def can_be_logarithmic(table: LandscapeTable) -> bool:
+    """Return whether all losses of a table are positive, as a logarithmic axis needs them."""
+    landscapes = [Landscape.open(run.path) for run in table.cells.values()]
     return all(bool(np.nanmin(landscape.loss) > 0) for landscape in landscapes)
 
 
@@ -99,17 +99,17 @@ def _show_legend(view: Any, grid: list[list[Any]], width: str, height: str) -> N
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the picture of a sweep and, on request, its state file; 1 if a filter failed."""
+    """Write the picture of a table and, on request, its state file; 1 if a filter failed."""
     options = _parser().parse_args(arguments)
     return in_words("multiples", lambda: _draw(options))
 
 
 def _draw(options: argparse.Namespace) -> int:
     runs = find_runs([found(place) for place in options.places])
-    sweep = arranged(runs, options.rows, options.columns)
+    table = arrange(runs, options.rows, options.columns)
     with pipeline.pipeline_errors() as errors:
         layout = show_multiples(
-            sweep,
+            table,
             threshold=options.threshold,
             width=options.width,
             logarithmic=options.logarithmic,

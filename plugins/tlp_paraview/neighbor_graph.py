@@ -76,14 +76,14 @@ class TLPNeighborGraph(Algorithm):
 
     def _grid_graph(self, shape: tuple[int, ...]) -> tuple[Any, str]:
         from tlp_core import grid_graph
-        from tlp_core.topology.graphs import GRID_RULES
+        from tlp_core.choices import GRID_RULES
 
         graph = grid_graph(shape, rule=GRID_RULES[self._grid_rule])
         return graph, graph.rule
 
     def _knn_graph(self, samples: Any) -> tuple[Any, str]:
         from tlp_core import knn_graph, vtk_bridge
-        from tlp_core.topology.graphs import KNN_METHODS, KNN_RULES
+        from tlp_core.choices import KNN_METHODS, KNN_RULES
 
         rule = KNN_RULES[self._knn_rule]
         graph = knn_graph(

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tlp_core import grid_graph, landscape_distances, merge_tree, persistence_diagram
-from tlp_core.analysis.distances import DIAGRAM_DISTANCES
+from tlp_core.choices import DIAGRAM_DISTANCES
 
 
 def path_tree(values):

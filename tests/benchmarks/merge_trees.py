@@ -126,7 +126,7 @@ def command(tool, shape, kind):
     return [*program, __file__, "--one", tool, "x".join(map(str, shape)), kind]
 
 
-def measured(tool, shape, kind, limit):
+def evaluate_metrics(tool, shape, kind, limit):
     """Return what a tool took in a process of its own, or why there is no answer."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     if tool == "ttk":
@@ -173,7 +173,7 @@ def compare(shape, kind, options):
     for tool in TOOLS:
         if count > min(LARGEST[tool], options.largest):
             continue
-        found = measured(tool, shape, kind, options.limit)
+        found = evaluate_metrics(tool, shape, kind, options.limit)
         case = f"{shape[0]:>6}^{len(shape)} {kind:>7} {tool:>7}"
         if isinstance(found, str):
             print(case, found, flush=True)

@@ -27,11 +27,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from tlp_core import Problem
-from tlp_core.directions.base import Directions, finished
-from tlp_core.model_state import number_of_parameters, undisturbed
+from tlp_core.directions.base import Directions, split_and_normalize
+from tlp_core.model_state import number_of_parameters, preserve_model
 from tlp_core.problem import mean_loss
 from tlp_core.problems.pinn_convection import make_problem
-from tlp_core.sampling.engines import choose_engine, evaluator, keep_memory
+from tlp_core.sampling.engine_choice import choose_engine
+from tlp_core.sampling.engines import evaluator
+from tlp_core.sampling.resources import keep_memory
 
 RESOLUTION, DISTANCE = 11, 0.02
 
@@ -74,7 +76,7 @@ def problems():
 
 def random_directions(problem, n=3):
     flat = np.random.default_rng(0).standard_normal((number_of_parameters(problem.model), n))
-    vectors = finished(np.linalg.qr(flat)[0].T, problem.model, "model")
+    vectors = split_and_normalize(np.linalg.qr(flat)[0].T, problem.model, "model")
     nan = np.full(n, np.nan)
     return Directions(vectors, nan, nan, "random", "model", 0)
 
@@ -147,13 +149,13 @@ def run_one(side, wanted):
     warnings.simplefilter("ignore")
     problem = next(problem for problem, name in problems() if name == wanted)
     directions = random_directions(problem)
-    with undisturbed(problem.model):
+    with preserve_model(problem.model):
         problem.model.eval()
         run = landscaper_seconds if side == "landscaper" else our_seconds
         print("RESULT", json.dumps(run(problem, directions)))
 
 
-def measured(side, name):
+def evaluate_metrics(side, name):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, __file__, side, name]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
@@ -164,7 +166,7 @@ def main():
     top = product_flops()
     print(f"{os.cpu_count()} cores, torch {torch.__version__}, product {top / 1e9:.0f} GFLOP/s")
     for _, name in problems():
-        theirs, ours = measured("landscaper", name), measured("tlp", name)
+        theirs, ours = evaluate_metrics("landscaper", name), evaluate_metrics("tlp", name)
         one, other = theirs["seconds"], ours["seconds"]
         print(f"\n{name}: {ours['flops'] / 1e6:.2f} MFLOP a sample")
         print(f"  Landscaper {1 / one:8.0f} samples/s ({one * 1e3:.3f} ms)")

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from tlp_core import load_problem
-from tlp_core.cli.main import INCOMPLETE, main
+from tlp_core import choices, load_problem
+from tlp_core.cli.main import main
+from tlp_core.cli.output import INCOMPLETE
 
 
 @pytest.fixture
@@ -94,20 +95,47 @@ def test_errors_are_one_sentence_and_an_exit_code(command, message, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--engine", "fast"], "engine must be one of single, batched, compiled"),
         (["--batch", "0"], "batch must be >= 1, got 0"),
+        (["--engine", "single", "--batch", "32"], "batch must be 1 for engine single, got 32"),
         (["--memory", "0"], "memory_limit must be > 0"),
-        (["--batch-norm", "fresh"], "batch_norm must be one of stored, reestimated"),
         (["--scattered", "1"], "count must be >= 2, got 1"),
-        (["--scattered", "9", "--region", "star"], "region must be one of box, ball"),
         (["--time-budget", "-1"], "time_budget must be > 0"),
+        (["--part", "3/2"], "part must be k/m with k from 1 to m, got 3/2"),
+        (["--order", "algebraic"], "order must be magnitude for pyhessian"),
+        (["--seed", "-1"], "seed must be >= 0, got -1"),
+        (["-r", "5,4"], "resolution must be odd"),
     ],
 )
-def test_wrong_options_are_told_before_directions_are_made(options, message, capsys):
-    assert main(["sample", "two-wells", "-o", "x.zarr", *options]) == 1
-    told = capsys.readouterr().err
-    assert message in told
-    assert "Hessian" not in told
+def test_wrong_settings_are_reported_before_anything_is_done(options, message, capsys, tmp_path):
+    store = tmp_path / "x.zarr"
+    assert main(["sample", "two-wells", "-o", str(store), *options]) == 1
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert "Hessian" not in printed
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("option", "choices"),
+    [
+        ("--engine", choices.ENGINES),
+        ("--batch-norm", choices.BATCH_NORMS),
+        ("--region", choices.REGIONS),
+        ("--method", choices.DIRECTION_METHODS),
+        ("--order", choices.SPECTRUM_ORDERS),
+        ("--normalization", choices.NORMALIZATIONS),
+        ("--dtype", choices.DTYPES),
+    ],
+)
+def test_choices_of_options_are_those_of_the_core(option, choices, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["sample", "two-wells", "-o", "x.zarr", option, "nonsense"])
+    assert ended.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "invalid choice: 'nonsense'" in last
+    assert [word.strip("'") for word in last.split("choose from ")[1].rstrip(")").split(", ")] == [
+        *choices
+    ]
 
 
 def test_profile_wants_a_known_ending(store, capsys):
@@ -120,7 +148,7 @@ def test_profile_wants_a_known_ending(store, capsys):
 )
 def test_every_command_has_help(command):
     done = subprocess.run(
-        [sys.executable, "-m", "tlp_core.cli.main", command, "--help"],
+        [sys.executable, "-m", "tlp_core", command, "--help"],
         capture_output=True,
         text=True,
         check=True,

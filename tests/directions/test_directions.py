@@ -10,12 +10,12 @@ from tlp_core import (
     sample_grid,
     trajectory_directions,
 )
-from tlp_core.directions.base import flattened
+from tlp_core.directions.base import flatten
 from tlp_core.problem import mean_loss
 
 
 def rows(directions):
-    return np.stack([flattened(list(vector.values())) for vector in directions.vectors])
+    return np.stack([flatten(list(vector.values())) for vector in directions.vectors])
 
 
 def moved_states(model, steps):
@@ -56,7 +56,7 @@ def test_only_parameters_that_fit_the_pattern_move(small_problem):
             dict(small_problem.model.named_parameters())[name].add_(part)
     assert landscape.loss[2, 1, 1] == pytest.approx(mean_loss(small_problem))
     small_problem.model.load_state_dict(before)
-    with pytest.raises(ValueError, match=r"parameters must fit some of 0\.weight"):
+    with pytest.raises(ValueError, match=r"parameters must match one of 0\.weight"):
         random_directions(small_problem, 1, parameters="head.*")
     with pytest.raises(ValueError, match="at most the number of parameters, 6, got 7"):
         random_directions(small_problem, 7, parameters="2.*")

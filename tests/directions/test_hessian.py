@@ -5,7 +5,8 @@ from torch import nn
 from torch.func import functional_call, hessian
 
 from tlp_core import Problem, hessian_directions, hessian_trace
-from tlp_core.directions.base import NORMALIZATIONS, flattened
+from tlp_core.choices import NORMALIZATIONS
+from tlp_core.directions.base import flatten
 from tlp_core.problem import LossError, batch_size
 
 
@@ -38,7 +39,7 @@ def dense_hessian(problem):
 
 
 def flat_vectors(directions):
-    return np.stack([flattened(list(vector.values())) for vector in directions.vectors])
+    return np.stack([flatten(list(vector.values())) for vector in directions.vectors])
 
 
 def largest_subspace_angle(one, other):

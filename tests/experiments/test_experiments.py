@@ -196,11 +196,11 @@ def test_parts_that_are_not_there_are_told(tmp_path, capsys):
     assert main([*command, "--only", "sneed=0"]) == 1
     assert "only must be one of skip, seed, got 'sneed'" in capsys.readouterr().err
     assert main([*command, "--device", "nonsense"]) == 1
-    assert "device must be one that is here, got 'nonsense'" in capsys.readouterr().err
+    assert "device must be available here, got 'nonsense'" in capsys.readouterr().err
     assert main([*command, "--only", "skip"]) == 1
-    assert "only takes NAME=VALUE, such as seed=0, got 'skip'" in capsys.readouterr().err
+    assert "only must be NAME=VALUE, such as seed=0, got 'skip'" in capsys.readouterr().err
     assert main([*command, "--resolution", "2D=many"]) == 1
-    assert "resolution of 2D must be a whole number, got 'many'" in capsys.readouterr().err
+    assert "resolution of 2D must be an integer, got 'many'" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

@@ -34,7 +34,7 @@ def test_the_number_that_differs_counts(tmp_path):
 
 def test_a_name_without_a_number_is_left_out_with_a_warning(tmp_path):
     touch(tmp_path, "step1.ckpt", "step2.ckpt", "last.ckpt")
-    with pytest.warns(UserWarning, match="left out, for their names tell no step: last"):
+    with pytest.warns(UserWarning, match="omitted, because their names hold no step: last"):
         found = find_checkpoints([tmp_path / "*.ckpt"])
     assert steps(found) == {"step1.ckpt": 1, "step2.ckpt": 2}
 

@@ -1,6 +1,6 @@
 import pytest
 
-from tlp_core.landscape.table import arranged, find_runs
+from tlp_core.landscape.table import arrange, find_runs
 
 
 def stores(folder, *names):
@@ -17,30 +17,30 @@ def test_names_tell_the_parameters(tmp_path):
         {"beta": "9", "seed": "1"},
         {"lr": "1e-3", "seed": "2"},
     ]
-    sweep = arranged(runs[:2], "beta", "seed")
-    assert sweep.rows == ("beta", ["9", "10"])
-    assert sweep.columns == ("seed", ["1"])
-    assert sweep.cells["10", "1"].path == places[0]
+    table_of_runs = arrange(runs[:2], "beta", "seed")
+    assert table_of_runs.rows == ("beta", ["9", "10"])
+    assert table_of_runs.columns == ("seed", ["1"])
+    assert table_of_runs.cells["10", "1"].path == places[0]
     assert len(find_runs([tmp_path])) == 3
 
 
 def test_a_table_tells_paths_from_its_folder(tmp_path):
     table = tmp_path / "runs.csv"
     table.write_text("landscape,optimizer,epoch\na.zarr,adam,5\nb.zarr,sgd,5\n")
-    sweep = arranged(find_runs([table]), "optimizer", "epoch")
-    assert sweep.rows == ("optimizer", ["adam", "sgd"])
-    assert sweep.cells["sgd", "5"].path == tmp_path / "b.zarr"
+    table_of_runs = arrange(find_runs([table]), "optimizer", "epoch")
+    assert table_of_runs.rows == ("optimizer", ["adam", "sgd"])
+    assert table_of_runs.cells["sgd", "5"].path == tmp_path / "b.zarr"
 
 
 def test_what_does_not_fit_is_told(tmp_path):
     places = stores(tmp_path, "beta1_seed1.zarr", "beta1_seed1_b2.zarr", "plain.zarr")
-    with pytest.raises(ValueError, match="must tell its parameters, such as beta10_seed2"):
+    with pytest.raises(ValueError, match="must hold its parameters, such as beta10_seed2"):
         find_runs(places)
     runs = find_runs(places[:2])
-    with pytest.raises(ValueError, match="one landscape fits into a cell, and beta = 1, seed = 1"):
-        arranged(runs, "beta", "seed")
-    with pytest.raises(ValueError, match="must tell epoch, and tells beta, seed"):
-        arranged(runs, "beta", "epoch")
+    with pytest.raises(ValueError, match="a cell must have one landscape, and beta = 1, seed = 1"):
+        arrange(runs, "beta", "seed")
+    with pytest.raises(ValueError, match="must have the parameter epoch, got beta, seed"):
+        arrange(runs, "beta", "epoch")
     (tmp_path / "empty.csv").write_text("path,beta\n")
     with pytest.raises(ValueError, match="must have rows and a column 'landscape'"):
         find_runs([tmp_path / "empty.csv"])
@@ -58,4 +58,4 @@ def test_tables_as_programs_write_them(tmp_path):
     with pytest.raises(ValueError, match="must be a text in UTF-8"):
         find_runs([table])
     with pytest.raises(ValueError, match="rows and columns must be two parameters, got beta"):
-        arranged([], "beta", "beta")
+        arrange([], "beta", "beta")

@@ -6,7 +6,7 @@ import pytest
 
 from tlp_core import Landscape, hessian_directions, load_problem, sample_grid, sample_scattered
 from tlp_core.cli.main import main
-from tlp_core.pipeline.exchange import read_foreign, write_foreign
+from tlp_core.pipeline.exchange import export_landscape, import_landscape
 
 h5py = pytest.importorskip("h5py")
 
@@ -34,7 +34,7 @@ def test_surfaces_of_li_et_al_are_read_at_their_coordinates(tmp_path, nx, ny):
     x = np.linspace(-1, 1, nx)
     y = None if ny is None else np.linspace(-0.5, 0.5, ny)
     write_surface(tmp_path / "s.h5", x, y)
-    found = read_foreign(tmp_path / "s.h5")
+    found = import_landscape(tmp_path / "s.h5")
     assert found.shape == ((nx,) if ny is None else (nx, ny))
     assert found.distance.tolist() == ([1.0] if ny is None else [1.0, 0.5])
     assert (~found.evaluated).sum() == 1
@@ -43,13 +43,13 @@ def test_surfaces_of_li_et_al_are_read_at_their_coordinates(tmp_path, nx, ny):
     done = found.evaluated.ravel()
     np.testing.assert_allclose(found.loss.ravel()[done], expected[done])
     assert np.isnan(found.loss.ravel()[~done]).all()
-    other = read_foreign(tmp_path / "s.h5", quantity="test_loss")
+    other = import_landscape(tmp_path / "s.h5", quantity="test_loss")
     np.testing.assert_allclose(other.loss.ravel()[done], 2 * expected[done])
 
 
 def test_coordinates_that_are_not_centred_make_scattered_samples(tmp_path):
     write_surface(tmp_path / "s.h5", np.linspace(-1, 3, 5), np.linspace(-1, 1, 3))
-    found = read_foreign(tmp_path / "s.h5")
+    found = import_landscape(tmp_path / "s.h5")
     assert found.points.shape == (15, 2)
     done = found.evaluated
     np.testing.assert_allclose(found.loss[done], height(*found.points[done].T))
@@ -60,7 +60,7 @@ def test_landscapers_axes_are_put_right_unless_asked_not_to(tmp_path, keep):
     axes = [np.linspace(-1, 1, 3)] * 3
     loss = np.arange(27.0).reshape(3, 3, 3)
     np.savez(tmp_path / "l.npz", loss=loss, coordinates=axes)
-    found = read_foreign(tmp_path / "l.npz", keep_axis_fault=keep)
+    found = import_landscape(tmp_path / "l.npz", keep_axis_fault=keep)
     np.testing.assert_array_equal(found.loss, loss.swapaxes(0, 1) if keep else loss)
 
 
@@ -73,20 +73,20 @@ def landscape():
 
 def test_image_data_comes_back(landscape, tmp_path):
     pytest.importorskip("vtkmodules")
-    write_foreign(landscape, tmp_path / "a.vti")
-    again = read_foreign(tmp_path / "a.vti")
+    export_landscape(landscape, tmp_path / "a.vti")
+    again = import_landscape(tmp_path / "a.vti")
     np.testing.assert_array_equal(again.loss, landscape.loss)
     np.testing.assert_allclose(again.distance, landscape.distance)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.vti"]
 
 
 def test_exports_hold_every_sample(landscape, tmp_path):
-    write_foreign(landscape, tmp_path / "a.npz")
+    export_landscape(landscape, tmp_path / "a.npz")
     with np.load(tmp_path / "a.npz", allow_pickle=False) as file:
         np.testing.assert_array_equal(file["loss"], landscape.loss)
         np.testing.assert_array_equal(file["axis1"], landscape.axis(1))
         assert json.loads(str(file["facts"]))["problem"] == "two wells, 3 parameters"
-    write_foreign(landscape, tmp_path / "a.csv")
+    export_landscape(landscape, tmp_path / "a.csv")
     rows = list(csv.DictReader((tmp_path / "a.csv").open()))
     assert len(rows) == 125
     assert float(rows[7]["loss"]) == landscape.loss.ravel()[7]
@@ -97,7 +97,7 @@ def test_a_grid_of_points_is_written_for_vtk(landscape, tmp_path):
     pytest.importorskip("vtkmodules")
     from vtkmodules.vtkIOXML import vtkXMLUnstructuredGridReader
 
-    write_foreign(landscape, tmp_path / "a.vtu")
+    export_landscape(landscape, tmp_path / "a.vtu")
     reader = vtkXMLUnstructuredGridReader()
     reader.SetFileName(str(tmp_path / "a.vtu"))
     reader.Update()
@@ -110,8 +110,8 @@ def test_image_data_of_scattered_samples_is_refused(tmp_path):
     problem = load_problem("two-wells")
     scattered = sample_scattered(problem, hessian_directions(problem, 2), count=20, distance=1.0)
     with pytest.raises(ValueError, match="must be of a grid in at most three directions"):
-        write_foreign(scattered, tmp_path / "a.vti")
-    write_foreign(scattered, tmp_path / "a.npz")
+        export_landscape(scattered, tmp_path / "a.vti")
+    export_landscape(scattered, tmp_path / "a.npz")
     with np.load(tmp_path / "a.npz") as file:
         np.testing.assert_array_equal(file["points"], scattered.points)
 
@@ -129,13 +129,13 @@ def test_files_that_are_something_else_are_told(tmp_path, name, content, message
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        read_foreign(tmp_path / name)
+        import_landscape(tmp_path / name)
 
 
 def test_an_npz_that_holds_code_is_not_run(tmp_path):
     np.savez(tmp_path / "a.npz", loss=np.array([{}], dtype=object), coordinates=[[0.0]])
     with pytest.raises(ValueError, match="Object arrays cannot be loaded"):
-        read_foreign(tmp_path / "a.npz")
+        import_landscape(tmp_path / "a.npz")
 
 
 def test_the_commands_import_and_export(tmp_path, capsys):

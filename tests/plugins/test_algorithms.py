@@ -372,7 +372,7 @@ def test_a_folder_without_checkpoints_and_two_kinds_of_them_are_told(messages, t
     torch.save(load_problem("two-wells").model.state_dict(), tmp_path / "a1.pt")
     source.SetCheckpoint("b.pt")
     run(source)
-    assert "Checkpoint must be empty where Checkpoints name a training" in messages[-1][1]
+    assert "Checkpoint must be empty if Checkpoints name a training" in messages[-1][1]
 
 
 def test_basins_keep_their_places_along_a_training(messages, tmp_path):

@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from tlp_core.directions.base import NORMALIZATIONS
-from tlp_core.directions.hessian.eigenvectors import SPECTRUM_ORDERS
-from tlp_core.pipeline.sampler import DIRECTION_METHODS
-from tlp_core.problems.loading import READY_PROBLEMS
-from tlp_core.profile import SIBLING_ORDERS
-from tlp_core.topology.graphs import GRID_RULES, KNN_METHODS, KNN_RULES
+from tlp_core.choices import (
+    DIRECTION_METHODS,
+    GRID_RULES,
+    KNN_METHODS,
+    KNN_RULES,
+    NORMALIZATIONS,
+    SIBLING_ORDERS,
+    SPECTRUM_ORDERS,
+)
+from tlp_core.problems import READY_PROBLEMS
 
 PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
 ROOT = ElementTree.parse(PLUGINS / "TopologicalLandscapeProfiles.xml").getroot()

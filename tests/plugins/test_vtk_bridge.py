@@ -12,7 +12,7 @@ from tests.conftest import DATA
 from tests.oracles import arcs_of
 from tlp_core import Landscape, grid_graph, landscape_profile, merge_tree, vtk_bridge
 from tlp_core import array_names as names
-from tlp_core.topology.graphs import GRID_RULES
+from tlp_core.choices import GRID_RULES
 
 
 @pytest.fixture

@@ -1,3 +1,4 @@
+import sys
 import math
 
 import pytest
@@ -5,9 +6,10 @@ import torch
 
 from tests.oracles import assert_gradient
 from tlp_core import Problem, load_problem
-from tlp_core.problem import converted, mean_loss, measured
+from tlp_core.problem import convert_problem, evaluate_metrics, mean_loss
+from tlp_core.problems import READY_PROBLEMS
 from tlp_core.problems import pinn_convection as pinn
-from tlp_core.problems.loading import READY_PROBLEMS, parse_arguments
+from tlp_core.problems.settings import parse_arguments
 
 GOOD = """
 import torch
@@ -44,8 +46,8 @@ SMALL = {
 @pytest.mark.parametrize("name", READY_PROBLEMS)
 def test_metrics_follow_the_precision_of_the_model(name):
     problem = load_problem(name, arguments=SMALL.get(name))
-    single = measured(problem)
-    double = measured(converted(problem, dtype="float64"))
+    single = evaluate_metrics(problem)
+    double = evaluate_metrics(convert_problem(problem, dtype="float64"))
     assert double == pytest.approx(single, rel=1e-4)
 
 
@@ -77,8 +79,8 @@ def test_metrics_that_fail_are_told():
         name="mine",
         metrics=lambda model: {"error": model(images).mean().item()},
     )
-    with pytest.raises(RuntimeError, match="metrics of 'mine' must be numbers that follow the mo"):
-        measured(problem)
+    with pytest.raises(RuntimeError, match="metrics of 'mine' must be numbers, computed in the mo"):
+        evaluate_metrics(problem)
 
 
 def test_a_users_file_is_loaded_with_arguments(write):
@@ -91,6 +93,32 @@ def test_a_users_file_may_import_its_neighbour(write):
     write("WIDTH = 7", "settings_of_mine.py")
     text = GOOD.replace("import torch", "import torch\nfrom settings_of_mine import WIDTH", 1)
     assert load_problem(write(text.replace("width=2", "width=WIDTH"))).model.in_features == 7
+
+
+def test_modules_of_one_name_in_two_folders_are_told_apart(tmp_path):
+    text = GOOD.replace("import torch", "import torch\nfrom helper import WIDTH", 1)
+    for width in (3, 4):
+        folder = tmp_path / str(width)
+        folder.mkdir()
+        (folder / "net.py").write_text(text.replace("width=2", "width=WIDTH"))
+        (folder / "helper.py").write_text(f"WIDTH = {width}")
+        assert load_problem(str(folder / "net.py")).model.in_features == width
+
+
+def test_an_environment_in_the_folder_is_not_imported_again(tmp_path):
+    packages = tmp_path / "venv" / "site-packages"
+    packages.mkdir(parents=True)
+    (packages / "installed_here.py").write_text("")
+    (tmp_path / "beside.py").write_text("")
+    text = GOOD.replace("import torch", f"import sys; sys.path.append({str(packages)!r})", 1)
+    text = text.replace("\n", "\nimport torch, installed_here, beside\n", 1)
+    (tmp_path / "net.py").write_text(text)
+    load_problem(str(tmp_path / "net.py"))
+    before = {name: sys.modules[name] for name in ("installed_here", "beside", "tlp_core")}
+    load_problem(str(tmp_path / "net.py"))
+    same = {name: sys.modules[name] is module for name, module in before.items()}
+    assert same == {"installed_here": True, "beside": False, "tlp_core": True}
+    sys.path.remove(str(packages))
 
 
 @pytest.mark.parametrize(
@@ -120,18 +148,34 @@ def test_arguments_that_do_not_fit_are_told():
         load_problem("two-wells", arguments={"beta": 3})
 
 
-def test_arguments_are_literals_or_text():
-    text = "beta=30, name = abc,rate=1e-3, flag=True,sizes=None"
-    assert parse_arguments(text) == {
-        "beta": 30,
-        "name": "abc",
-        "rate": 1e-3,
-        "flag": True,
-        "sizes": None,
-    }
-    assert parse_arguments("") == {}
+@pytest.mark.parametrize(
+    ("text", "arguments"),
+    [
+        ("", {}),
+        (
+            "beta=30, name = abc,rate=1e-3, flag=True,sizes=None",
+            {"beta": 30, "name": "abc", "rate": 1e-3, "flag": True, "sizes": None},
+        ),
+        ("layers=[64, 64], tilt=(1,2)", {"layers": [64, 64], "tilt": (1, 2)}),
+        (
+            "layers=[64, 64], data=/a b/c, x.pt, beta=3",
+            {"layers": [64, 64], "data": "/a b/c, x.pt", "beta": 3},
+        ),
+        ("name='x, b=2', c={'d': 3}", {"name": "x, b=2", "c": {"d": 3}}),
+        ("data=C:\\x\\y.pt, beta=-3", {"data": "C:\\x\\y.pt", "beta": -3}),
+        ("text=it's, b=2", {"text": "it's", "b": 2}),
+    ],
+)
+def test_arguments_are_literals_or_strings(text, arguments):
+    assert parse_arguments(text) == arguments
+
+
+@pytest.mark.parametrize(
+    "text", ["beta", "3", "a=1, a=2", "**x", "a=1)(b=2", "f(x)=3", "=3", "a=/x, a=/y"]
+)
+def test_arguments_of_another_form_are_refused(text):
     with pytest.raises(ValueError, match="arguments must be like"):
-        parse_arguments("beta")
+        parse_arguments(text)
 
 
 @pytest.mark.parametrize("key", [None, "state_dict", "model_state_dict", "model"])
@@ -218,7 +262,7 @@ def test_the_pinns_residual_is_the_derivative_by_autograd():
 
 
 def test_the_pinns_loss_is_the_plain_one_and_its_gradient_that_of_finite_differences():
-    problem = converted(pinn.make_problem(beta=4.0, collocation=50, seed=3), dtype="float64")
+    problem = convert_problem(pinn.make_problem(beta=4.0, collocation=50, seed=3), dtype="float64")
     model, (batch,) = problem.model, problem.batches
 
     def network(points):

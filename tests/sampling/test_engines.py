@@ -6,9 +6,11 @@ import torch
 from torch import nn
 
 from tlp_core import Problem, hessian_directions, sample_grid
-from tlp_core.model_state import undisturbed
+from tlp_core.model_state import preserve_model
 from tlp_core.problem import mean_loss
-from tlp_core.sampling.engines import Engine, available_cores, choose_engine, evaluator
+from tlp_core.sampling.engine_choice import choose_engine
+from tlp_core.sampling.engines import Engine, evaluator
+from tlp_core.sampling.resources import available_cores
 
 COMPILER = pytest.mark.skipif(
     not (shutil.which("g++") or shutil.which("clang++")), reason="there is no C++ compiler"
@@ -18,7 +20,7 @@ POINTS = np.random.default_rng(0).uniform(-1, 1, (37, 2))
 
 
 def losses(problem, directions, engine, points=POINTS, batch_norm="stored"):
-    with undisturbed(problem.model):
+    with preserve_model(problem.model):
         problem.model.eval()
         with evaluator(problem, directions, engine, batch_norm) as evaluate:
             return evaluate(points)
@@ -88,7 +90,7 @@ def test_a_loss_that_cannot_be_batched_is_told_and_evaluated_one_at_a_time(
         return value if value.item() > 0 else value * 2  # a branch on a value
 
     problem = Problem(small_problem.model, loss, small_problem.batches, name="branches")
-    with undisturbed(problem.model):
+    with preserve_model(problem.model):
         problem.model.eval()
         choice = choose_engine(problem, directions, POINTS, samples=10**9)
     assert choice.engine.name == "single"
@@ -103,7 +105,7 @@ def test_an_engine_that_gives_other_losses_is_not_used(small_problem, directions
         return small_problem.loss(small_problem.model, batch)  # not the model that is passed in
 
     problem = Problem(small_problem.model, loss, small_problem.batches, name="closure")
-    with undisturbed(problem.model):
+    with preserve_model(problem.model):
         problem.model.eval()
         choice = choose_engine(problem, directions, POINTS, samples=10**9)
     assert any("workers: 2" in line and "not usable" in line for line in choice.report)
@@ -115,7 +117,7 @@ def test_an_engine_that_gives_other_losses_is_not_used(small_problem, directions
 
 
 def test_the_fastest_is_chosen_and_everything_measured_is_told(small_problem, directions):
-    with undisturbed(small_problem.model):
+    with preserve_model(small_problem.model):
         small_problem.model.eval()
         choice = choose_engine(small_problem, directions, POINTS, samples=10**6)
     assert choice.engine.name in ("batched", "compiled")
@@ -124,7 +126,7 @@ def test_the_fastest_is_chosen_and_everything_measured_is_told(small_problem, di
 
 
 def test_small_work_is_not_measured_for_long(small_problem, directions):
-    with undisturbed(small_problem.model):
+    with preserve_model(small_problem.model):
         small_problem.model.eval()
         choice = choose_engine(small_problem, directions, POINTS, samples=25)
     assert choice.engine.name == "single"
@@ -132,7 +134,7 @@ def test_small_work_is_not_measured_for_long(small_problem, directions):
 
 
 def test_a_batch_stays_within_the_memory_limit(small_problem, directions):
-    with undisturbed(small_problem.model):
+    with preserve_model(small_problem.model):
         small_problem.model.eval()
         size = sum(p.numel() * p.element_size() for p in small_problem.model.parameters())
         limits = [
@@ -185,7 +187,7 @@ def test_batch_norm_is_reestimated_at_every_sample_on_request():
     stored = sample_grid(problem, directions, **options)
     anew = sample_grid(problem, directions, batch_norm="reestimated", **options)
     assert not np.allclose(stored.loss, anew.loss)
-    with undisturbed(model), torch.no_grad():
+    with preserve_model(model), torch.no_grad():
         hidden = model[0](x)
         spread = hidden.var(0, unbiased=True)
         normal = (hidden - hidden.mean(0)) / (spread + model[1].eps).sqrt()

@@ -14,14 +14,13 @@ from tlp_core import (
     random_directions,
     sample_grid,
     sample_scattered,
-    sampling,
 )
 from tlp_core.directions.base import Directions
 from tlp_core.landscape.landscape import axis_points
-from tlp_core.model_state import undisturbed
+from tlp_core.model_state import preserve_model
 from tlp_core.problem import LossError, mean_loss
-from tlp_core.sampling.engines import choose_engine
-from tlp_core.sampling.grid import sampling_seconds
+from tlp_core.sampling import chunks
+from tlp_core.sampling.engine_choice import choose_engine
 
 
 def along_axes(problem, n):
@@ -196,7 +195,7 @@ def test_samples_of_a_coarser_grid_are_taken_over(small_problem, directions, coa
 def test_samples_of_another_landscape_are_not_taken_over(small_problem, directions):
     random = random_directions(small_problem, 2)
     other = sample_grid(small_problem, random, resolution=3, distance=1.0)
-    with pytest.raises(ValueError, match="the landscape must belong to this one, but its"):
+    with pytest.raises(ValueError, match="the losses in memory must belong to this"):
         sample_grid(small_problem, directions, resolution=5, distance=1.0, reuse=other)
 
 
@@ -219,7 +218,7 @@ def test_scattered_samples_fill_their_region(small_problem, region, n):
     small_problem.model.eval()
     assert found.center == mean_loss(small_problem)
     for sample in (1, 77):
-        with undisturbed(small_problem.model), torch.no_grad():
+        with preserve_model(small_problem.model), torch.no_grad():
             for name, parameter in small_problem.model.named_parameters():
                 alpha = found.coordinates()[sample]
                 parameter += sum(a * v[name] for a, v in zip(alpha, directions.vectors))
@@ -271,7 +270,7 @@ def test_a_loss_that_draws_random_numbers_is_refused_with_the_way_out(small_prob
 
     problem = Problem(small_problem.model, loss, small_problem.batches, name="noisy")
     random = random_directions(problem, 1)
-    with pytest.raises(LossError, match=r"must be the same whenever it is taken.*turn dropout"):
+    with pytest.raises(LossError, match=r"must be deterministic.*turn dropout"):
         sample_grid(problem, random, resolution=3, distance=1.0)
 
 
@@ -361,9 +360,8 @@ def test_the_time_of_a_grid_is_that_of_a_sample_measured_now(small_problem, monk
         seen.append(choose_engine(*arguments, **options))
         return seen[-1]
 
-    monkeypatch.setattr(sampling, "choose_engine", spied)
-    told = sampling_seconds(small_problem, directions, resolution=11, distance=1.0)
-    assert told == pytest.approx(121 * seen[0].seconds)
+    monkeypatch.setattr(chunks, "choose_engine", spied)
+    grid = GridSettings(resolution=11, distance=1.0)
+    estimate = estimate_grid_seconds(small_problem, directions, grid, EvaluationSettings())
+    assert estimate == pytest.approx(121 * seen[0].seconds)
     assert small_problem.model.training
-    with pytest.raises(ValueError, match="resolution must be odd"):
-        sampling_seconds(small_problem, directions, resolution=4, distance=1.0)

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from tlp_core import Landscape
-from tlp_core.cli.main import INCOMPLETE, main
-from tlp_core.sampling.partition import Alone, share
+from tlp_core.cli.main import main
+from tlp_core.cli.output import INCOMPLETE
+from tlp_core.sampling.partition import SinglePart, part_of_process
 
 SLOW = """
 import time
@@ -43,7 +44,7 @@ def problem_file(tmp_path):
 
 
 def command(problem_file, store, *more):
-    program = [sys.executable, "-m", "tlp_core.cli.main", "sample", problem_file, "-o", str(store)]
+    program = [sys.executable, "-m", "tlp_core", "sample", problem_file, "-o", str(store)]
     return [*program, *OPTIONS, *more]
 
 
@@ -58,7 +59,7 @@ def chunks(store):
 
 @pytest.fixture
 def undisturbed_store(problem_file, tmp_path):
-    path = tmp_path / "undisturbed.zarr"
+    path = tmp_path / "preserve_model.zarr"
     subprocess.run(command(problem_file, path, "-q"), check=True, capture_output=True)
     return files(path)
 
@@ -187,14 +188,14 @@ def test_ctrl_c_leaves_a_store_that_goes_on(problem_file, undisturbed_store, tmp
 
 def test_every_item_falls_to_one_part():
     items = list(range(17))
-    found = [item for k in range(1, 5) for item in Alone((k, 4)).claimed(items)]
+    found = [item for k in range(1, 5) for item in SinglePart((k, 4)).claim(items)]
     assert sorted(found) == items
 
 
 @pytest.mark.parametrize("part", [(0, 3), (4, 3), (1, 0)])
 def test_bad_parts_are_told(part):
     with pytest.raises(ValueError, match="part must be"):
-        share(part)
+        part_of_process(part)
 
 
 def test_a_read_only_folder_and_a_full_disk_are_one_sentence(problem_file, tmp_path, capsys):

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from tests.oracles import shortest_joining_length
 from tlp_core import grid_graph, knn_graph
-from tlp_core.topology.graphs import GRID_RULES, bridging_edges
+from tlp_core.choices import GRID_RULES
+from tlp_core.topology.graphs import bridging_edges
 
 COUNTS = {
     "axis": lambda n: 2 * n,

@@ -7,7 +7,7 @@ from tests.conftest import random_edge_graph
 from tests.oracles import arcs_of, branch_pairs, brute_force_arcs, gudhi_pairs
 from tlp_core import grid_graph, merge_tree
 from tlp_core.array_names import CriticalType
-from tlp_core.topology.graphs import GRID_RULES
+from tlp_core.choices import GRID_RULES
 
 
 def random_case(seed, ties):

@@ -8,16 +8,13 @@ finite loss. Distances are GUDHI's.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from tlp_core import checks
+from tlp_core.choices import DIAGRAM_DISTANCES, DiagramDistance
 from tlp_core.topology.merge_tree import MergeTree
-
-DiagramDistance = Literal["bottleneck", "wasserstein"]
-DIAGRAM_DISTANCES: tuple[DiagramDistance, ...] = get_args(DiagramDistance)
 
 _WASSERSTEIN_ERROR = 0.01
 

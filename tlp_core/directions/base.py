@@ -1,31 +1,27 @@
-"""Stage 1: directions in parameter space.
+"""Directions in parameter space, however they are made.
 
-Whatever makes them, directions are kept as one tensor per trainable parameter, with a fixed sign
-and one of four normalizations.
+A direction is one tensor for each trainable parameter, with a fixed sign and one of four
+normalizations.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from tlp_core import checks
-from tlp_core.atomic_files import draft_of
+from tlp_core.atomic_files import atomic_write
+from tlp_core.choices import Normalization
+from tlp_core.content_hash import hash_tensors
+from tlp_core.directions.settings import DirectionSettings
 from tlp_core.model_state import number_of_parameters, trainable_parameters
-
-Normalization = Literal["none", "model", "layer", "filter"]
-NORMALIZATIONS: tuple[Normalization, ...] = get_args(Normalization)
 
 Vector = dict[str, Tensor]
 
@@ -41,11 +37,10 @@ class Directions:
         residuals: (n,) float64, ‖Hv - λv‖ of each unit eigenvector, before normalization.
         method: how they were made, such as ``pyhessian``.
         normalization: how they were scaled.
-        seed: of the start vectors.
-        facts: what else tells their origin and quality, plain JSON values: the pattern of the
-            parameters, the number of Hessian-vector products, the variance that a trajectory's
-            directions explain (each a share of the whole), the coordinates of the solutions that
-            they go through.
+        seed: random seed of the start vectors, or of random directions.
+        facts: further origin and quality, as JSON values: the pattern of the parameters, the number
+            of Hessian-vector products, the fraction of the variance that each direction of a
+            trajectory explains, the coordinates of the solutions in the span.
     """
 
     vectors: tuple[Vector, ...]
@@ -61,17 +56,15 @@ class Directions:
         return len(self.vectors)
 
     def digest(self) -> str:
-        """Return a hash of all directions, hex."""
-        from tlp_core.problem import tensor_bytes
-
-        digest = hashlib.sha256()
-        for vector in self.vectors:
-            for name, tensor in vector.items():
-                digest.update(name.encode() + tensor_bytes(tensor))
-        return digest.hexdigest()
+        """Return the SHA-256 of all directions, in hex."""
+        return hash_tensors(part for vector in self.vectors for part in vector.items())
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write an .npz file, under a temporary name first."""
+        """Write an .npz file, atomically.
+
+        Raises:
+            OSError: if the file cannot be written.
+        """
         facts = {
             "method": self.method,
             "normalization": self.normalization,
@@ -83,7 +76,7 @@ class Directions:
             for i, vector in enumerate(self.vectors)
             for name, tensor in vector.items()
         }
-        with draft_of(path) as draft, open(draft, "wb") as file:
+        with atomic_write(path) as temporary, open(temporary, "wb") as file:
             np.savez(
                 file,
                 facts=np.array(json.dumps(facts)),
@@ -94,10 +87,15 @@ class Directions:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], model: nn.Module) -> Directions:
-        """Read directions of a model from an .npz file; nothing in it is run.
+        """Read directions of a model from an .npz file; no code in it is run.
+
+        Args:
+            path: a file that :meth:`save` wrote.
+            model: the network whose parameters the directions belong to.
 
         Raises:
-            ValueError: if it is no such file, or its directions are of another network.
+            FileNotFoundError: if there is no such file.
+            ValueError: if it is not such a file, or its directions belong to another network.
         """
         parameters = dict(model.named_parameters())
         try:
@@ -126,10 +124,10 @@ class Directions:
         )
 
 
-def finished(
+def split_and_normalize(
     flat: npt.NDArray[np.float64], model: nn.Module, normalization: Normalization
 ) -> tuple[Vector, ...]:
-    """Return unit vectors (n, P) as directions: sign fixed, cut up by parameter, normalized.
+    """Return unit vectors (n, P) as directions: sign fixed, split by parameter, normalized.
 
     The entry of largest magnitude is made positive, so that equal seeds give equal pictures.
     """
@@ -137,58 +135,60 @@ def finished(
     largest = np.abs(flat).argmax(axis=1)
     signs = np.where(flat[np.arange(len(flat)), largest] < 0, -1.0, 1.0)
     return tuple(
-        _normalized(_cut(row, parameters), parameters, normalization)
+        _normalize(_split(row, parameters), parameters, normalization)
         for row in flat * signs[:, None]
     )
 
 
-@contextmanager
-def selected(model: nn.Module, pattern: str | None) -> Iterator[None]:
-    """Let only the parameters whose names fit a pattern be trainable meanwhile.
-
-    Args:
-        model: the network.
-        pattern: of names, such as ``layers.3.*``, or several with commas between; None for all.
-
-    Raises:
-        ValueError: if no trainable parameter fits.
-    """
-    parameters = trainable_parameters(model)
-    patterns = [part.strip() for part in (pattern or "*").split(",")]
-    others = {
-        name: parameter
-        for name, parameter in parameters.items()
-        if not any(fnmatchcase(name, wanted) for wanted in patterns)
-    }
-    if len(others) == len(parameters):
-        raise ValueError(
-            f"parameters must fit some of {', '.join(list(parameters)[:4])}, …, "
-            f"got the pattern {pattern!r}"
-        )
-    for parameter in others.values():
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in others.values():
-            parameter.requires_grad_(True)
+FLAT = 1e-10
+"""Spans are cut where a singular value, or a remainder, falls below this fraction."""
 
 
-def number_within(n: object, model: nn.Module) -> int:
-    """Return the number of directions, 1 to the number of trainable parameters."""
-    number = checks.integer(n, name="n", minimum=1)
+def without_eigenvalues(
+    flat: npt.NDArray[np.float64],
+    model: nn.Module,
+    settings: DirectionSettings,
+    facts: Mapping[str, Any] = {},
+) -> Directions:
+    """Return unit vectors (n, P) that are no eigenvectors as directions."""
+    undefined = np.full(len(flat), np.nan)
+    return Directions(
+        vectors=split_and_normalize(flat, model, settings.normalization),
+        eigenvalues=undefined,
+        residuals=undefined,
+        method=settings.method,
+        normalization=settings.normalization,
+        seed=settings.seed,
+        facts={"parameters": settings.parameters or "*", **facts},
+    )
+
+
+def orthonormal(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return an orthonormal basis of rows (k, P), in their order; dependent rows are omitted."""
+    basis = np.empty((0, rows.shape[1]))
+    for row in rows:
+        rest = row.copy()
+        for _ in range(2):  # the second pass removes the rounding of the first
+            rest = rest - (basis @ rest) @ basis
+        length = np.linalg.norm(rest)
+        if length > FLAT * np.linalg.norm(row):
+            basis = np.vstack([basis, rest / length])
+    return basis
+
+
+def check_number(n: int, model: nn.Module) -> None:
+    """Raise a ValueError if there are more directions than trainable parameters."""
     available = number_of_parameters(model)
-    if number > available:
-        raise ValueError(f"n must be at most the number of parameters, {available}, got {number}")
-    return number
+    if n > available:
+        raise ValueError(f"n must be at most the number of parameters, {available}, got {n}")
 
 
-def flattened(tensors: Sequence[Tensor]) -> npt.NDArray[np.float64]:
-    """Return tensors end to end, (P,) float64."""
+def flatten(tensors: Sequence[Tensor]) -> npt.NDArray[np.float64]:
+    """Return the entries of tensors end to end, (P,) float64."""
     return np.concatenate([t.detach().double().cpu().numpy().ravel() for t in tensors])
 
 
-def _cut(row: npt.NDArray[np.float64], parameters: dict[str, nn.Parameter]) -> Vector:
+def _split(row: npt.NDArray[np.float64], parameters: dict[str, nn.Parameter]) -> Vector:
     ends = np.cumsum([p.numel() for p in parameters.values()])
     return {
         name: torch.from_numpy(part.reshape(tuple(p.shape))).to(p.device, p.dtype)
@@ -196,7 +196,7 @@ def _cut(row: npt.NDArray[np.float64], parameters: dict[str, nn.Parameter]) -> V
     }
 
 
-def _normalized(
+def _normalize(
     vector: Vector, parameters: dict[str, nn.Parameter], normalization: Normalization
 ) -> Vector:
     """Scale a unit vector: to ‖θ*‖, per tensor, or per output filter (Li et al. 2018, sect. 4)."""

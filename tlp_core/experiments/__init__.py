@@ -7,7 +7,7 @@ few minutes. With pictures: ``pvpython -m tlp_paraview.experiment NAME -o FOLDER
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 from tlp_core import checks
 
@@ -22,10 +22,6 @@ EXPERIMENTS = {
     "resnet": "resnet:RESNET",
 }
 """Names, and where in this package the experiment is."""
-
-Size = Literal["quick", "medium", "full"]
-SIZES: tuple[Size, ...] = get_args(Size)
-"""Minutes, about an hour, and as published, on two cores."""
 
 
 def named_experiment(name: str) -> Experiment:

@@ -12,16 +12,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from tlp_core.atomic_files import draft_of
-from tlp_core.directions.base import Normalization
-from tlp_core.directions.hessian.eigenvectors import HessianMethod
-from tlp_core.experiments import Size
+from tlp_core.atomic_files import atomic_write
+from tlp_core.choices import BatchNorm, ExperimentSize, HessianMethod, Normalization
 from tlp_core.experiments.claims import Claim
 from tlp_core.experiments.rows import Row
-from tlp_core.model_state import fitting_threads
-from tlp_core.problem import Problem, matched
+from tlp_core.model_state import limit_threads
+from tlp_core.problem import Problem, match_batch
 from tlp_core.progress import Progress
-from tlp_core.sampling.engines import BatchNorm
 
 
 class Training:
@@ -44,7 +41,7 @@ class Training:
 
     def finish(self, curves: Mapping[str, Sequence[float]]) -> None:
         """Write what was measured, which also says that the training is complete."""
-        with draft_of(self._folder / "numbers.json") as draft:
+        with atomic_write(self._folder / "numbers.json") as draft:
             draft.write_text(json.dumps({"steps": self._numbers, "curves": dict(curves)}))
 
 
@@ -124,8 +121,8 @@ class Experiment:
     """
 
     title: str
-    networks: Callable[[Size], list[Network]]
-    looks: Callable[[Size], list[Look]]
+    networks: Callable[[ExperimentSize], list[Network]]
+    looks: Callable[[ExperimentSize], list[Look]]
     claims: Callable[[list[Row], Path], list[Claim]]
     rows: str
     columns: str
@@ -148,7 +145,7 @@ def train_epochs(
     Checkpoint e is the network after e epochs.
     """
     epochs, means = training.steps[-1], list[float]()
-    with fitting_threads(problem.model):
+    with limit_threads(problem.model):
         for epoch in range(epochs + 1):
             if epoch in training.steps:
                 training.save(problem, epoch, {"training loss": means[-1] if means else np.nan})
@@ -158,7 +155,7 @@ def train_epochs(
             losses = []
             for batch in batches:
                 optimizer.zero_grad()
-                loss = problem.loss(problem.model, matched(batch, problem.model))
+                loss = problem.loss(problem.model, match_batch(batch, problem.model))
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 losses.append(loss.item())

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from tlp_core.analysis.descriptors import describe
 from tlp_core.analysis.distances import landscape_distances
-from tlp_core.experiments import Size
+from tlp_core.choices import GRID_RULES, ExperimentSize
 from tlp_core.experiments.claims import Claim, correlation, judged, mean
 from tlp_core.experiments.definition import (
     Curves,
@@ -32,22 +32,25 @@ from tlp_core.landscape.landscape import Landscape
 from tlp_core.problem import Problem
 from tlp_core.problems import pinn_convection
 from tlp_core.progress import Progress
-from tlp_core.topology.graphs import GRID_RULES
 from tlp_core.topology.merge_tree import MergeTree
 
 COLLOCATION = 1000
-BETAS: dict[Size, tuple[int, ...]] = {
+BETAS: dict[ExperimentSize, tuple[int, ...]] = {
     "quick": (1, 10, 30),
     "medium": (1, 5, 10, 20, 30, 50),
     "full": (1, 5, 10, 15, 20, 30, 50, 70),
 }
-RATES: dict[Size, tuple[float, ...]] = {
+RATES: dict[ExperimentSize, tuple[float, ...]] = {
     "quick": (1.0,),
     "medium": (1.0,),
     "full": (0.001, 0.01, 0.1, 1.0),
 }
-SEEDS: dict[Size, int] = {"quick": 2, "medium": 5, "full": 5}
-RESOLUTIONS: dict[Size, tuple[int, int]] = {"quick": (13, 7), "medium": (21, 11), "full": (41, 21)}
+SEEDS: dict[ExperimentSize, int] = {"quick": 2, "medium": 5, "full": 5}
+RESOLUTIONS: dict[ExperimentSize, tuple[int, int]] = {
+    "quick": (13, 7),
+    "medium": (21, 11),
+    "full": (41, 21),
+}
 """Points along each of three directions, and of four, which are every second of the three."""
 
 ERROR = "relative error"
@@ -56,7 +59,7 @@ _TRANSITION = (10, 30)
 """From where to where β turns networks that train into ones that fail (Geniesse et al.)."""
 
 
-def networks(size: Size) -> list[Network]:
+def networks(size: ExperimentSize) -> list[Network]:
     """Return one network for each learning rate, β and seed."""
     return [
         _network(beta, seed, rate)
@@ -66,7 +69,7 @@ def networks(size: Size) -> list[Network]:
     ]
 
 
-def looks(size: Size) -> list[Look]:
+def looks(size: ExperimentSize) -> list[Look]:
     """Return landscapes in three and in four directions."""
     three, four = RESOLUTIONS[size]
     return [Look("3D", 3, three, 0.25), Look("4D", 4, four, 0.25)]

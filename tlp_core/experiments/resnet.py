@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import TensorDataset
 
-from tlp_core.experiments import Size
+from tlp_core.choices import ExperimentSize
 from tlp_core.experiments.claims import Claim, correlation, mean
 from tlp_core.experiments.definition import (
     Curves,
@@ -49,13 +49,13 @@ _SHAPES = {
 """Columns that are claimed to go with it, and whether they grow."""
 
 
-def networks(size: Size) -> list[Network]:
+def networks(size: ExperimentSize) -> list[Network]:
     """Return the network with and without skip connections for each seed."""
     seeds = SEEDS[: {"quick": 1, "medium": 4, "full": 4}[size]]
     return [_network(skip, seed, size) for skip in ("yes", "no") for seed in seeds]
 
 
-def looks(size: Size) -> list[Look]:
+def looks(size: ExperimentSize) -> list[Look]:
     """Return landscapes along the top two eigenvectors."""
     resolution = {"quick": 7, "medium": 21, "full": 41}[size]
     return [
@@ -115,7 +115,7 @@ def claims(rows: list[Row], _folder: Path) -> list[Claim]:
     ]
 
 
-def _network(skip: str, seed: int, size: Size) -> Network:
+def _network(skip: str, seed: int, size: ExperimentSize) -> Network:
     small = {
         "quick": {"blocks": 1, "width": 4, "images": 64},
         "medium": {"blocks": 3, "width": 8, "images": 128},

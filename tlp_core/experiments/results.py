@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tlp_core.choices import GridRule
 from tlp_core.experiments.rows import Row, grouped
 from tlp_core.landscape.landscape import Landscape
-from tlp_core.topology.graphs import GridRule, grid_graph
+from tlp_core.topology.graphs import grid_graph
 from tlp_core.topology.merge_tree import MergeTree, merge_tree
 
 PERSISTENCE = 1e-3

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tlp_core.atomic_files import draft_of
+from tlp_core.atomic_files import atomic_write
 
 Row = Mapping[str, Any]
 
@@ -23,7 +23,7 @@ def grouped(rows: Iterable[Row], names: Sequence[str]) -> dict[tuple[Any, ...], 
 def write_table(path: Path, rows: Sequence[Row]) -> None:
     """Write a .csv file whose columns are those of all rows."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    with draft_of(path) as draft, open(draft, "w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as draft, open(draft, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)

@@ -28,18 +28,19 @@ import torch
 
 from tlp_core import checks
 from tlp_core.analysis.descriptors import describe
-from tlp_core.atomic_files import draft_of
-from tlp_core.directions.hessian.eigenvectors import hessian_directions, hessian_trace
+from tlp_core.atomic_files import atomic_write
+from tlp_core.choices import ExperimentSize
+from tlp_core.directions.hessian.eigenvectors import hessian_directions
+from tlp_core.directions.hessian.trace import hessian_trace
 from tlp_core.directions.random import random_directions
-from tlp_core.experiments import Size
 from tlp_core.experiments.claims import Claim, table_of
 from tlp_core.experiments.definition import Experiment, Look, Network, Training
 from tlp_core.experiments.results import tree_of
 from tlp_core.experiments.rows import Row, write_table
 from tlp_core.landscape.landscape import Landscape
-from tlp_core.problem import Problem, converted
-from tlp_core.problems.loading import load_checkpoint
-from tlp_core.progress import Progress, silent, time_left
+from tlp_core.problem import Problem, convert_problem
+from tlp_core.problems.weights import load_checkpoint
+from tlp_core.progress import Progress, format_seconds, silent
 from tlp_core.sampling.grid import sample_grid, sampling_seconds
 
 TRACE_FACTS = ("hessian_trace", "hessian_trace_error")
@@ -65,7 +66,7 @@ def sampling_time(networks: Sequence[Network], looks: Sequence[Look]) -> float:
     taken to be equally fast.
     """
     tried = [networks[0], networks[len(networks) // 2], networks[-1]]
-    known: dict[tuple[torch.Size, ...], float] = {}
+    known: dict[tuple[torch.ExperimentSize, ...], float] = {}
     shapes = []
     for network in tried:
         problem = network.make()
@@ -78,7 +79,7 @@ def sampling_time(networks: Sequence[Network], looks: Sequence[Look]) -> float:
 def told_time(networks: Sequence[Network], looks: Sequence[Look]) -> str:
     """Return a sentence on :func:`sampling_time`."""
     return (
-        f"sampling takes about {time_left(sampling_time(networks, looks))} here, by a few samples "
+        f"sampling takes about {format_seconds(sampling_time(networks, looks))} here, by a few samples "
         "taken now; training and eigenvectors come on top"
     )
 
@@ -100,7 +101,7 @@ def _seconds(problem: Problem, network: Network, looks: Sequence[Look]) -> float
 
 def chosen_networks(
     experiment: Experiment,
-    size: Size,
+    size: ExperimentSize,
     only: Mapping[str, str] | None = None,
     *,
     device: str = "",
@@ -131,11 +132,11 @@ def chosen_networks(
 
 
 def _made(network: Network, device: str) -> Problem:
-    return converted(network.make(), device=device)
+    return convert_problem(network.make(), device=device)
 
 
 def chosen_looks(
-    experiment: Experiment, size: Size, resolutions: Mapping[str, int] | None = None
+    experiment: Experiment, size: ExperimentSize, resolutions: Mapping[str, int] | None = None
 ) -> list[Look]:
     """Return the looks of an experiment, some of them with another resolution.
 
@@ -155,7 +156,7 @@ def run_experiment(
     experiment: Experiment,
     folder: Path,
     *,
-    size: Size = "full",
+    size: ExperimentSize = "full",
     only: Mapping[str, str] | None = None,
     resolutions: Mapping[str, int] | None = None,
     device: str = "",
@@ -197,7 +198,7 @@ def run_experiment(
         spent = time.monotonic() - start
         left = spent / done * (len(networks) - done)
         part = f"{done}/{len(networks)} {network.key}"
-        tell(f"{part}: {time_left(spent)}, about {time_left(left)} left")
+        tell(f"{part}: {format_seconds(spent)}, about {format_seconds(left)} left")
     if only:
         return []
     write_table(folder / "descriptors.csv", rows)
@@ -205,12 +206,12 @@ def run_experiment(
     write_table(folder / "landscapes.csv", [{c: row[c] for c in columns} for row in rows])
     claims = experiment.claims(rows, folder)
     write_table(folder / "claims.csv", [asdict(claim) for claim in claims])
-    with draft_of(folder / "claims.md") as draft:
+    with atomic_write(folder / "claims.md") as draft:
         draft.write_text(table_of(claims), encoding="utf-8")
     return claims
 
 
-def _claim_folder(folder: Path, experiment: Experiment, size: Size) -> None:
+def _claim_folder(folder: Path, experiment: Experiment, size: ExperimentSize) -> None:
     """Mark a folder as that of an experiment, whose files another one would take for its own."""
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"the output must be a folder, and {folder} is a file")
@@ -220,7 +221,7 @@ def _claim_folder(folder: Path, experiment: Experiment, size: Size) -> None:
     mark = folder / "experiment.json"
     if not mark.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        with draft_of(mark) as draft:
+        with atomic_write(mark) as draft:
             draft.write_text(json.dumps(wanted), encoding="utf-8")
     elif (there := _read(mark)) != wanted:
         raise ValueError(f"the folder {folder} holds {there}, wanted {wanted}; take another one")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tlp_core.experiments import Size
+from tlp_core.choices import ExperimentSize
 from tlp_core.experiments.claims import Claim, correlation, correlation_within, mean
 from tlp_core.experiments.definition import (
     Curves,
@@ -32,7 +32,7 @@ from tlp_core.progress import Progress
 PETS = "TLP_PETS"
 """Environment variable with the folder of Oxford-IIIT Pet."""
 
-RATES: dict[Size, tuple[float, ...]] = {
+RATES: dict[ExperimentSize, tuple[float, ...]] = {
     "quick": (1e-4, 1e-3, 1e-2),
     "medium": (1e-4, 5e-4, 2e-3, 1e-2),
     "full": (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2),
@@ -41,13 +41,13 @@ SEEDS = (243, 3376, 5370, 7026, 8049)
 EPOCHS, BETWEEN = 30, 5
 
 
-def networks(size: Size) -> list[Network]:
+def networks(size: ExperimentSize) -> list[Network]:
     """Return one network for each learning rate and seed."""
     seeds = SEEDS[: {"quick": 1, "medium": 2, "full": 5}[size]]
     return [_network(rate, seed, size) for rate in RATES[size] for seed in seeds]
 
 
-def looks(size: Size) -> list[Look]:
+def looks(size: ExperimentSize) -> list[Look]:
     """Return landscapes of the published kind; the half-width is half of the code's distance."""
     resolution = {"quick": 7, "medium": 15, "full": 41}[size]
     return [Look("2D", 2, resolution, 0.005, normalization="layer", batch_norm="reestimated")]
@@ -98,7 +98,7 @@ def _on_depth(rows: Sequence[Row], depth: str) -> list[Claim]:
     ]
 
 
-def _network(rate: float, seed: int, size: Size) -> Network:
+def _network(rate: float, seed: int, size: ExperimentSize) -> Network:
     small = {
         "quick": {"size": 16, "images": 8, "depth": 2, "width": 4, "radius": 2},
         "medium": {"size": 32, "images": 16, "depth": 3, "width": 8, "radius": 3},

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from tlp_core.analysis.change_points import LEAST_POINTS, find_transitions
-from tlp_core.experiments import Size
+from tlp_core.choices import ExperimentSize
 from tlp_core.experiments.claims import Claim, correlation, correlation_within, mean
 from tlp_core.experiments.definition import (
     Curves,
@@ -26,7 +26,7 @@ from tlp_core.experiments.definition import (
 )
 from tlp_core.experiments.results import series_by
 from tlp_core.experiments.rows import Row, grouped
-from tlp_core.problem import Problem, matched
+from tlp_core.problem import Problem, match_batch
 from tlp_core.problems.transformer import adam_steps, character_gpt, encoded, modular_addition
 from tlp_core.progress import Progress
 
@@ -41,13 +41,13 @@ DESCRIPTORS = {
 _SIGNIFICANCE = 0.05
 
 
-def grokking_networks(size: Size) -> list[Network]:
+def grokking_networks(size: ExperimentSize) -> list[Network]:
     """Return the same network for several seeds; in full size that of Nanda et al. 2023."""
     seeds = {"quick": 1, "medium": 5, "full": 5}[size]
     return [_grokking_network(seed, size) for seed in range(seeds)]
 
 
-def grokking_looks(size: Size) -> list[Look]:
+def grokking_looks(size: ExperimentSize) -> list[Look]:
     """Return landscapes of the whole network, of its attention and of its feed-forward layer."""
     resolution = {"quick": 11, "medium": 21, "full": 41}[size]
     parts = {"attention": "blocks.0.attention.*", "feed-forward": "blocks.0.feed.*"}
@@ -63,14 +63,14 @@ def grokking_claims(rows: list[Row], _folder: Path) -> list[Claim]:
     ]
 
 
-def scaling_networks(size: Size) -> list[Network]:
+def scaling_networks(size: ExperimentSize) -> list[Network]:
     """Return one character GPT at three widths."""
     seeds = {"quick": 1, "medium": 3, "full": 5}[size]
     widths = (32, 64, 128) if size == "full" else (16, 32, 64)
     return [_gpt(width, seed, size) for width in widths for seed in range(seeds)]
 
 
-def scaling_looks(size: Size) -> list[Look]:
+def scaling_looks(size: ExperimentSize) -> list[Look]:
     """Return landscapes of the whole network, and of its first and last block at the end."""
     resolution = {"quick": 7, "medium": 15, "full": 41}[size]
     parts = {"block0": "blocks.0.*", "block3": "blocks.3.*"}
@@ -173,7 +173,7 @@ def _dates(rows: list[Row], column: str, *names: str) -> dict[tuple[Any, ...], f
     return dates
 
 
-def _grokking_network(seed: int, size: Size) -> Network:
+def _grokking_network(seed: int, size: ExperimentSize) -> Network:
     small = {"p": 31, "width": 64, "train_share": 0.5}
     arguments = {} if size == "full" else small
     last = 40_000 if size == "full" else 3000
@@ -194,7 +194,7 @@ def _train_grokking(
     return _kept(problem, training, progress, steps)
 
 
-def _gpt(width: int, seed: int, size: Size) -> Network:
+def _gpt(width: int, seed: int, size: ExperimentSize) -> Network:
     last = {"quick": 120, "medium": 1000, "full": 10_000}[size]
     sequences = {"quick": 16, "medium": 32, "full": 256}[size]
     checkpoints = {"quick": 8, "medium": 12, "full": 24}[size]
@@ -216,7 +216,7 @@ def _train_gpt(problem: Problem, training: Training, progress: Progress, *, seed
     def batch(_step: int) -> torch.Tensor:
         starts = torch.randint(len(codes) - length, (32,), generator=generator).tolist()
         drawn = torch.stack([codes[start : start + length + 1] for start in starts])
-        return matched(drawn, problem.model)
+        return match_batch(drawn, problem.model)
 
     steps = adam_steps(
         problem, training.steps[-1], learning_rate=1e-3, weight_decay=0.1, batches=batch

@@ -1,4 +1,4 @@
-"""A sampled landscape: losses in the span of n directions, and where they come from."""
+"""A landscape: losses in the span of n directions, and their provenance."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ class Landscape:
     """Losses at the points of a centred grid, or at scattered points.
 
     Attributes:
-        loss: (r_1, …, r_n) float64, C order; NaN where not evaluated, never altered elsewhere. Of
+        loss: (r_1, …, r_n) float64, C order; NaN where not evaluated, never altered elsewhere; of
             scattered samples (N,).
         distance: (n,) float64, half-width of the range of α along each direction.
-        evaluated: bool, of the shape of ``loss``, False where sampling stopped before it came
-            there.
-        facts: what made it: problem, directions, seeds, hashes, versions; plain JSON values.
+        evaluated: bool, of the shape of ``loss``, False where a sample is missing.
+        facts: the provenance: problem, directions, seeds, hashes, versions; as JSON values.
         points: (N, n) float64, the coordinates α of scattered samples; None on a grid.
     """
 
@@ -67,10 +66,10 @@ class Landscape:
         return np.stack([grid.ravel() for grid in np.meshgrid(*axes, indexing="ij")], axis=1)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a Zarr v3 group, under a temporary name first.
+        """Write a Zarr v3 group, atomically.
 
         Raises:
-            FileExistsError: if there is something at ``path``.
+            FileExistsError: if ``path`` exists.
         """
         LandscapeStore.write_all(
             path, self.loss, self.evaluated, self.distance, self.facts, self.points
@@ -78,17 +77,17 @@ class Landscape:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Landscape:
-        """Read a landscape, finished or not.
+        """Read a landscape, complete or not.
 
         Raises:
-            FileNotFoundError: if there is nothing at ``path``.
-            ValueError: if what is there is no landscape.
+            FileNotFoundError: if ``path`` does not exist.
+            ValueError: if it is not a landscape, or is damaged.
         """
         return cls.from_store(LandscapeStore.open(path))
 
     @classmethod
     def from_store(cls, store: LandscapeStore) -> Landscape:
-        """Return what a store holds so far."""
+        """Return what a store holds now."""
         loss, evaluated = store.read()
         return cls(loss, store.distance, evaluated, store.facts, store.points)
 

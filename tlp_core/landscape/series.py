@@ -1,7 +1,7 @@
 """Files that belong to the steps of one training: checkpoints, or landscapes of them.
 
-A step is read from the name of its file: ``run/epoch_10.pt`` is step 10. Of several numbers in the
-names it is the last that differs from file to file.
+A step is read from the name of its file: ``run/epoch_10.pt`` is step 10. If names hold several
+numbers, the step is the last one that differs between files.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CHECKPOINT_ENDINGS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 LANDSCAPE_ENDING = ".zarr"
 
 _WEIGHTS = ("model", "pytorch_model")
-"""How weights are called where each checkpoint is a folder, as Hugging Face's trainer writes it."""
+"""Names of the weights if each checkpoint is a folder, as Hugging Face's trainer writes it."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ def find_checkpoints(places: Iterable[str | os.PathLike[str]]) -> tuple[Member, 
 
     Args:
         places: files, patterns such as ``run/*.pt``, or folders: of files, or of folders that each
-            hold the weights of one step (``checkpoint-500/model.safetensors``). A file that is
-            missing is a step all the same, which fails when it is read.
+            hold the weights of one step (``checkpoint-500/model.safetensors``). A missing file
+            counts as a step, and raises an error when it is read.
 
     Raises:
         FileNotFoundError: if a folder or pattern has none.
@@ -50,17 +50,17 @@ def find_checkpoints(places: Iterable[str | os.PathLike[str]]) -> tuple[Member, 
 
 
 def find_landscapes(places: Iterable[str | os.PathLike[str]]) -> tuple[Member, ...]:
-    """Return the landscapes of a training, by step; as :func:`find_checkpoints`."""
+    """Return the landscapes of a training, by step; see :func:`find_checkpoints`."""
     return _by_step(landscape_paths(places))
 
 
 def landscape_paths(places: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Return the stores at some places; as :func:`find_landscapes`."""
+    """Return the stores at some places; see :func:`find_landscapes`."""
     return _paths(places, _landscapes_in, (LANDSCAPE_ENDING,), "landscapes")
 
 
 def member_at(members: Sequence[Member], time: float | None) -> Member:
-    """Return the last member that is not after a time, else the first."""
+    """Return the last member at or before a time, else the first."""
     if time is None:
         return members[0]
     return max((m for m in members if m.step <= time), key=lambda m: m.step, default=members[0])
@@ -107,7 +107,7 @@ def _checkpoints_in(place: Path) -> list[Path]:
 
 
 def _landscapes_in(place: Path) -> list[Path]:
-    if place.name == "zarr.json":  # ParaView's file dialog may have gone into the store
+    if place.name == "zarr.json":  # ParaView's file dialog may have entered the store
         place = place.parent
     if place.suffix == LANDSCAPE_ENDING or not place.is_dir() or (place / "zarr.json").exists():
         return [place]
@@ -119,19 +119,19 @@ def _name(path: Path) -> str:
 
 
 def _steps(names: Sequence[str]) -> list[float | None]:
-    """Return the step in each name; None for names to leave out, counted where there are none."""
+    """Return the step in each name, None for a name without one; counted if no name has one."""
     numbers = [[int(digits) for digits in re.findall(r"\d+", name)] for name in names]
     nameless = [name for name, found in zip(names, numbers) if not found]
     if len(nameless) == len(names):
         return [float(i) for i in range(len(names))]
     if nameless:
         warnings.warn(
-            f"left out, for their names tell no step: {', '.join(nameless)}", stacklevel=4
+            f"omitted, because their names hold no step: {', '.join(nameless)}", stacklevel=4
         )
-    told = [found for found in numbers if found]
-    for place in range(1, min(map(len, told)) + 1):
-        if len({found[-place] for found in told}) == len(told):
+    known = [found for found in numbers if found]
+    for place in range(1, min(map(len, known)) + 1):
+        if len({found[-place] for found in known}) == len(known):
             return [float(found[-place]) if found else None for found in numbers]
-    warnings.warn("steps are counted, for several names tell the same one", stacklevel=4)
-    counted = iter(range(len(told)))
+    warnings.warn("steps are counted, because several names hold the same one", stacklevel=4)
+    counted = iter(range(len(known)))
     return [float(next(counted)) if found else None for found in numbers]

@@ -1,8 +1,8 @@
 """The file of a landscape: a Zarr v3 group, written chunk by chunk.
 
 The group holds one array, ``loss``, whose chunks are slabs of the grid; its attributes hold the
-schema version, the distances, and the facts that made it. A chunk is written under a temporary
-name and renamed, and is done once its file exists, so a killed run loses one chunk at most.
+schema version, the distances and the provenance. A chunk is written under a temporary name and
+renamed, and is complete once its file exists, so a killed run loses one chunk at most.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ import numpy.typing as npt
 SCHEMA = 1
 
 EVALUATION = "evaluation"
-"""The fact that tells by which engine losses were evaluated; it changes them by rounding only."""
+"""Key of the engine in the provenance; engines change losses by rounding only."""
 
 _SCATTERED_CHUNK = 1024
 
 MODEL_LOSS = "model_loss"
-"""The fact that tells the loss at the model itself, by which another loss is known."""
+"""Key of the loss at the model in the provenance, by which another loss is recognised."""
 
 _ROUNDING = 1e-4
-"""Share by which that loss may differ, for other threads and machines round it otherwise."""
+"""Relative difference allowed in that loss, because threads and machines differ in rounding."""
 
 Chunk = tuple[slice, ...]
 
 
 class LandscapeStore:
-    """Losses of a landscape as they come in, in memory or on disk.
+    """Losses of a landscape during sampling, in memory or on disk.
 
     Attributes:
         shape: number of points per axis (n,).
         distance: (n,) float64, half-width of the range of α per axis.
-        facts: what made the landscape, plain JSON values.
+        facts: the provenance, as JSON values.
         points: (N, n) float64, coordinates of scattered samples; None on a grid.
     """
 
@@ -69,7 +69,7 @@ class LandscapeStore:
         distance: npt.NDArray[np.float64],
         points: npt.NDArray[np.float64] | None = None,
     ) -> LandscapeStore:
-        """Return an empty store that leaves nothing behind, for :meth:`begin`."""
+        """Return an empty store in memory, for :meth:`begin`."""
         chunks = _chunk_shape(shape, 2, points is not None)
         return cls(shape, distance, {}, np.full(shape, np.nan), None, chunks, points)
 
@@ -88,24 +88,24 @@ class LandscapeStore:
         """Make an empty store at ``path``; it appears there complete with its attributes.
 
         Args:
-            path: where to; a folder is made.
+            path: a new folder.
             shape: number of points per axis.
             distance: half-width per axis.
-            facts: what made the landscape.
+            facts: the provenance.
             points: coordinates of scattered samples.
-            slab_axes: axes that a chunk spans whole, the last ones, but never all of several: a
-                chunk is what a killed run loses at most.
-            whole: make one chunk of all, for losses that are all there.
+            slab_axes: number of axes, the last ones, that a chunk spans completely, but never all
+                of several: a killed run loses one chunk at most.
+            whole: make a single chunk, for losses that are complete.
 
         Raises:
-            FileExistsError: if there is something at ``path``, also if it came there meanwhile.
+            FileExistsError: if ``path`` exists, also if another process made it meanwhile.
         """
         import zarr
 
-        folder, draft = _new_folder_and_draft(path)
+        folder, temporary = _new_and_temporary_folder(path)
         folder.parent.mkdir(parents=True, exist_ok=True)
         try:
-            group = zarr.create_group(draft, zarr_format=3)
+            group = zarr.create_group(temporary, zarr_format=3)
             group.attrs.update(
                 {"tlp_schema": SCHEMA, "distance": distance.tolist(), "facts": dict(facts)}
             )
@@ -118,13 +118,13 @@ class LandscapeStore:
             )
             if points is not None:
                 group.create_array("points", data=np.ascontiguousarray(points, dtype=np.float64))
-            draft.rename(folder)
+            temporary.rename(folder)
         except OSError as error:
             if folder.exists():
                 raise FileExistsError(f"another process has made {folder}") from error
             raise
         finally:
-            shutil.rmtree(draft, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
         return cls.open(folder)
 
     @classmethod
@@ -132,8 +132,8 @@ class LandscapeStore:
         """Open the store at ``path``.
 
         Raises:
-            FileNotFoundError: if there is nothing at ``path``.
-            ValueError: if what is there is no landscape.
+            FileNotFoundError: if ``path`` does not exist.
+            ValueError: if it is not a landscape.
         """
         import zarr
 
@@ -145,13 +145,13 @@ class LandscapeStore:
         try:
             group = zarr.open_group(folder, mode="r+", zarr_format=3)
             with zarr.config.set({"array.write_empty_chunks": True}):
-                array: Any = group["loss"]  # a chunk of NaN is written too: it was evaluated
+                array: Any = group["loss"]  # a chunk of NaN must be written: it was evaluated
             attributes: dict[str, Any] = group.attrs.asdict()
             distance = np.array(attributes["distance"], dtype=np.float64)
             schema = attributes["tlp_schema"]
         except (zarr.errors.GroupNotFoundError, KeyError, json.JSONDecodeError) as error:
             raise ValueError(
-                f"a landscape must be a Zarr group that this suite wrote, {folder} is not: "
+                f"a landscape must be a Zarr group that this suite wrote, and {folder} is not: "
                 f"{error}; delete it if it is damaged"
             ) from error
         if schema != SCHEMA:
@@ -168,10 +168,16 @@ class LandscapeStore:
         distance: npt.NDArray[np.float64],
         facts: Mapping[str, Any],
     ) -> LandscapeStore | None:
-        """Open the store at ``path`` to go on with it; None if there is nothing.
+        """Open the store at ``path`` to resume it; None if there is none.
+
+        Args:
+            path: the folder.
+            shape: number of points per axis.
+            distance: half-width per axis.
+            facts: the provenance.
 
         Raises:
-            ValueError: if the store there belongs to other facts; the first difference is named.
+            ValueError: if the store has another provenance; the first difference is named.
         """
         if not Path(path).exists():
             return None
@@ -181,23 +187,23 @@ class LandscapeStore:
         return store
 
     def check_facts(self, facts: Mapping[str, Any], **more: Any) -> None:
-        """Check that the store belongs to these facts, how losses are evaluated left aside.
+        """Check that the store has this provenance, except for the engine.
 
         Args:
-            facts: what makes the landscape at hand.
+            facts: the provenance of the landscape to sample.
             more: further facts of the store.
 
         Raises:
-            ValueError: if not; the first difference is named.
+            ValueError: if it has not; the first difference is named.
         """
         there, here = {**self.facts, **more}, dict(facts)
         names = (there.keys() | here.keys()) - {EVALUATION}
         for name in sorted(names, key=lambda n: (n.endswith("hash"), n)):
             if not _agree(name, there.get(name), here.get(name)):
-                what = "the landscape" if self._folder is None else f"the store {self._folder}"
+                what = f"the store {self._folder}" if self._folder else "the losses in memory"
                 raise ValueError(
-                    f"{what} must belong to this one, but its {name} is {there.get(name)} instead "
-                    f"of {here.get(name)}; choose another path"
+                    f"{what} must belong to this landscape, but its {name} is {there.get(name)} "
+                    f"instead of {here.get(name)}; choose another path"
                 )
 
     @classmethod
@@ -210,20 +216,24 @@ class LandscapeStore:
         facts: Mapping[str, Any],
         points: npt.NDArray[np.float64] | None = None,
     ) -> None:
-        """Write all chunks that were evaluated whole; the store appears at ``path`` when done."""
-        folder, draft = _new_folder_and_draft(path)
+        """Write all chunks that were evaluated completely; the store appears when it is complete.
+
+        Raises:
+            FileExistsError: if ``path`` exists.
+        """
+        folder, temporary = _new_and_temporary_folder(path)
         try:
             whole = bool(evaluated.all())
-            store = cls.create(draft, loss.shape, distance, facts, points, whole=whole)
+            store = cls.create(temporary, loss.shape, distance, facts, points, whole=whole)
             for chunk in store.chunks():
                 if evaluated[chunk].all():
                     store.write(chunk, loss[chunk])
-            draft.rename(folder)
+            temporary.rename(folder)
         finally:
-            shutil.rmtree(draft, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
 
     def begin(self, facts: Mapping[str, Any], slab_axes: int) -> None:
-        """Say of a new store in memory what makes the landscape, and the axes of a chunk."""
+        """Set the provenance of a new store in memory, and the number of axes of a chunk."""
         self.facts = dict(facts)
         self._chunk_shape = _chunk_shape(self.shape, slab_axes, self.points is not None)
 
@@ -246,12 +256,16 @@ class LandscapeStore:
         return (self._folder / "loss" / key).exists()
 
     def write(self, chunk: Chunk, losses: npt.NDArray[np.float64]) -> None:
-        """Keep the losses of one chunk."""
+        """Store the losses of one chunk."""
         self._array[chunk] = losses
         self._done.add(self._place(chunk))
 
     def read(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        """Return all losses, NaN where none was written, and where one was; both of the shape."""
+        """Return all losses, NaN where none was written, and where one was; both of the shape.
+
+        Raises:
+            ValueError: if a chunk is damaged.
+        """
         evaluated = np.zeros(self.shape, dtype=np.bool_)
         for chunk in self.chunks():
             evaluated[chunk] = self.is_done(chunk)
@@ -272,8 +286,8 @@ def _agree(name: str, there: Any, here: Any) -> bool:
     return bool(there == here)
 
 
-def _new_folder_and_draft(path: str | os.PathLike[str]) -> tuple[Path, Path]:
-    """Return a free path, and the temporary name beside it that is renamed to it when done."""
+def _new_and_temporary_folder(path: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """Return a new path, and the temporary path beside it that is renamed to it at the end."""
     folder = Path(path)
     if folder.exists():
         raise FileExistsError(f"a new landscape needs a free path, got {folder}, which exists")

@@ -1,4 +1,4 @@
-"""Landscapes over parameters: which store belongs to which learning rate and seed."""
+"""Tables of landscapes: which store belongs to which learning rate and seed."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pathlib import Path
 from tlp_core.landscape.series import LANDSCAPE_ENDING, landscape_paths
 
 COLUMN = "landscape"
-"""Column of a table with the path of each landscape."""
+"""Name of the column with the path of each landscape."""
 
 _PAIR = re.compile(r"([A-Za-z]+)[_=-]?(-?\d+(?:\.\d+)?(?:e-?\d+)?)")
 
 
 @dataclass(frozen=True)
 class Run:
-    """One landscape of a sweep.
+    """One landscape of a table.
 
     Attributes:
         path: its store.
-        parameters: values by name, as they are written.
+        parameters: value of each parameter by name, as text.
     """
 
     path: Path
@@ -31,13 +31,13 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """Landscapes in rows and columns.
+class LandscapeTable:
+    """Landscapes arranged in rows and columns.
 
     Attributes:
         rows: name and values of the parameter of the rows, in increasing order.
-        columns: the same of the columns.
-        cells: the run at each pair of a row's and a column's value, where there is one.
+        columns: the same for the columns.
+        cells: the run of each pair of a row's and a column's value; absent where there is none.
     """
 
     rows: tuple[str, list[str]]
@@ -46,27 +46,32 @@ class Sweep:
 
 
 def find_runs(places: Sequence[str | os.PathLike[str]]) -> list[Run]:
-    """Return the runs of a table, or of stores whose names tell the parameters.
+    """Return the runs of a table, or of stores whose names hold the parameters.
 
     Args:
-        places: one .csv table with a column ``landscape``, whose relative paths count from its
-            folder, and a column for each parameter; or stores, folders of them and patterns, with
-            names such as ``beta10_seed2.zarr``.
+        places: one .csv table with a column ``landscape``, whose relative paths start at the
+            table's folder, and a column for each parameter; or stores, folders of stores and
+            patterns, with names such as ``beta10_seed2.zarr``.
 
     Raises:
-        FileNotFoundError: if the table or the stores are not there.
-        ValueError: if the table has no such column or no rows, or a name tells no parameter.
+        FileNotFoundError: if the table or the stores do not exist.
+        ValueError: if the table has no such column or no rows, or a name holds no parameter.
     """
     if len(places) == 1 and str(places[0]).endswith(".csv"):
         return _runs_of_table(Path(places[0]))
     return [Run(path, _parameters_in(path)) for path in landscape_paths(places)]
 
 
-def arranged(runs: Iterable[Run], rows: str, columns: str) -> Sweep:
-    """Return runs in rows and columns of two of their parameters.
+def arrange(runs: Iterable[Run], rows: str, columns: str) -> LandscapeTable:
+    """Return runs in rows and columns by two of their parameters.
+
+    Args:
+        runs: one for each landscape.
+        rows: name of the parameter of the rows.
+        columns: name of the parameter of the columns.
 
     Raises:
-        ValueError: if they are the same, a run lacks one of them, or two runs fall into one cell.
+        ValueError: if both are the same, a run lacks one of them, or two runs share a cell.
     """
     if rows == columns:
         raise ValueError(f"rows and columns must be two parameters, got {rows} for both")
@@ -75,16 +80,16 @@ def arranged(runs: Iterable[Run], rows: str, columns: str) -> Sweep:
         for name in (rows, columns):
             if name not in run.parameters:
                 there = ", ".join(run.parameters) or "none"
-                raise ValueError(f"{run.path} must tell {name}, and tells {there}")
+                raise ValueError(f"{run.path} must have the parameter {name}, got {there}")
         place = run.parameters[rows], run.parameters[columns]
         if place in cells:
             raise ValueError(
-                f"one landscape fits into a cell, and {rows} = {place[0]}, {columns} = {place[1]} "
+                f"a cell must have one landscape, and {rows} = {place[0]}, {columns} = {place[1]} "
                 f"has two: {cells[place].path} and {run.path}"
             )
         cells[place] = run
     values = [sorted({place[i] for place in cells}, key=_by_number) for i in (0, 1)]
-    return Sweep((rows, values[0]), (columns, values[1]), cells)
+    return LandscapeTable((rows, values[0]), (columns, values[1]), cells)
 
 
 def _runs_of_table(path: Path) -> list[Run]:
@@ -92,7 +97,7 @@ def _runs_of_table(path: Path) -> list[Run]:
         with open(path, newline="", encoding="utf-8-sig") as file:
             table = list(csv.DictReader(file))
     except UnicodeDecodeError as error:
-        raise ValueError(f"table {path} must be a text in UTF-8: {error}") from error
+        raise ValueError(f"table {path} must be text in UTF-8: {error}") from error
     if not table or COLUMN not in table[0]:
         raise ValueError(f"table {path} must have rows and a column {COLUMN!r}")
     for number, row in enumerate(table, start=2):
@@ -108,8 +113,8 @@ def _parameters_in(path: Path) -> dict[str, str]:
     pairs = dict(_PAIR.findall(path.name.removesuffix(LANDSCAPE_ENDING)))
     if not pairs:
         raise ValueError(
-            f"the name of a landscape must tell its parameters, such as beta10_seed2.zarr, "
-            f"got {path.name}; or give a .csv table"
+            f"the name of a landscape must hold its parameters, such as beta10_seed2.zarr, "
+            f"got {path.name}; rename it or use a .csv table"
         )
     return pairs
 

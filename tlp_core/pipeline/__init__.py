@@ -1,1 +1,1 @@
-"""From settings to a landscape: what the source in ParaView and the command share."""
+"""From settings to a landscape: what the source in ParaView and the command ``tlp`` share."""

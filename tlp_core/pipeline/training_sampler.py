@@ -1,36 +1,35 @@
 """The landscapes of a training: one for each checkpoint, kept on disk.
 
 Directions are either those of one checkpoint, so that the landscapes of all steps lie in parallel
-planes and compare, or each checkpoint's own. What was sampled is found again by everything that it
-depends on, so going back to a step reads a file.
+planes and can be compared, or each checkpoint's own. A landscape is stored under a hash of
+everything that it depends on: settings, code, batches and checkpoints, all by content. So a step
+that was sampled before is read from disk, and one that has changed is sampled again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from tlp_core.content_hash import hash_file
 from tlp_core.landscape.landscape import Landscape
 from tlp_core.landscape.series import LANDSCAPE_ENDING, Member
-from tlp_core.pipeline.sampler import LandscapeSampler, LandscapeSettings, problem_file
+from tlp_core.pipeline.sampler import LandscapeSampler
+from tlp_core.pipeline.settings import LandscapeSettings
 from tlp_core.progress import Progress, silent
-from tlp_core.sampling.grid import ShouldStop
-from tlp_core.sampling.partition import ends_all, share
-
-_HOW = ("store", "time_budget", "memory_limit", "part")
-"""Settings on which the losses do not depend."""
+from tlp_core.sampling.chunks import ShouldStop
+from tlp_core.sampling.partition import abort_all_on_error, part_of_process
 
 _LETTERS = str.maketrans("0123456789", "ghijklmnop")
 
 
 class TrainingSampler:
-    """Samples the landscape of one checkpoint after another."""
+    """Samples the landscapes of a training's checkpoints."""
 
     def __init__(self) -> None:
         self._sampler = LandscapeSampler()
@@ -44,15 +43,15 @@ class TrainingSampler:
         progress: Progress = silent,
         should_stop: ShouldStop = lambda: False,
     ) -> Landscape:
-        """Return the landscape of one checkpoint, from disk where it was sampled before.
+        """Return the landscape of one checkpoint, from disk if it was sampled before.
 
         Args:
-            settings: of all checkpoints; ``store`` names the folder of the landscapes, by default
-                one in the user's cache (:func:`training_folder`).
+            settings: of all checkpoints; ``run.store`` names the folder of the landscapes, by
+                default one in the user's cache.
             checkpoint: the step to sample.
-            directions_of: the step whose directions are taken; None for the checkpoint's own.
-            progress: called with the share done, 0 to 1, and a text.
-            should_stop: asked before each further chunk.
+            directions_of: the step whose directions are used; None for the checkpoint's own.
+            progress: called with the fraction done, 0 to 1, and a text.
+            should_stop: called before each further chunk.
 
         Raises:
             ValueError, TypeError, RuntimeError, OSError: as :meth:`LandscapeSampler.sample`.
@@ -64,52 +63,69 @@ class TrainingSampler:
             if landscape.is_complete:
                 return landscape
         folder.mkdir(parents=True, exist_ok=True)
-        own = replace(settings, checkpoint=str(checkpoint.path), store=str(store))
+        own = replace(
+            settings,
+            problem=replace(settings.problem, checkpoint=str(checkpoint.path)),
+            run=replace(settings.run, store=str(store)),
+        )
         if directions_of is not None:
             file = self._directions_file(settings, directions_of, folder, progress)
-            own = replace(own, directions_file=str(file))
+            own = replace(own, directions=replace(own.directions, file=str(file)))
         return self._sampler.sample(own, progress=progress, should_stop=should_stop)
 
-    @staticmethod
     def store_of(
-        settings: LandscapeSettings, checkpoint: Member, directions_of: Member | None
+        self, settings: LandscapeSettings, checkpoint: Member, directions_of: Member | None
     ) -> Path:
-        """Return where the landscape of a checkpoint is kept."""
-        name = f"step_{checkpoint.step:g}-{_state_of(checkpoint.path)}{LANDSCAPE_ENDING}"
-        return training_folder(settings, directions_of) / name
+        """Return the path of the landscape of a checkpoint.
+
+        Raises:
+            ValueError, TypeError, RuntimeError, OSError: as :func:`~tlp_core.load_problem`.
+        """
+        content = _short_hash(hash_file(checkpoint.path))
+        name = f"step_{checkpoint.step:g}-{content}{LANDSCAPE_ENDING}"
+        return self.folder_of(settings, directions_of) / name
+
+    def folder_of(self, settings: LandscapeSettings, directions_of: Member | None) -> Path:
+        """Return the folder of the landscapes of all steps of a training.
+
+        It lies in ``settings.run.store``, else in the user's cache, and is named by everything
+        except the checkpoints that the landscapes depend on.
+
+        Raises:
+            ValueError, TypeError, RuntimeError, OSError: as :func:`~tlp_core.load_problem`.
+        """
+        run = settings.run
+        base = Path(run.store) if run.store else user_cache_path("tlp") / "trainings"
+        directions = settings.directions
+        key = {
+            "problem": asdict(settings.problem),
+            "content": self._sampler.content_hash(settings.problem),
+            "directions": asdict(directions),
+            "files": [hash_file(Path(f)) for f in (directions.file, *directions.solutions) if f],
+            "directions_of": hash_file(directions_of.path) if directions_of else None,
+            "samples": asdict(settings.samples),
+            "evaluation": asdict(settings.evaluation),
+        }
+        return base / _short_hash(json.dumps(key, sort_keys=True, default=str))
 
     def _directions_file(
         self, settings: LandscapeSettings, of: Member, folder: Path, progress: Progress
     ) -> Path:
         """Return the file of a checkpoint's directions, made by the first of several processes."""
         file = folder / "directions.npz"
-        own = share(settings.part)
-        if own.agreed(file.exists()):
+        part = part_of_process(settings.run.part)
+        if part.broadcast(file.exists()):
             return file
-        with ends_all(own):
-            made = replace(settings, checkpoint=str(of.path), store="")
-            _, directions = self._sampler.directions(made, progress=progress)
-            if own.is_first():
+        with abort_all_on_error(part):
+            own = replace(settings, problem=replace(settings.problem, checkpoint=str(of.path)))
+            _, directions = self._sampler.directions(own, progress=progress)
+            if part.is_first():
                 directions.save(file)
-            own.agreed(own.is_first())
+            part.broadcast(None)
         return file
 
 
-def training_folder(settings: LandscapeSettings, directions_of: Member | None) -> Path:
-    """Return the folder of the landscapes of all steps of a training.
-
-    It is in ``settings.store``, else in the user's cache, and is named by everything but the
-    checkpoints on which the landscapes depend, so that other settings make another folder.
-    """
-    base = Path(settings.store) if settings.store else user_cache_path("tlp") / "trainings"
-    facts = {name: value for name, value in asdict(settings).items() if name not in _HOW}
-    facts["problem_file"] = _state_of(problem_file(settings.problem))
-    if directions_of is not None:
-        facts["directions_of"] = _state_of(directions_of.path)
-    return base / _digest(facts)
-
-
-def step_named(members: Sequence[Member], step: float | None) -> Member:
+def find_step(members: Sequence[Member], step: float | None) -> Member:
     """Return the checkpoint of a step, the last one for None.
 
     Raises:
@@ -120,21 +136,11 @@ def step_named(members: Sequence[Member], step: float | None) -> Member:
     for member in members:
         if member.step == step:
             return member
-    there = ", ".join(f"{member.step:g}" for member in members[:10])
+    available = ", ".join(f"{member.step:g}" for member in members[:10])
     more = ", …" if len(members) > 10 else ""
-    raise ValueError(f"the step of the directions must be one of {there}{more}, got {step:g}")
+    raise ValueError(f"the step of the directions must be one of {available}{more}, got {step:g}")
 
 
-def _state_of(path: str | os.PathLike[str]) -> str:
-    """Return a short name of a file as it is now: other after it was written again."""
-    if not Path(path).exists():
-        return _digest({"path": str(path)})
-    state = Path(path).stat()
-    place = str(Path(path).resolve())
-    return _digest({"path": place, "size": state.st_size, "time": state.st_mtime_ns})
-
-
-def _digest(facts: dict[str, object]) -> str:
-    """Return a hash of facts, of letters only: a number in a store's name tells its step."""
-    text = json.dumps(facts, sort_keys=True, default=str)
+def _short_hash(text: str) -> str:
+    """Return a hash of letters only: a number in a store's name would be read as its step."""
     return hashlib.sha256(text.encode()).hexdigest()[:12].translate(_LETTERS)

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from tlp_core import checks
-from tlp_core.atomic_files import draft_of
-from tlp_core.model_state import fitting_threads
-from tlp_core.problem import Problem, matched, measured
+from tlp_core.atomic_files import atomic_write
+from tlp_core.model_state import limit_threads
+from tlp_core.problem import Problem, evaluate_metrics, match_batch
 from tlp_core.progress import Progress, silent
 
 X_POINTS, T_POINTS = 256, 100
@@ -67,7 +67,7 @@ def convection_residual(model: nn.Module, points: Tensor, beta: float) -> Tensor
 @torch.no_grad()
 def relative_error(model: nn.Module, beta: float) -> float:
     """Return ‖u - û‖ / ‖u‖ in L2 over the 256 x 100 grid."""
-    grid = matched(_grid(), model)
+    grid = match_batch(_grid(), model)
     exact = torch.sin(grid[:, :1] - beta * grid[:, 1:])
     return float((model(grid) - exact).norm() / exact.norm())
 
@@ -113,10 +113,10 @@ def train(
         progress(min(0.99, calls / (iterations * 5 // 4)), f"loss {loss.item():.3g}")
         return loss
 
-    with fitting_threads(problem.model):
+    with limit_threads(problem.model):
         optimizer.step(closure)  # type: ignore[no-untyped-call]
     loss = problem.loss(problem.model, batch).item()
-    metrics = measured(problem)
+    metrics = evaluate_metrics(problem)
     told = ", ".join(f"{name} {value:.3g}" for name, value in metrics.items())
     progress(1.0, f"loss {loss:.3g}, {told}")
     return {"loss": loss, **metrics}
@@ -124,7 +124,7 @@ def train(
 
 def save_checkpoint(problem: Problem, path: str | os.PathLike[str]) -> None:
     """Write the parameters under a temporary name and rename the file."""
-    with draft_of(path) as draft:
+    with atomic_write(path) as draft:
         torch.save({"state_dict": problem.model.state_dict()}, draft)
 
 

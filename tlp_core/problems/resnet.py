@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tlp_core import checks
-from tlp_core.problem import Problem, matched
+from tlp_core.problem import Problem, match_batch
 
 _RECORD = 1 + 3 * 32 * 32
 """Bytes of an image in the binary version of CIFAR-10: its label, then red, green and blue."""
@@ -93,7 +93,7 @@ def make_problem(
     @torch.no_grad()
     def metrics(model: nn.Module) -> dict[str, float]:
         parts = zip(torch.split(test_inputs, 1000), torch.split(test_labels, 1000))
-        batches = (matched(part, model) for part in parts)
+        batches = (match_batch(part, model) for part in parts)
         right = sum(int((model(x).argmax(1) == y).sum()) for x, y in batches)
         return {"test accuracy": right / len(test_labels)}
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from tlp_core import checks
-from tlp_core.model_state import fitting_threads
-from tlp_core.problem import Problem, matched
+from tlp_core.model_state import limit_threads
+from tlp_core.problem import Problem, match_batch
 
 _LOG = logging.getLogger(__name__)
 
@@ -156,7 +156,7 @@ def modular_addition(
 
     @torch.no_grad()
     def metrics(model: nn.Module) -> dict[str, float]:
-        inputs, wanted = matched((tokens[unknown], answers[unknown]), model)
+        inputs, wanted = match_batch((tokens[unknown], answers[unknown]), model)
         logits = model(inputs)[:, -1]
         right = (logits.argmax(1) == wanted).float().mean()
         test_loss = nn.functional.cross_entropy(logits, wanted)
@@ -201,7 +201,7 @@ def character_gpt(
 
     @torch.no_grad()
     def metrics(model: nn.Module) -> dict[str, float]:
-        parts = matched(torch.split(unseen, _CHUNK), model)
+        parts = match_batch(torch.split(unseen, _CHUNK), model)
         losses = [next_token_loss(model, part) for part in parts]
         return {"validation loss": float(torch.stack(losses).mean())}
 
@@ -291,7 +291,7 @@ def adam_steps(
     )
     whole = list(problem.batches)
     problem.model.train()
-    with fitting_threads(problem.model):
+    with limit_threads(problem.model):
         for step in range(steps + 1):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * min(1.0, (step + 1) / 10)

@@ -18,7 +18,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset, TensorDataset
 
 from tlp_core import checks
-from tlp_core.problem import Problem, matched
+from tlp_core.problem import Problem, match_batch
 
 CLASSES = 3
 """Pet, background and border, as in Oxford-IIIT Pet."""
@@ -179,7 +179,7 @@ def make_problem(
 
     @torch.no_grad()
     def metrics(model: nn.Module) -> dict[str, float]:
-        pictures, labels = matched(unseen, model)
+        pictures, labels = match_batch(unseen, model)
         logits = model(pictures)
         right = (logits.argmax(1) == labels).float().mean()
         loss = functional.cross_entropy(logits, labels)

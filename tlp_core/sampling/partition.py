@@ -1,17 +1,18 @@
-"""Who evaluates which chunk, when several processes share a store.
+"""The division of the chunks of one store among several processes.
 
-A chunk depends on nothing but its place, and is a file of its own, so processes need to agree only
-on who takes which. There are three ways: one process takes all; a job of an array takes every m-th
-(``--part k/m``), which needs no communication; or the ranks of an MPI run take the next free one
-from a counter (``mpiexec -n 4 tlp sample …``), which keeps all busy to the end.
+A chunk depends on its place only and is a file of its own, so processes need to agree only on which
+process evaluates which chunk. There are three ways: one process evaluates all; a job of an array
+evaluates every m-th (``--part k/m``), which needs no communication; or the ranks of an MPI run take
+the next free chunk from a counter (``mpiexec -n 4 tlp sample …``), which keeps all of them busy to
+the end.
 
-How this scales: ranks talk once a chunk, by one atomic addition of eight bytes in the memory of
-rank 0 (``MPI_Fetch_and_op``), and at the start, when rank 0 finds the directions, while the others
-wait, and sends them, n vectors of the size of the model. With chunks of a second the counter serves
-tens of thousands of ranks, for an addition takes microseconds. What limits thousands of ranks is
-first that serial part (Amdahl's law); then the last chunk, for which all wait, so that there should
-be ten times as many chunks as ranks (41^4 has 1,681 chunks of 1,681 samples); and then the file
-system, which must create a file of 13 kB for each chunk.
+Scaling: ranks communicate once a chunk, by one atomic addition of eight bytes in the memory of
+rank 0 (``MPI_Fetch_and_op``), and at the start, when rank 0 makes the directions, while the others
+wait, and broadcasts them, n vectors of the size of the model. With chunks of a second the counter
+serves tens of thousands of ranks, since an addition takes microseconds. Thousands of ranks are
+limited first by that serial part (Amdahl's law); then by the last chunk, for which all wait, so
+that there should be ten times as many chunks as ranks (41^4 has 1,681 chunks of 1,681 samples); and
+then by the file system, which must create a file of 13 kB for each chunk.
 """
 
 from __future__ import annotations
@@ -24,61 +25,56 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from tlp_core import checks
-
 Item = TypeVar("Item")
 
 _RANK_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_SIZE", "MPI_LOCALNRANKS")
 """Set by mpiexec of Open MPI, MPICH and others: without one of them, mpi4py is not imported."""
 
 
-class Share(Protocol):
-    """What one process does of the work of all."""
+class Part(Protocol):
+    """The chunks that one process evaluates."""
 
     def is_first(self) -> bool:
-        """Return whether this process makes what all use, and tells progress."""
+        """Return whether this process makes what all use, and reports progress."""
 
-    def agreed(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """Return the first process's value in all."""
 
-    def claimed(self, items: Sequence[Item]) -> Iterator[Item]:
-        """Yield the items that fall to this process, one by one; all get the same items."""
+    def claim(self, items: Sequence[Item]) -> Iterator[Item]:
+        """Yield this process's items, one by one; all processes pass the same items."""
 
     def finish(self) -> None:
         """Wait until all are done."""
 
 
-class Alone:
-    """One process, or one job of an array of m, which takes every m-th item."""
+class SinglePart:
+    """All items, or those of one job of an array: every m-th item."""
 
     def __init__(self, part: tuple[int, int] = (1, 1)) -> None:
-        """Take part k of m, k from 1."""
-        k, m = (checks.integer(number, name="part", minimum=1) for number in part)
-        if k > m:
-            raise ValueError(f"part must be k/m with k from 1 to m, got {k}/{m}")
-        self._k, self._m = k, m
+        """Use part k of m, 1 <= k <= m."""
+        self._k, self._m = part
 
     def is_first(self) -> bool:
-        """Every job makes what it uses."""
+        """Return True: every job makes what it uses."""
         return True
 
-    def agreed(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """Return the value: equal settings give equal values in every job."""
         return value
 
-    def claimed(self, items: Sequence[Item]) -> Iterator[Item]:
+    def claim(self, items: Sequence[Item]) -> Iterator[Item]:
         """Yield every m-th item from the k-th on."""
         return iter(items[self._k - 1 :: self._m])
 
     def finish(self) -> None:
-        """Wait for nobody."""
+        """Return at once."""
 
 
-class Ranks:
-    """The ranks of an MPI run."""
+class RankPart:
+    """The items that one rank of an MPI run takes from a common counter."""
 
     def __init__(self, communicator: Any) -> None:
-        """Share the work among all ranks of an mpi4py communicator."""
+        """Divide the work among all ranks of an mpi4py communicator."""
         self._communicator = communicator
         self._window: Any = None
 
@@ -86,12 +82,12 @@ class Ranks:
         """Return whether this is rank 0."""
         return bool(self._communicator.Get_rank() == 0)
 
-    def agreed(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """Broadcast rank 0's value."""
         return self._communicator.bcast(value)
 
-    def claimed(self, items: Sequence[Item]) -> Iterator[Item]:
-        """Yield the next item that no rank has taken yet, until there is none."""
+    def claim(self, items: Sequence[Item]) -> Iterator[Item]:
+        """Yield the next item that no rank has claimed, until there is none."""
         from mpi4py import MPI
 
         size = 8 if self.is_first() else 0
@@ -99,46 +95,54 @@ class Ranks:
         if self.is_first():
             np.frombuffer(self._window.tomemory(), dtype=np.int64)[0] = 0
         self._communicator.Barrier()
-        one, taken = np.ones(1, dtype=np.int64), np.empty(1, dtype=np.int64)
+        one, claimed = np.ones(1, dtype=np.int64), np.empty(1, dtype=np.int64)
         while True:
             self._window.Lock(0, MPI.LOCK_SHARED)
-            self._window.Fetch_and_op(one, taken, 0, 0, MPI.SUM)
+            self._window.Fetch_and_op(one, claimed, 0, 0, MPI.SUM)
             self._window.Unlock(0)
-            if taken[0] >= len(items):
+            if claimed[0] >= len(items):
                 return
-            yield items[int(taken[0])]
+            yield items[int(claimed[0])]
 
     def finish(self) -> None:
-        """Wait until all ranks come here."""
+        """Wait until all ranks call this."""
         self._communicator.Barrier()
         if self._window is not None:
             self._window.Free()
             self._window = None
 
 
-def share(part: tuple[int, int] | None = None) -> Share:
-    """Return this process's share: of an MPI run if it is in one, else of a job array or all."""
+def part_of_process(part: tuple[int, int] | None = None) -> Part:
+    """Return this process's part.
+
+    Args:
+        part: (k, m) for the k-th job of an array of m; None for a rank's part in an MPI run, else
+            all.
+
+    Raises:
+        RuntimeError: in an MPI run without mpi4py.
+    """
     if part is not None:
-        return Alone(part)
+        return SinglePart(part)
     if not any(int(os.environ.get(name, "1")) > 1 for name in _RANK_VARIABLES):
-        return Alone()
+        return SinglePart()
     try:
         from mpi4py import MPI
     except ImportError as error:
         raise RuntimeError(
             f"a run of several processes needs mpi4py, which cannot be imported: {error}; install "
-            "it, or use --part for jobs that do not talk to each other"
+            "it, or use --part for jobs that do not communicate"
         ) from error
-    return Ranks(MPI.COMM_WORLD) if MPI.COMM_WORLD.Get_size() > 1 else Alone()
+    return RankPart(MPI.COMM_WORLD) if MPI.COMM_WORLD.Get_size() > 1 else SinglePart()
 
 
 @contextmanager
-def ends_all(own: Share) -> Iterator[None]:
-    """End every rank when one fails, lest the others wait for it for ever."""
+def abort_all_on_error(part: Part) -> Iterator[None]:
+    """End every rank when one fails, because the others would wait for it for ever."""
     try:
         yield
     except BaseException as error:
-        if isinstance(own, Ranks):
+        if isinstance(part, RankPart):
             from mpi4py import MPI
 
             text = f"rank {MPI.COMM_WORLD.Get_rank()} ends the run: {type(error).__name__}: {error}"

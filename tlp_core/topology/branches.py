@@ -1,21 +1,24 @@
-"""Stage 3b, continued: branches of a merge tree, and simplification by persistence.
+"""Branches of a merge tree, and its simplification by persistence.
 
-A branch is a minimum paired, by the elder rule, with the saddle at which its component meets one
-with a lower minimum (Edelsbrunner, Letscher, Zomorodian 2002, "Topological persistence and
-simplification", section 3). Branches nest, and a branch is never more persistent than the one
-into which it merges, so removing all branches below a threshold takes whole subtrees.
+A branch is a minimum paired, by the elder rule, with the saddle where its component merges with one
+that has a lower minimum (Edelsbrunner, Letscher, Zomorodian 2002, "Topological persistence and
+simplification", section 3). Branches nest, and a branch is never more persistent than the branch
+that it merges into, so removing all branches below a threshold removes whole subtrees.
+
+Functions take the arrays of a :class:`~tlp_core.MergeTree`: M nodes, numbered so that a node's
+parent has the larger number and the root is the last; N samples.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
-from tlp_core import checks
-from tlp_core.topology.merge_tree import MergeTree, node_types
+Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -49,89 +52,63 @@ class Branches:
         return len(self.minimum)
 
 
-def branches(tree: MergeTree) -> Branches:
+def pair_branches(
+    parent: Integers,
+    node_vertex: Integers,
+    node_level: npt.NDArray[np.float64],
+    vertex_arc: Integers,
+) -> Branches:
     """Return the branches of a tree by the elder rule.
 
-    Equal minima are told apart by their sample ids: the smaller is the elder.
+    Of two equal minima the one with the smaller sample id is the elder.
+
+    Args:
+        parent: (M,) node above each node, -1 at the root.
+        node_vertex: (M,) critical sample of each node.
+        node_level: (M,) height of each node.
+        vertex_arc: (N,) arc of each sample.
     """
-    root = len(tree.parent) - 1
-    elder = elder_minimum(tree)
-    below = tree.parent[:root]
+    root = len(parent) - 1
+    elder = elder_minimum(parent)
+    below = parent[:root]
     dying = np.flatnonzero(elder[:root] != elder[below])
     top_arc = np.append(root, dying)
     minimum_node = elder[top_arc]
     saddle_node = np.append(root, below[dying])
-    birth, death = tree.node_level[minimum_node], tree.node_level[saddle_node]
+    birth, death = node_level[minimum_node], node_level[saddle_node]
     persistence = death - birth
     order = np.lexsort((minimum_node, -persistence))
     order = np.append(0, order[order != 0])
-    rank = np.empty_like(tree.parent)
+    rank = np.empty_like(parent)
     rank[minimum_node[order]] = np.arange(len(order))
     merges_into = np.append(-1, rank[elder[below[dying]]])
     return Branches(
-        minimum=tree.node_vertex[minimum_node[order]],
-        saddle=tree.node_vertex[saddle_node[order]],
+        minimum=node_vertex[minimum_node[order]],
+        saddle=node_vertex[saddle_node[order]],
         birth=birth[order],
         death=death[order],
         persistence=persistence[order],
         parent=merges_into[order],
-        size=np.append(len(tree.values), subtree_sizes(tree)[dying])[order],
+        size=np.append(len(vertex_arc), subtree_sizes(parent, vertex_arc)[dying])[order],
         minimum_node=minimum_node[order],
         saddle_node=saddle_node[order],
     )
 
 
-def simplified(
-    tree: MergeTree,
-    threshold: float = 0.0,
-    *,
-    relative: bool = False,
-    max_minima: int | None = None,
-) -> MergeTree:
-    """Return the tree without its small branches.
-
-    A removed basin is filled to its saddle: its samples take the saddle's level and join the
-    basin that survives there. The most persistent branch always stays.
-
-    Args:
-        tree: the merge tree.
-        threshold: smallest persistence that stays, >= 0, in units of the loss.
-        relative: read the threshold as a fraction, 0 to 1, of the range of the losses.
-        max_minima: largest number of minima that stay, >= 1, those of the most persistent
-            branches; of equal ones those with the lower minimum. Default: all.
-
-    Raises:
-        ValueError: for a threshold that is negative, not finite, or above 1 where relative, or
-            for ``max_minima`` below 1.
-    """
-    threshold = checks.non_negative(threshold, name="threshold")
-    if relative:
-        if threshold > 1:
-            raise ValueError(f"a relative threshold must be from 0 to 1, got {threshold:g}")
-        threshold *= tree.levels.max() - tree.levels.min()
-    pairs = branches(tree)
-    stays = pairs.persistence >= threshold
-    if max_minima is not None:
-        stays[checks.integer(max_minima, name="max_minima", minimum=1) :] = False
-    stays[0] = True
-    return _pruned(tree, pairs.minimum_node[stays], pairs.saddle_node[stays])
-
-
-def elder_minimum(tree: MergeTree) -> npt.NDArray[np.int64]:
+def elder_minimum(parent: Integers) -> Integers:
     """Return, per node, the node of the lowest minimum at or below it, (M,) int64."""
-    lowest = np.arange(len(tree.parent), dtype=np.int64)
-    return np.asarray(_minimum_upward(tree.parent, lowest))
+    return np.asarray(_minimum_upward(parent, np.arange(len(parent), dtype=np.int64)))
 
 
-def subtree_sizes(tree: MergeTree) -> npt.NDArray[np.int64]:
-    """Return, per node, how many samples its arc and everything below it hold, (M,) int64."""
-    own = np.bincount(tree.vertex_arc, minlength=len(tree.parent))
-    return np.asarray(sum_upward(tree.parent, own.astype(np.int64)))
+def subtree_sizes(parent: Integers, vertex_arc: Integers) -> Integers:
+    """Return, per node, the number of samples in its arc and everything below it, (M,) int64."""
+    own = np.bincount(vertex_arc, minlength=len(parent))
+    return np.asarray(sum_upward(parent, own.astype(np.int64)))
 
 
 @numba.njit(cache=True)
 def sum_upward(parent, own):  # type: ignore[no-untyped-def]
-    """Return per node the sum of ``own`` over its subtree; parents have larger numbers."""
+    """Return, per node, the sum of ``own`` over its subtree."""
     total = own.copy()
     for node in range(len(parent) - 1):
         total[parent[node]] += total[node]
@@ -146,40 +123,64 @@ def _minimum_upward(parent, own):  # type: ignore[no-untyped-def]
     return lowest
 
 
-def _pruned(
-    tree: MergeTree, minima: npt.NDArray[np.int64], saddles: npt.NDArray[np.int64]
-) -> MergeTree:
-    """Return the tree whose nodes are the given minima and saddles, root among them."""
-    kept = np.zeros(len(tree.parent), dtype=np.bool_)
+class PrunedTree(NamedTuple):
+    """A tree of fewer nodes.
+
+    Attributes:
+        nodes: (K,) int64, the remaining nodes, ascending; the root is the last.
+        parent: (K,) int64, the node above each of them, in their own numbering; -1 at the root.
+        vertex_arc: (N,) int64, arc of each sample.
+        fill_level: (N,) float64, level to which each sample is filled at least.
+    """
+
+    nodes: Integers
+    parent: Integers
+    vertex_arc: Integers
+    fill_level: npt.NDArray[np.float64]
+
+
+def prune_tree(
+    parent: Integers,
+    node_vertex: Integers,
+    node_level: npt.NDArray[np.float64],
+    vertex_arc: Integers,
+    *,
+    minima: Integers,
+    saddles: Integers,
+) -> PrunedTree:
+    """Return the tree with only the given nodes, the root among them.
+
+    Args:
+        parent: (M,) node above each node, -1 at the root.
+        node_vertex: (M,) critical sample of each node.
+        node_level: (M,) height of each node.
+        vertex_arc: (N,) arc of each sample.
+        minima: nodes of the minima that stay.
+        saddles: nodes of the saddles that stay.
+    """
+    kept = np.zeros(len(parent), dtype=np.bool_)
     kept[minima] = kept[saddles] = True
-    lives = np.zeros(len(tree.parent), dtype=np.bool_)
+    lives = np.zeros(len(parent), dtype=np.bool_)
     lives[minima] = True
-    elder = elder_minimum(tree)
-    lower, upper, fill = _reattach(tree.parent, kept, lives[elder], elder, tree.node_level)
+    elder = elder_minimum(parent)
+    lower, upper, fill = _reattach(parent, kept, lives[elder], elder, node_level)
 
     number = np.cumsum(kept) - 1
     nodes = np.flatnonzero(kept)
-    parent = np.where(upper[nodes] < 0, -1, number[upper[nodes]])
+    new_parent = np.where(upper[nodes] < 0, -1, number[upper[nodes]])
     root = len(nodes) - 1
-    arc = number[lower[tree.vertex_arc]]
-    above_all = (arc == root) | (np.arange(len(arc)) == tree.node_vertex[-1])
-    arc[above_all] = np.flatnonzero(parent == root)[-1]  # the arc that reaches the root last
-    return MergeTree(
-        values=tree.values,
-        levels=np.maximum(tree.levels, fill[tree.vertex_arc]),
-        node_vertex=tree.node_vertex[nodes],
-        parent=parent,
-        node_type=node_types(np.bincount(parent[:-1], minlength=len(nodes))),
-        vertex_arc=arc,
-    )
+    arc = number[lower[vertex_arc]]
+    above_all = (arc == root) | (np.arange(len(arc)) == node_vertex[-1])
+    arc[above_all] = np.flatnonzero(new_parent == root)[-1]  # the arc that reaches the root last
+    return PrunedTree(nodes, new_parent, arc, fill[vertex_arc])
 
 
 @numba.njit(cache=True)
 def _reattach(parent, kept, alive, elder, level):  # type: ignore[no-untyped-def]
-    """Return per node the kept node that carries its arc, the kept node above, the fill level.
+    """Return, per node, the kept node that owns its arc, the kept node above, the fill level.
 
-    Upward first: a node that is no longer one passes its arc to the kept node below it on the
-    branch that survives. Then downward: an arc of a removed branch goes to where its saddle went.
+    Upward first: a removed node passes its arc to the kept node below it on the surviving branch.
+    Then downward: the arc of a removed branch follows its saddle.
     """
     count = len(parent)
     lower = np.arange(count)

@@ -13,22 +13,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from tlp_core import checks
+from tlp_core.choices import GRID_RULES, KNN_METHODS, KNN_RULES, GridRule, KnnMethod, KnnRule
 from tlp_core.topology.union_find import UnionFind
-
-GridRule = Literal["axis", "diagonal", "moore", "freudenthal"]
-KnnRule = Literal["mutual", "union"]
-KnnMethod = Literal["exact", "nn-descent"]
-
-GRID_RULES: tuple[GridRule, ...] = get_args(GridRule)
-KNN_RULES: tuple[KnnRule, ...] = get_args(KnnRule)
-KNN_METHODS: tuple[KnnMethod, ...] = get_args(KnnMethod)
 
 _RECALL_SAMPLES = 1000
 """Points on which the recall of nn-descent is measured: enough for two digits."""

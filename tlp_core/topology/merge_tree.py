@@ -1,8 +1,8 @@
-"""Stage 3b without TTK: the merge tree of the sublevel sets {f <= v}.
+"""The merge tree of the sublevel sets {f <= v}.
 
 Samples are swept in the order (loss, id). A sample without earlier neighbours is a minimum and
-starts an arc; one that touches a single component joins that component's arc; one that touches
-several is a saddle, which ends their arcs and starts another; the last sample is the root
+starts an arc; a sample that touches a single component joins that component's arc; a sample that
+touches several is a saddle, which ends their arcs and starts another; the last sample is the root
 (Carr, Snoeyink, Axen 2003, "Computing contour trees in all dimensions", section 4, where this is
 the split or join tree). The sweep itself is in :mod:`tlp_core.topology.sweep`.
 
@@ -12,18 +12,16 @@ TTK's merge tree filter returns the same pairs and the same partition into arcs.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tlp_core import checks
 from tlp_core.array_names import CriticalType
+from tlp_core.topology.branches import Branches, pair_branches, prune_tree, subtree_sizes
 from tlp_core.topology.graphs import EdgeGraph, GridGraph
 from tlp_core.topology.sweep import Sweep, sweep_edges, sweep_grid, sweep_order
-
-if TYPE_CHECKING:
-    from tlp_core.topology.branches import Branches
 
 
 @dataclass(frozen=True)
@@ -60,11 +58,13 @@ class MergeTree:
         """(M,) float64, the height of each node."""
         return self.levels[self.node_vertex]
 
-    def branches(self) -> Branches:
-        """Pair minima with saddles; see :func:`tlp_core.topology.branches.branches`."""
-        from tlp_core.topology.branches import branches
+    def subtree_sizes(self) -> npt.NDArray[np.int64]:
+        """Return the number of samples in each node's arc and everything below it, (M,) int64."""
+        return subtree_sizes(self.parent, self.vertex_arc)
 
-        return branches(self)
+    def branches(self) -> Branches:
+        """Pair minima with saddles; see :func:`tlp_core.topology.branches.pair_branches`."""
+        return pair_branches(self.parent, self.node_vertex, self.node_level, self.vertex_arc)
 
     def simplified(
         self,
@@ -73,10 +73,50 @@ class MergeTree:
         relative: bool = False,
         max_minima: int | None = None,
     ) -> MergeTree:
-        """Remove small branches; see :func:`tlp_core.topology.branches.simplified`."""
-        from tlp_core.topology.branches import simplified
+        """Return the tree without its small branches.
 
-        return simplified(self, threshold, relative=relative, max_minima=max_minima)
+        A removed basin is filled to its saddle: its samples get the saddle's level and join the
+        basin that survives there. The most persistent branch always stays.
+
+        Args:
+            threshold: smallest persistence that stays, >= 0, in units of the loss.
+            relative: read the threshold as a fraction, 0 to 1, of the range of the losses.
+            max_minima: largest number of minima that stay, >= 1: those of the most persistent
+                branches, and of equally persistent ones those with the lower minimum. Default: no
+                limit.
+
+        Raises:
+            ValueError: for a threshold that is negative, not finite, or above 1 if relative, or
+                for ``max_minima`` below 1.
+            TypeError: for an option of the wrong type.
+        """
+        threshold = checks.non_negative(threshold, name="threshold")
+        if relative:
+            if threshold > 1:
+                raise ValueError(f"a relative threshold must be from 0 to 1, got {threshold:g}")
+            threshold *= self.levels.max() - self.levels.min()
+        pairs = self.branches()
+        stays = pairs.persistence >= threshold
+        if max_minima is not None:
+            stays[checks.integer(max_minima, name="max_minima", minimum=1) :] = False
+        stays[0] = True
+        pruned = prune_tree(
+            self.parent,
+            self.node_vertex,
+            self.node_level,
+            self.vertex_arc,
+            minima=pairs.minimum_node[stays],
+            saddles=pairs.saddle_node[stays],
+        )
+        merged = np.bincount(pruned.parent[:-1], minlength=len(pruned.nodes))
+        return MergeTree(
+            values=self.values,
+            levels=np.maximum(self.levels, pruned.fill_level),
+            node_vertex=self.node_vertex[pruned.nodes],
+            parent=pruned.parent,
+            node_type=node_types(merged),
+            vertex_arc=pruned.vertex_arc,
+        )
 
 
 def merge_tree(
@@ -88,12 +128,12 @@ def merge_tree(
     """Return the merge tree of values on a neighbour graph.
 
     Args:
-        values: losses, N in all, any shape (C order on a grid). Equal values are ordered by sample
-            id; NaN and infinities count as above everything.
+        values: N losses, of any shape (C order on a grid). Equal values are ordered by sample id;
+            NaN and infinities count as above everything.
         graph: :func:`~tlp_core.grid_graph`, :func:`~tlp_core.knn_graph` or an edge array
             (E, 2); self-loops and duplicate edges change nothing.
-        ranks: (N,) place of each sample in the sweep, where equal values are to be ordered
-            otherwise than by id, as after a simplification of the values.
+        ranks: (N,) place of each sample in the sweep, if equal values must be ordered other than by
+            id, as after a simplification of the values. Default: order by (loss, id).
 
     Raises:
         ValueError: for fewer than two samples, no finite value, a graph of another size, an edge
@@ -128,12 +168,16 @@ def merge_tree(
 def checked_ranks(
     values: npt.NDArray[np.float64], ranks: npt.NDArray[np.integer[Any]]
 ) -> npt.NDArray[np.float64]:
-    """Return ranks (N,) as float64, which holds them exactly, if they sort the values."""
+    """Return ranks (N,) as float64, which represents them exactly.
+
+    Raises:
+        ValueError: if they do not sort the values.
+    """
     heights = np.where(np.isfinite(values), values, np.inf)
     if ranks.shape != values.shape or (np.diff(heights[np.argsort(ranks)]) < 0).any():
         raise ValueError(
             f"ranks must sort the values, got {ranks.shape} ranks that do not for {values.shape} "
-            "values; leave them out to order equal values by sample id"
+            "values; omit them to order equal values by sample id"
         )
     return ranks.astype(np.float64)
 

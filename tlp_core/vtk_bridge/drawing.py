@@ -18,7 +18,6 @@ from tlp_core import checks
 from tlp_core.analysis.descriptors import Descriptors
 from tlp_core.array_names import REGULAR
 from tlp_core.profile import Profile
-from tlp_core.topology.branches import branches
 from tlp_core.topology.merge_tree import MergeTree
 from tlp_core.vtk_bridge.arrays import add_array, add_text, make_cells, make_points
 
@@ -183,7 +182,7 @@ def profile_to_tree(profile: Profile, drawing: Drawing) -> vtkPolyData:
 
 def tree_to_diagram(tree: MergeTree) -> vtkTable:
     """Return the persistence diagram: a row for each branch, most persistent first."""
-    found = branches(tree)
+    found = tree.branches()
     table = vtkTable()
     data = table.GetRowData()
     add_array(data, names.BIRTH, found.birth)

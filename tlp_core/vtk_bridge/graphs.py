@@ -17,7 +17,8 @@ from vtkmodules.vtkCommonDataModel import (
 from vtkmodules.vtkFiltersCore import vtkExtractEdges
 
 from tlp_core import array_names as names
-from tlp_core.topology.graphs import GRID_RULES, EdgeGraph, GridGraph, grid_graph
+from tlp_core.choices import GRID_RULES
+from tlp_core.topology.graphs import EdgeGraph, GridGraph, grid_graph
 from tlp_core.vtk_bridge.arrays import add_text
 from tlp_core.vtk_bridge.samples import landscape_shape
 

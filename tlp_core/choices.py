@@ -1,0 +1,61 @@
+"""Every choice among names, once: the command line, the panel and the checks read it here.
+
+This module imports no torch, so that ``tlp --help`` and ParaView's panel stay fast.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Dtype = Literal["float32", "float64", "bfloat16"]
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
+
+# stage 1
+
+HessianMethod = Literal["pyhessian", "lanczos"]
+HESSIAN_METHODS: tuple[HessianMethod, ...] = get_args(HessianMethod)
+
+DirectionMethod = Literal["pyhessian", "lanczos", "random", "gradient", "trajectory", "checkpoints"]
+DIRECTION_METHODS: tuple[DirectionMethod, ...] = get_args(DirectionMethod)
+
+SpectrumOrder = Literal["magnitude", "algebraic", "both-ends"]
+SPECTRUM_ORDERS: tuple[SpectrumOrder, ...] = get_args(SpectrumOrder)
+
+Normalization = Literal["none", "model", "layer", "filter"]
+NORMALIZATIONS: tuple[Normalization, ...] = get_args(Normalization)
+
+# stage 2
+
+Region = Literal["box", "ball"]
+REGIONS: tuple[Region, ...] = get_args(Region)
+
+EngineName = Literal["single", "batched", "compiled"]
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
+
+BatchNorm = Literal["stored", "reestimated"]
+BATCH_NORMS: tuple[BatchNorm, ...] = get_args(BatchNorm)
+
+# stage 3
+
+GridRule = Literal["axis", "diagonal", "moore", "freudenthal"]
+GRID_RULES: tuple[GridRule, ...] = get_args(GridRule)
+
+KnnRule = Literal["mutual", "union"]
+KNN_RULES: tuple[KnnRule, ...] = get_args(KnnRule)
+
+KnnMethod = Literal["exact", "nn-descent"]
+KNN_METHODS: tuple[KnnMethod, ...] = get_args(KnnMethod)
+
+# stage 4 and after
+
+SiblingOrder = Literal["width", "depth"]
+SIBLING_ORDERS: tuple[SiblingOrder, ...] = get_args(SiblingOrder)
+
+DiagramDistance = Literal["bottleneck", "wasserstein"]
+DIAGRAM_DISTANCES: tuple[DiagramDistance, ...] = get_args(DiagramDistance)
+
+SurfaceQuantity = Literal["train_loss", "test_loss", "train_acc", "test_acc"]
+SURFACE_QUANTITIES: tuple[SurfaceQuantity, ...] = get_args(SurfaceQuantity)
+
+ExperimentSize = Literal["quick", "medium", "full"]
+EXPERIMENT_SIZES: tuple[ExperimentSize, ...] = get_args(ExperimentSize)

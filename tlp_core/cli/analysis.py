@@ -1,0 +1,127 @@
+"""The commands ``profile``, ``describe`` and ``compare``."""
+
+from __future__ import annotations
+
+import argparse
+from itertools import chain
+
+import numpy as np
+
+from tlp_core.analysis.descriptors import describe
+from tlp_core.analysis.distances import landscape_distances
+from tlp_core.atomic_files import atomic_write
+from tlp_core.choices import DIAGRAM_DISTANCES
+from tlp_core.cli.options import Parsers, add_json, add_tree
+from tlp_core.cli.output import print_result, write_rows
+from tlp_core.landscape.landscape import Landscape
+from tlp_core.profile import Basins, landscape_profile
+from tlp_core.topology.landscape_tree import landscape_tree
+from tlp_core.topology.merge_tree import MergeTree
+
+_COLUMNS = (
+    "parent",
+    "minimum",
+    "saddle",
+    "birth",
+    "death",
+    "persistence",
+    "size",
+    "average_loss",
+    "nesting_depth",
+    "center",
+)
+"""Fields of a basin that go into a .csv file."""
+
+
+def add_commands(commands: Parsers) -> None:
+    """Add the commands to the parser of ``tlp``."""
+    _add_profile(commands)
+    _add_describe(commands)
+    _add_compare(commands)
+
+
+def write_profile(options: argparse.Namespace) -> int:
+    """Write the basins of a landscape to a .csv file, or with their polygons to an .npz file."""
+    basins = landscape_profile(_tree(options.store, options)).basins
+    if options.output.endswith(".csv"):
+        _write_basins(options.output, basins)
+    elif options.output.endswith(".npz"):
+        _write_arrays(options.output, basins)
+    else:
+        raise ValueError(f"the output must end in .csv or .npz, got {options.output}")
+    print_result({"output": options.output, "basins": len(basins)}, as_json=options.json)
+    return 0
+
+
+def print_descriptors(options: argparse.Namespace) -> int:
+    """Print the descriptors of a landscape, with the reason for each that is undefined."""
+    found = describe(_tree(options.store, options))
+    print_result({**found.as_dict(), "undefined": dict(found.undefined)}, as_json=options.json)
+    return 0
+
+
+def write_distances(options: argparse.Namespace) -> int:
+    """Write the matrix of distances between landscapes to a .csv file."""
+    trees = [_tree(store, options) for store in options.store]
+    matrix = landscape_distances(trees, distance=options.distance, relative=options.relative)
+    rows = [[store, *row] for store, row in zip(options.store, matrix.tolist())]
+    write_rows(options.output, [[options.distance, *options.store], *rows])
+    summary = {"output": options.output, "landscapes": len(trees), "largest": matrix.max()}
+    full = {**summary, "stores": options.store, "distances": matrix.tolist()}
+    print_result(full if options.json else summary, as_json=options.json)
+    return 0
+
+
+def _tree(store: str, options: argparse.Namespace) -> MergeTree:
+    return landscape_tree(Landscape.open(store), rule=options.rule, threshold=options.threshold)
+
+
+def _write_basins(path: str, basins: Basins) -> None:
+    columns = [getattr(basins, name).tolist() for name in _COLUMNS]
+    rows = ([b, *row] for b, row in enumerate(zip(*columns)))
+    write_rows(path, chain([["basin", *_COLUMNS]], rows))
+
+
+def _write_arrays(path: str, basins: Basins) -> None:
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **vars(basins))
+
+
+def _add_profile(commands: Parsers) -> None:
+    text = "write the basins of a landscape"
+    command = commands.add_parser("profile", help=text, description=f"{text.capitalize()}.")
+    command.set_defaults(run=write_profile)
+    add_json(command)
+    command.add_argument("store", help="the landscape, NAME.zarr")
+    add_tree(command)
+    command.add_argument("-o", "--output", required=True, help="NAME.csv or NAME.npz")
+
+
+def _add_describe(commands: Parsers) -> None:
+    text = "print the descriptors of a landscape"
+    command = commands.add_parser("describe", help=text, description=f"{text.capitalize()}.")
+    command.set_defaults(run=print_descriptors)
+    add_json(command)
+    command.add_argument("store", help="the landscape, NAME.zarr")
+    add_tree(command)
+
+
+def _add_compare(commands: Parsers) -> None:
+    text = "write distances between the persistence diagrams of landscapes"
+    command = commands.add_parser("compare", help=text, description=f"{text.capitalize()}.")
+    command.set_defaults(run=write_distances)
+    add_json(command)
+    command.add_argument("store", nargs="+", help="the landscapes, NAME.zarr")
+    add_tree(command)
+    command.add_argument("-o", "--output", required=True, help="the matrix, NAME.csv")
+    command.add_argument(
+        "--distance",
+        choices=DIAGRAM_DISTANCES,
+        default="bottleneck",
+        help="distance between diagrams (default: bottleneck)",
+    )
+    command.add_argument(
+        "--relative",
+        action="store_true",
+        help="measure losses as fractions of each landscape's range",
+    )

@@ -1,0 +1,141 @@
+"""The command ``experiment``, which ParaView's variant with pictures shares."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tlp_core.choices import EXPERIMENT_SIZES
+from tlp_core.cli.options import Parsers
+from tlp_core.cli.output import INCOMPLETE, log_to_stderr
+from tlp_core.experiments import EXPERIMENTS, named_experiment
+from tlp_core.progress import TerminalProgress
+
+
+def add_commands(commands: Parsers) -> None:
+    """Add the command to the parser of ``tlp``."""
+    command = commands.add_parser(
+        "experiment",
+        help="run an experiment of a paper",
+        description="Train the networks of a paper's experiment, sample their landscapes, and "
+        "answer its claims with numbers. The same command resumes a run that was stopped.",
+    )
+    command.set_defaults(run=answer_claims)
+    add_options(command)
+
+
+def answer_claims(options: argparse.Namespace) -> int:
+    """Run an experiment of a paper, or resume it, and print the answers to its claims."""
+    from tlp_core.sampling.resources import keep_memory
+
+    keep_memory()
+    log_to_stderr(quiet=True)
+    try:
+        run(options, report=lambda text: print(text, file=sys.stderr))
+    except KeyboardInterrupt:
+        print("tlp experiment: stopped; the same command resumes it", file=sys.stderr)
+        return INCOMPLETE
+    return 0
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Add the options of an experiment."""
+    command.add_argument("name", choices=list(EXPERIMENTS), help="the experiment")
+    command.add_argument(
+        "-o", "--output", default="experiment", help="folder of the results (default: experiment)"
+    )
+    command.add_argument(
+        "--size",
+        choices=EXPERIMENT_SIZES,
+        default="full",
+        help="quick takes under five minutes on two cores, medium about an hour, full is as "
+        "published (default: full)",
+    )
+    command.add_argument(
+        "--quick", dest="size", action="store_const", const="quick", help="same as --size quick"
+    )
+    command.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="train and sample only the networks with these parameters, such as seed=0,1, for "
+        "machines that share a folder; a run without this option gathers all of them",
+    )
+    command.add_argument(
+        "--resolution",
+        nargs="+",
+        default=[],
+        metavar="LOOK=N",
+        help="another number of points along each direction, such as 4D=41",
+    )
+    command.add_argument("--device", default="", help="cpu, cuda, cuda:1 or mps (default: cpu)")
+    command.add_argument(
+        "--cost", action="store_true", help="only estimate the work, and do nothing"
+    )
+
+
+def run(options: argparse.Namespace, report: Callable[[str], None]) -> bool:
+    """Run what the options request, and return whether there are results to draw.
+
+    Args:
+        options: of :func:`add_options`.
+        report: called with lines of text.
+
+    Raises:
+        ValueError: for options that do not fit the experiment.
+    """
+    from tlp_core.experiments.claims import table_of
+    from tlp_core.experiments.run import (
+        chosen_looks,
+        chosen_networks,
+        cost,
+        run_experiment,
+        told_time,
+    )
+
+    experiment, only = named_experiment(options.name), _pairs("only", "seed=0", options.only)
+    texts = _pairs("resolution", "4D=41", options.resolution)
+    resolutions = {look: _integer(look, text) for look, text in texts.items()}
+    if options.cost:
+        networks = chosen_networks(experiment, options.size, only, device=options.device)
+        looks = chosen_looks(experiment, options.size, resolutions)
+        print(cost(networks, looks), flush=True)
+        report("measuring a few samples")
+        print(told_time(networks, looks))
+        return False
+    claims = run_experiment(
+        experiment,
+        Path(options.output),
+        size=options.size,
+        only=only,
+        resolutions=resolutions,
+        device=options.device,
+        tell=report,
+        progress=TerminalProgress,
+    )
+    if only:
+        report("a part is done; the same command without --only gathers all parts into tables")
+        return False
+    print(table_of(claims), end="")
+    return True
+
+
+def _pairs(option: str, example: str, words: list[str]) -> dict[str, str]:
+    """Return values by name; those of a repeated name are joined by commas."""
+    pairs: dict[str, list[str]] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not name or not equals:
+            raise ValueError(f"{option} must be NAME=VALUE, such as {example}, got {word!r}")
+        pairs.setdefault(name, []).append(value)
+    return {name: ",".join(values) for name, values in pairs.items()}
+
+
+def _integer(look: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise ValueError(f"resolution of {look} must be an integer, got {text!r}") from error

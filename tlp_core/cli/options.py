@@ -1,0 +1,215 @@
+"""Options that several commands share, and the settings records that they make."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from tlp_core.choices import (
+    BATCH_NORMS,
+    DIRECTION_METHODS,
+    DTYPES,
+    ENGINES,
+    GRID_RULES,
+    NORMALIZATIONS,
+    REGIONS,
+    SPECTRUM_ORDERS,
+)
+from tlp_core.directions.settings import DirectionSettings
+from tlp_core.pipeline.settings import LandscapeSettings
+from tlp_core.problems.settings import ProblemSettings, parse_arguments
+from tlp_core.sampling.settings import (
+    GIBIBYTE,
+    EvaluationSettings,
+    GridSettings,
+    RunSettings,
+    SampleSettings,
+    ScatterSettings,
+)
+
+Parsers = Any
+"""What ``ArgumentParser.add_subparsers`` returns; argparse has no public name for it."""
+
+
+def add_json(command: argparse.ArgumentParser) -> None:
+    """Add the option of a JSON result."""
+    command.add_argument("--json", action="store_true", help="print the result as a line of JSON")
+
+
+def add_problem(command: argparse.ArgumentParser, *, with_checkpoint: bool = True) -> None:
+    """Add the options of problem and directions."""
+    command.add_argument("problem", help="ready name, FILE.py, FILE.py:FUNCTION or hf:FOLDER")
+    command.add_argument(
+        "-a",
+        "--arguments",
+        default="",
+        help="keyword arguments of the problem, such as 'beta=30, layers=[64, 64]'",
+    )
+    if with_checkpoint:
+        command.add_argument("-c", "--checkpoint", default="", help="file of the weights")
+    command.add_argument("--dtype", choices=DTYPES, help="precision (default: the model's)")
+    command.add_argument(
+        "--device", default="", help="cpu, cuda, cuda:1 or mps (default: the model's)"
+    )
+    command.add_argument(
+        "-n", "--directions", type=int, default=2, help="number of directions (default: 2)"
+    )
+    command.add_argument(
+        "--method",
+        choices=DIRECTION_METHODS,
+        default="pyhessian",
+        help="how directions are made (default: pyhessian)",
+    )
+    command.add_argument(
+        "--order",
+        choices=SPECTRUM_ORDERS,
+        default="magnitude",
+        help="order of the Hessian eigenvalues (default: magnitude)",
+    )
+    command.add_argument(
+        "--normalization",
+        choices=NORMALIZATIONS,
+        default="none",
+        help="length of the directions (default: none, unit length)",
+    )
+    command.add_argument(
+        "--parameters",
+        metavar="PATTERN",
+        help="names of the parameters to move, such as 'layers.3.*' (default: all)",
+    )
+    command.add_argument(
+        "--solutions",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="checkpoints that the methods trajectory and checkpoints use",
+    )
+    command.add_argument(
+        "--max-iterations",
+        type=int,
+        default=200,
+        help="iterations of the eigenvector search (default: 200)",
+    )
+    command.add_argument(
+        "--tolerance",
+        type=float,
+        default=1e-4,
+        help="relative tolerance of the eigenvector search (default: 1e-4)",
+    )
+    command.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
+    add_json(command)
+
+
+def add_samples(command: argparse.ArgumentParser, resolution: str) -> None:
+    """Add the options of samples, evaluation and run.
+
+    Args:
+        command: the parser.
+        resolution: help text of the resolution.
+    """
+    command.add_argument("-r", "--resolution", type=_integers, default=[41], help=resolution)
+    command.add_argument(
+        "-d",
+        "--distance",
+        type=float,
+        default=1.0,
+        help="half-width of the range of α (default: 1)",
+    )
+    command.add_argument(
+        "--scattered", type=int, metavar="N", help="sample N Sobol points instead of a grid"
+    )
+    command.add_argument(
+        "--region", choices=REGIONS, default="box", help="of scattered points (default: box)"
+    )
+    command.add_argument(
+        "--engine", choices=ENGINES, help="how losses are evaluated (default: the fastest)"
+    )
+    command.add_argument(
+        "--batch", type=int, help="number of samples in one call (default: the fastest)"
+    )
+    command.add_argument(
+        "--memory", type=float, default=1.0, help="GiB that a batch may use (default: 1)"
+    )
+    command.add_argument(
+        "--batch-norm",
+        choices=BATCH_NORMS,
+        default="stored",
+        help="statistics of batch norm (default: stored)",
+    )
+    command.add_argument(
+        "--part", type=_part, metavar="K/M", help="evaluate the k-th of m parts, for job arrays"
+    )
+    command.add_argument(
+        "--time-budget", type=float, metavar="SECONDS", help="time after which sampling stops"
+    )
+    command.add_argument(
+        "-q", "--quiet", action="store_true", help="do not report the measured engines"
+    )
+
+
+def add_tree(command: argparse.ArgumentParser) -> None:
+    """Add the options of the merge tree."""
+    command.add_argument(
+        "--rule",
+        choices=GRID_RULES,
+        default="diagonal",
+        help="which samples are neighbours (default: diagonal)",
+    )
+    command.add_argument(
+        "--threshold",
+        type=float,
+        default=0.0,
+        help="smallest persistence that stays, as a fraction of the range of the losses "
+        "(default: 0)",
+    )
+
+
+def problem_and_directions(options: argparse.Namespace) -> LandscapeSettings:
+    """Return the settings of problem and directions; the others have their defaults."""
+    return LandscapeSettings(
+        problem=ProblemSettings(
+            name=options.problem,
+            arguments=parse_arguments(options.arguments),
+            checkpoint=getattr(options, "checkpoint", ""),
+            dtype=options.dtype,
+            device=options.device,
+        ),
+        directions=DirectionSettings(
+            n=options.directions,
+            method=options.method,
+            order=options.order,
+            normalization=options.normalization,
+            parameters=options.parameters,
+            max_iterations=options.max_iterations,
+            tolerance=options.tolerance,
+            seed=options.seed,
+            solutions=tuple(options.solutions),
+            file=getattr(options, "directions_file", ""),
+        ),
+    )
+
+
+def evaluation_of(options: argparse.Namespace) -> EvaluationSettings:
+    """Return the settings of the evaluation."""
+    return EvaluationSettings(options.engine, options.batch, options.batch_norm)
+
+
+def run_of(options: argparse.Namespace, store: str) -> RunSettings:
+    """Return the settings of the run, with a store."""
+    return RunSettings(store, options.time_budget, options.memory * GIBIBYTE, options.part)
+
+
+def samples_of(options: argparse.Namespace, resolution: int) -> SampleSettings:
+    """Return the settings of the samples, with a resolution."""
+    if options.scattered is None:
+        return GridSettings(resolution, options.distance)
+    return ScatterSettings(options.scattered, options.region, options.distance, options.seed)
+
+
+def _integers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def _part(text: str) -> tuple[int, int]:
+    k, _, m = text.partition("/")
+    return int(k), int(m)

@@ -1,0 +1,183 @@
+"""The commands ``sample``, ``training`` and ``directions``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+
+from tlp_core.cli.options import (
+    Parsers,
+    add_problem,
+    add_samples,
+    evaluation_of,
+    problem_and_directions,
+    run_of,
+    samples_of,
+)
+from tlp_core.cli.output import INCOMPLETE, log_to_stderr, print_result, summarize
+from tlp_core.progress import TerminalProgress
+
+
+def add_commands(commands: Parsers) -> None:
+    """Add the commands to the parser of ``tlp``."""
+    _add_sample(commands)
+    _add_training(commands)
+    _add_directions(commands)
+
+
+def sample(options: argparse.Namespace) -> int:
+    """Sample a landscape into a store, or resume it; several resolutions from coarse to fine."""
+    from tlp_core.pipeline.sampler import LandscapeSampler
+    from tlp_core.sampling.partition import part_of_process
+    from tlp_core.sampling.resources import keep_memory
+
+    keep_memory()
+    log_to_stderr(quiet=options.quiet)
+    stores = [_coarse_store(options.output, r) for r in options.resolution[:-1]]
+    all_settings = [
+        replace(
+            problem_and_directions(options),
+            samples=samples_of(options, resolution),
+            evaluation=evaluation_of(options),
+            run=run_of(options, store),
+        )
+        for resolution, store in zip(options.resolution, [*stores, options.output])
+    ]
+    sampler, landscape = LandscapeSampler(), None
+    for settings in all_settings:
+        store = settings.run.store
+        is_last = settings is all_settings[-1]
+        progress = TerminalProgress("tlp sample" if is_last else f"tlp sample {store}")
+        try:
+            landscape = sampler.sample(settings, reuse=landscape, progress=progress)
+        except KeyboardInterrupt:
+            print(f"tlp sample: stopped; the same command resumes {store}", file=sys.stderr)
+            return INCOMPLETE
+        if part_of_process(options.part).is_first():
+            print_result(summarize(store, landscape), as_json=options.json)
+        if not landscape.is_complete:
+            return 0 if options.part else INCOMPLETE
+    return 0
+
+
+def sample_training(options: argparse.Namespace) -> int:
+    """Sample the landscape of every checkpoint of a training, or resume it."""
+    from tlp_core.landscape.series import find_checkpoints
+    from tlp_core.pipeline.training_sampler import TrainingSampler, find_step
+    from tlp_core.sampling.partition import part_of_process
+    from tlp_core.sampling.resources import keep_memory
+
+    keep_memory()
+    log_to_stderr(quiet=options.quiet)
+    if len(options.resolution) > 1:
+        raise ValueError(f"a training must have one resolution, got {options.resolution}")
+    settings = replace(
+        problem_and_directions(options),
+        samples=samples_of(options, options.resolution[0]),
+        evaluation=evaluation_of(options),
+        run=run_of(options, options.output),
+    )
+    members = find_checkpoints(options.checkpoints)
+    fixed = None if options.own_directions else find_step(members, options.directions_of)
+    sampler, part = TrainingSampler(), part_of_process(options.part)
+    for i, member in enumerate(members, start=1):
+        progress = TerminalProgress(f"tlp training: step {member.step:g}, {i}/{len(members)}")
+        landscape = sampler.sample(settings, member, directions_of=fixed, progress=progress)
+        if part.is_first():
+            store = str(sampler.store_of(settings, member, fixed))
+            print_result({"step": member.step, **summarize(store, landscape)}, as_json=options.json)
+    return 0
+
+
+def make_directions(options: argparse.Namespace) -> int:
+    """Make directions, and write them for ``tlp sample --directions-file``."""
+    from tlp_core.pipeline.sampler import LandscapeSampler
+
+    _, found = LandscapeSampler().directions(
+        problem_and_directions(options), progress=TerminalProgress("tlp directions")
+    )
+    found.save(options.output)
+    short = {name: value for name, value in found.facts.items() if name != "solutions"}
+    print_result(
+        {
+            "output": options.output,
+            "directions": len(found),
+            "method": found.method,
+            "eigenvalues": found.eigenvalues.tolist(),
+            "residuals": found.residuals.tolist(),
+            **(dict(found.facts) if options.json else short),
+        },
+        as_json=options.json,
+    )
+    return 0
+
+
+def _coarse_store(path: str, resolution: int) -> str:
+    """Return the store of a coarser grid beside another: ``net.zarr`` gives ``net.r11.zarr``."""
+    return f"{path.removesuffix('.zarr')}.r{resolution}.zarr"
+
+
+def _add_sample(commands: Parsers) -> None:
+    command = commands.add_parser(
+        "sample",
+        help="sample a landscape into a store",
+        description="Sample a landscape into a store; the same command resumes an incomplete "
+        "store. Under mpiexec all ranks divide the work.",
+    )
+    command.set_defaults(run=sample)
+    add_problem(command)
+    command.add_argument("-o", "--output", required=True, help="the store, NAME.zarr")
+    command.add_argument(
+        "--directions-file", default="", metavar="FILE", help="written by tlp directions, NAME.npz"
+    )
+    add_samples(
+        command,
+        "points along each direction (default: 41); 11,21,41 samples coarse grids first, into "
+        "NAME.r11.zarr and NAME.r21.zarr, and reuses their samples",
+    )
+
+
+def _add_training(commands: Parsers) -> None:
+    command = commands.add_parser(
+        "training",
+        help="sample the landscapes of a training's checkpoints",
+        description="Sample the landscape of every checkpoint of a training, along the directions "
+        "of one of them; the same command resumes an incomplete training.",
+    )
+    command.set_defaults(run=sample_training)
+    add_problem(command, with_checkpoint=False)
+    command.add_argument(
+        "--checkpoints",
+        nargs="+",
+        required=True,
+        help="files, folders or patterns; the step is the number in a name",
+    )
+    command.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        help="a folder; the landscapes lie in a subfolder that belongs to these settings",
+    )
+    directions_of = command.add_mutually_exclusive_group()
+    directions_of.add_argument(
+        "--directions-of",
+        type=float,
+        metavar="STEP",
+        help="the step whose directions are used (default: the last)",
+    )
+    directions_of.add_argument(
+        "--own-directions", action="store_true", help="use each checkpoint's own directions"
+    )
+    add_samples(command, "points along each direction (default: 41)")
+
+
+def _add_directions(commands: Parsers) -> None:
+    command = commands.add_parser(
+        "directions",
+        help="make directions only",
+        description="Make directions and write them to a file, for tlp sample --directions-file.",
+    )
+    command.set_defaults(run=make_directions)
+    add_problem(command)
+    command.add_argument("-o", "--output", required=True, help="the file, NAME.npz")

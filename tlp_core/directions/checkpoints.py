@@ -1,0 +1,114 @@
+"""Directions that span given solutions, so that the loss between them can be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor, nn
+
+from tlp_core import checks
+from tlp_core.choices import Normalization
+from tlp_core.directions.base import Directions, flatten, orthonormal, without_eigenvalues
+from tlp_core.directions.settings import DirectionSettings
+from tlp_core.model_state import select_parameters, trainable_parameters
+from tlp_core.problem import Problem
+
+State = Mapping[str, Tensor]
+
+
+def checkpoint_directions(
+    problem: Problem,
+    states: Sequence[State],
+    *,
+    normalization: Normalization = "none",
+    parameters: str | None = None,
+) -> Directions:
+    """Return directions that span the model and given solutions.
+
+    Args:
+        problem: its model is the centre.
+        states: state dicts of the solutions; the model may be one of them. k solutions in general
+            position, the model among them, give k - 1 directions; the first points to the first
+            other solution.
+        normalization: ``none`` or ``model``; the others would miss the solutions.
+        parameters: pattern of the names of the parameters to move; default: all.
+
+    Returns:
+        The directions; ``facts["solutions"]`` holds the coordinates of the solutions, (k, n).
+
+    Raises:
+        ValueError: for no states, states of another network, states that all equal the model,
+            another normalization, or a pattern that matches no parameter.
+    """
+    return spanning_directions(
+        problem,
+        DirectionSettings(method="checkpoints", normalization=normalization, parameters=parameters),
+        states,
+    )
+
+
+def spanning_directions(
+    problem: Problem, settings: DirectionSettings, states: Sequence[State]
+) -> Directions:
+    """Return the directions of :func:`checkpoint_directions` from a settings record.
+
+    Raises:
+        ValueError: as :func:`checkpoint_directions`.
+    """
+    with select_parameters(problem.model, settings.parameters):
+        steps = displacements(problem.model, states)
+        flat = orthonormal(steps)
+        if not len(flat):
+            raise ValueError("checkpoints must differ from the model, and none does")
+        return directions_with_solutions(flat, steps, problem.model, settings)
+
+
+def displacements(model: nn.Module, states: Sequence[State]) -> npt.NDArray[np.float64]:
+    """Return θ_t - θ* of each state, (k, P) float64.
+
+    Raises:
+        ValueError: for no states, or states of another network.
+    """
+    parameters = trainable_parameters(model)
+    if not states:
+        raise ValueError("checkpoints must be one or more, got none")
+    for number, state in enumerate(states, start=1):
+        for name, parameter in parameters.items():
+            if name not in state or state[name].shape != parameter.shape:
+                got = tuple(state[name].shape) if name in state else "nothing"
+                raise ValueError(
+                    f"checkpoints must be of this network, but number {number} has {got} for "
+                    f"{name!r} instead of {tuple(parameter.shape)}"
+                )
+    center = flatten(list(parameters.values()))
+    return np.stack([flatten([s[name] for name in parameters]) - center for s in states])
+
+
+def directions_with_solutions(
+    flat: npt.NDArray[np.float64],
+    steps: npt.NDArray[np.float64],
+    model: nn.Module,
+    settings: DirectionSettings,
+    facts: Mapping[str, Any] = {},
+) -> Directions:
+    """Return unit vectors as directions, with the coordinates of solutions among their facts.
+
+    Args:
+        flat: (n, P), orthonormal.
+        steps: (k, P), displacement of each solution from the model.
+        model: the network.
+        settings: method and normalization, which must be ``none`` or ``model``.
+        facts: further facts.
+
+    Raises:
+        ValueError: for another normalization.
+    """
+    checks.choice(settings.normalization, ["none", "model"], name="normalization")
+    found = without_eigenvalues(flat, model, settings, facts)
+    scaled = np.stack([flatten(list(vector.values())) for vector in found.vectors])
+    solutions = steps @ scaled.T / (scaled**2).sum(axis=1)
+    return replace(found, facts={**found.facts, "solutions": solutions.tolist()})

@@ -1,0 +1,148 @@
+"""Products of the Hessian of the loss with vectors, by double backward.
+
+Hv is the gradient of (∇f)·v in the parameters (Pearlmutter 1994, "Fast exact multiplication by the
+Hessian"). Products run on the model's own device and in its own precision. The mean over several
+batches is weighted by their sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tlp_core.directions.base import flatten
+from tlp_core.model_state import trainable_parameters
+from tlp_core.problem import Problem, batch_loss, batch_size, check_center
+from tlp_core.progress import Progress
+
+if TYPE_CHECKING:
+    from scipy.sparse.linalg import LinearOperator
+
+Vectors = npt.NDArray[np.float64]
+
+_NO_SECOND_DERIVATIVE = ("does not require grad", "derivative for")
+"""Parts of torch's messages where a loss has no second derivative."""
+
+
+class HessianOperator:
+    """The linear map v → Hv of a problem's mean loss at its model.
+
+    The model must be in evaluation mode, with only those parameters trainable that may move.
+
+    Attributes:
+        parameters: the trainable parameters that the loss uses.
+        used: (P,) bool, which entries of the flat vector of all trainable parameters they hold.
+            The others have no curvature, so their entries in every product are zero.
+        products: number of products made so far.
+    """
+
+    def __init__(self, problem: Problem, progress: Progress, expected_products: int) -> None:
+        """Check the loss at the model, and find the parameters that it uses.
+
+        Args:
+            problem: model, loss and batches.
+            progress: called at every product with the fraction done, 0 to 1, and a text.
+            expected_products: number of products at which the fraction is 1.
+
+        Raises:
+            LossError: for a loss that fails, is not scalar or finite, or ignores the parameters.
+        """
+        check_center(problem)
+        self._problem, self._progress, self._expected = problem, progress, expected_products
+        trainable = list(trainable_parameters(problem.model).values())
+        uses = _uses(problem, trainable)
+        self.parameters = [p for p, use in zip(trainable, uses) if use]
+        self.used = np.repeat(uses, [p.numel() for p in trainable])
+        self.products = 0
+        self._ends = np.cumsum([p.numel() for p in self.parameters])[:-1]
+        first_two = list(islice(problem.batches, 2))
+        self._kept = self._gradient(first_two[0]) if len(first_two) == 1 else None
+
+    def product(self, vector: Sequence[Tensor]) -> list[Tensor]:
+        """Return H v, one tensor for each of :attr:`parameters`, as ``vector`` has.
+
+        Raises:
+            RuntimeError: if the loss is not differentiable twice in the parameters.
+        """
+        self.products += 1
+        fraction = min(1.0, self.products / self._expected)
+        self._progress(fraction, f"Hessian-vector product {self.products}")
+        if self._kept is not None:
+            return self._derivative(self._kept, vector, keep_graph=True)
+        total, weight = [torch.zeros_like(p) for p in self.parameters], 0.0
+        for batch in self._problem.batches:
+            size = float(batch_size(batch))
+            images = self._derivative(self._gradient(batch), vector, keep_graph=False)
+            total = [sum_ + image * size for sum_, image in zip(total, images)]
+            weight += size
+        return [sum_ / weight for sum_ in total]
+
+    def apply(self, vector: Vectors) -> Vectors:
+        """Return H v over all trainable parameters, (P,) float64, as ``vector`` is."""
+        full = np.zeros_like(vector)
+        full[self.used] = self._apply_to_used(vector[self.used])
+        return full
+
+    def linear_operator(self) -> LinearOperator:
+        """Return H over the used entries as SciPy's linear operator, in float64."""
+        from scipy.sparse.linalg import LinearOperator
+
+        size = int(self.used.sum())
+        return LinearOperator((size, size), matvec=self._apply_to_used, dtype=np.float64)
+
+    def expand(self, vectors: Vectors) -> Vectors:
+        """Return vectors over the used entries (n, …) as ones over all, (n, P)."""
+        full = np.zeros((len(vectors), self.used.size))
+        full[:, self.used] = vectors
+        return full
+
+    def _apply_to_used(self, vector: Vectors) -> Vectors:
+        parts = [
+            torch.from_numpy(part.copy()).to(p.device, p.dtype).reshape(p.shape)
+            for part, p in zip(np.split(vector.ravel(), self._ends), self.parameters)
+        ]
+        return flatten(self.product(parts))
+
+    def _gradient(self, batch: Any) -> tuple[Tensor, ...]:
+        """Return the gradient on a batch, with its graph."""
+        loss = batch_loss(self._problem, batch)
+        return torch.autograd.grad(loss, self.parameters, create_graph=True, materialize_grads=True)
+
+    def _derivative(
+        self, gradient: Sequence[Tensor], vector: Sequence[Tensor], *, keep_graph: bool
+    ) -> list[Tensor]:
+        """Return the derivative of a gradient along a vector."""
+        curved = [(g, v) for g, v in zip(gradient, vector) if g.requires_grad]
+        try:
+            if not curved:
+                raise RuntimeError("its gradient does not require grad")
+            images = torch.autograd.grad(
+                [g for g, _ in curved],
+                self.parameters,
+                [v for _, v in curved],
+                retain_graph=keep_graph,
+                materialize_grads=True,
+            )
+        except RuntimeError as error:
+            if not any(part in str(error) for part in _NO_SECOND_DERIVATIVE):
+                raise
+            raise RuntimeError(
+                f"the loss of {self._problem.name!r} must be differentiable twice in the "
+                f"parameters: {error}"
+            ) from error
+        return list(images)
+
+
+def _uses(problem: Problem, parameters: Sequence[Tensor]) -> list[bool]:
+    """Return, for each parameter, whether the loss on any batch depends on it."""
+    uses = [False] * len(parameters)
+    for batch in problem.batches:
+        slopes = torch.autograd.grad(batch_loss(problem, batch), parameters, allow_unused=True)
+        uses = [use or slope is not None for use, slope in zip(uses, slopes)]
+    return uses

@@ -1,0 +1,141 @@
+"""Landscapes of other programs, read and written.
+
+Read: the surface files of Li et al. (2018) and Landscaper's ``.npz``. Write: ``.npz`` and ``.csv``.
+VTK's files are those of :mod:`tlp_core.vtk_bridge.files`. No code in a file is run. HDF5 is read by
+h5py, which must not be imported in ParaView's process, because it breaks ParaView's own HDF5.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tlp_core.choices import SurfaceQuantity
+from tlp_core.landscape.landscape import Landscape, axis_points
+
+_NOT_COMPUTED = -1.0
+"""Value in the surface files of Li et al. where nothing was computed."""
+
+Axis = npt.NDArray[np.float64]
+
+
+def read_surface(file: Path, quantity: SurfaceQuantity = "train_loss") -> Landscape:
+    """Read a surface of Li et al. (2018).
+
+    Args:
+        file: an ``.h5`` file.
+        quantity: name of the dataset. In its flat order x varies fastest, whatever its shape.
+
+    Raises:
+        ValueError: if the file is no such surface.
+        ModuleNotFoundError: if h5py is not installed.
+    """
+    import h5py
+
+    try:
+        with h5py.File(file, "r") as content:
+            x = np.array(content["xcoordinates"], dtype=np.float64)
+            y = np.array(content["ycoordinates"], np.float64) if "ycoordinates" in content else None
+            values = np.array(content[quantity], dtype=np.float64)
+    except (OSError, KeyError) as error:
+        raise ValueError(
+            f"{file} must be a surface file with 'xcoordinates' and {quantity!r}: {error}"
+        ) from error
+    axes = [x] if y is None else [x, y]
+    _check_count(file, values.size, axes)
+    losses = values.ravel() if y is None else values.reshape(len(y), len(x)).T
+    return landscape_from_axes(
+        losses, axes, losses != _NOT_COMPUTED, file, "surface of Li et al. 2018"
+    )
+
+
+def read_landscaper(file: Path, *, keep_axis_fault: bool = False) -> Landscape:
+    """Read a landscape of Landscaper.
+
+    Args:
+        file: an ``.npz`` file with ``loss`` (r, …, r) and ``coordinates`` (n, r).
+        keep_axis_fault: Landscaper 1.3.1 swaps the first two axes of its coordinates. By default
+            losses are read along the directions that they were computed on; if this is set, the
+            swap is kept.
+
+    Raises:
+        ValueError: if the file is no such landscape.
+    """
+    try:
+        with np.load(file, allow_pickle=False) as content:
+            losses = np.array(content["loss"], dtype=np.float64)
+            axes = list(np.array(content["coordinates"], dtype=np.float64))
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{file} must be an .npz with 'loss' and 'coordinates', as Landscaper writes: {error}"
+        ) from error
+    if losses.ndim != len(axes):
+        raise ValueError(f"{file} must have an axis for each of {losses.ndim}, got {len(axes)}")
+    _check_count(file, losses.size, axes)
+    if keep_axis_fault and losses.ndim > 1:
+        losses = losses.swapaxes(0, 1)
+    return landscape_from_axes(
+        losses, axes, np.ones(losses.shape, dtype=np.bool_), file, "Landscaper"
+    )
+
+
+def _check_count(file: Path, count: int, axes: Sequence[Axis]) -> None:
+    expected = int(np.prod([len(axis) for axis in axes]))
+    if count != expected:
+        raise ValueError(f"{file} must hold {expected} losses for its coordinates, got {count}")
+
+
+def landscape_from_axes(
+    losses: npt.NDArray[np.float64],
+    axes: Sequence[Axis],
+    evaluated: npt.NDArray[np.bool_],
+    file: Path,
+    origin: str,
+) -> Landscape:
+    """Return imported losses as a landscape: a grid if the axes are even and centred, else points.
+
+    Args:
+        losses: (r_1, …, r_n) float64, C order.
+        axes: coordinates along each direction, n arrays (r_i,).
+        evaluated: of the shape of ``losses``, where there is a loss.
+        file: where they come from.
+        origin: what kind of file it is.
+    """
+    facts: Mapping[str, Any] = {"problem": file.stem, "imported_from": origin}
+    losses = np.where(evaluated, losses, np.nan)
+    distance = np.array([np.abs(axis).max() for axis in axes])
+    centred = (
+        np.allclose(axis, axis_points(len(axis), d), rtol=0, atol=1e-6 * d)
+        for axis, d in zip(axes, distance)
+    )
+    if all(centred):
+        return Landscape(losses, distance, evaluated, facts)
+    points = np.stack([grid.ravel() for grid in np.meshgrid(*axes, indexing="ij")], axis=1)
+    return Landscape(losses.ravel(), distance, evaluated.ravel(), facts, points)
+
+
+def write_arrays(landscape: Landscape, file: Path) -> None:
+    """Write an ``.npz`` file: ``loss``, ``evaluated``, ``facts`` (JSON), the axes or the points."""
+    if landscape.points is None:
+        axes = {f"axis{i}": landscape.axis(i) for i in range(landscape.number_of_directions)}
+    else:
+        axes = {"points": landscape.points}
+    facts = np.array(json.dumps(dict(landscape.facts)))
+    with open(file, "wb") as stream:
+        np.savez(stream, loss=landscape.loss, evaluated=landscape.evaluated, facts=facts, **axes)
+
+
+def write_table(landscape: Landscape, file: Path) -> None:
+    """Write a ``.csv`` file: one row for each sample, with its id, coordinates and loss."""
+    names = [f"alpha{i}" for i in range(landscape.number_of_directions)]
+    rows = zip(landscape.coordinates().tolist(), landscape.loss.ravel().tolist())
+    with open(file, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["sample", *names, "loss"])
+        writer.writerows([i, *alpha, loss] for i, (alpha, loss) in enumerate(rows))

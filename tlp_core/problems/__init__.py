@@ -1,0 +1,15 @@
+"""Ready problems, and problems from a user's file."""
+
+READY_PROBLEMS: dict[str, str] = {
+    "two-wells": "analytic:two_wells",
+    "quadratic-bowl": "analytic:quadratic_bowl",
+    "pinn-convection": "pinn_convection:make_problem",
+    "modular-addition": "transformer:modular_addition",
+    "character-gpt": "transformer:character_gpt",
+    "unet-crf": "unet_crf:make_problem",
+    "resnet20": "resnet:make_problem",
+}
+"""Ready names, and the module and function in this package that make the problem."""
+
+HUGGING_FACE = "hf:"
+"""Prefix of the folder of a Hugging Face causal language model."""

@@ -1,0 +1,85 @@
+"""Weights of a model from a checkpoint file, read without running code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from tlp_core.problem import Problem
+
+_STATE_KEYS = ("state_dict", "model_state_dict", "model")
+"""Keys under which training scripts store the state dict in a checkpoint."""
+
+
+def load_checkpoint(problem: Problem, path: str | os.PathLike[str]) -> None:
+    """Set the parameters and buffers of a problem's model from a file.
+
+    Args:
+        problem: its model is changed in place.
+        path: a checkpoint that :func:`read_state` reads.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no checkpoint, or belongs to another network.
+    """
+    state = read_state(path)
+    expected = problem.model.state_dict()
+    missing, unexpected = expected.keys() - state.keys(), state.keys() - expected.keys()
+    shapes = [
+        f"{key} has shape {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}"
+        for key in expected
+        if key in state and state[key].shape != expected[key].shape
+    ]
+    wrong = [f"{key} is missing" for key in sorted(missing)]
+    wrong += [f"{key} is unknown" for key in sorted(unexpected)] + shapes
+    if wrong:
+        raise ValueError(
+            f"checkpoint {path} must fit the network of {problem.name!r}: {wrong[0]}"
+            + (f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else "")
+        )
+    problem.model.load_state_dict(state)
+
+
+def read_state(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
+    """Return the state dict in a checkpoint, without running any code that it may hold.
+
+    Args:
+        path: file of a state dict, or of a dict with one under ``state_dict``,
+            ``model_state_dict`` or ``model``, written by ``torch.save``; or a ``.safetensors``
+            file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no checkpoint of plain tensors.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"a checkpoint must be a file, found none at {path}")
+    try:
+        if Path(path).suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return dict(load_file(path))
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:
+        # torch's own message advises to load the file unsafely
+        raise ValueError(
+            f"checkpoint {path} must be readable as plain tensors, as torch.save or safetensors "
+            f"write a state dict, and is not ({type(error).__name__})"
+        ) from error
+    for key in _STATE_KEYS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    if not isinstance(content, Mapping) or not all(
+        isinstance(value, torch.Tensor) for value in content.values()
+    ):
+        raise ValueError(
+            f"checkpoint {path} must hold a state dict, alone or under one of "
+            f"{', '.join(_STATE_KEYS)}"
+        )
+    return dict(content)

@@ -1,0 +1,275 @@
+"""Sampling, chunk by chunk, into a store.
+
+A store on disk is resumed where it stopped, and several processes may fill one store: see
+:mod:`tlp_core.sampling.partition`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial, reduce
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tlp_core.directions.base import Directions
+from tlp_core.landscape.landscape import Landscape
+from tlp_core.landscape.store import EVALUATION, MODEL_LOSS, Chunk, LandscapeStore
+from tlp_core.model_state import preserve_model
+from tlp_core.problem import Problem, check_center
+from tlp_core.progress import Progress, format_seconds, silent
+from tlp_core.sampling.engine_choice import Choice, choose_engine, restore_engine
+from tlp_core.sampling.engines import Engine, Evaluator, evaluator
+from tlp_core.sampling.partition import Part, SinglePart
+from tlp_core.sampling.plan import Plan
+from tlp_core.sampling.provenance import landscape_facts
+from tlp_core.sampling.settings import EvaluationSettings, RunSettings
+
+_CHUNK_SECONDS = 30.0
+"""Time above which a chunk spans one axis instead of two: a killed run loses one chunk."""
+
+_LOG = logging.getLogger(__name__)
+
+ShouldStop = Callable[[], bool]
+
+
+def sample_plan(
+    problem: Problem,
+    directions: Directions,
+    plan: Plan,
+    evaluation: EvaluationSettings,
+    run: RunSettings,
+    *,
+    store: str | os.PathLike[str] | LandscapeStore | None = None,
+    reuse: Landscape | None = None,
+    part: Part | None = None,
+    progress: Progress = silent,
+    should_stop: ShouldStop = lambda: False,
+) -> Landscape:
+    """Return the landscape of a plan; the arguments are those of :func:`~tlp_core.sample_grid`.
+
+    Raises:
+        ValueError, LossError, RuntimeError: as :func:`~tlp_core.sample_grid`.
+    """
+    part = part or SinglePart()
+    clock = _Clock(run.time_budget, should_stop)
+    with preserve_model(problem.model):
+        problem.model.eval()
+        facts = {
+            MODEL_LOSS: check_center(problem),
+            **landscape_facts(problem, directions, evaluation.batch_norm),
+            **plan.facts,
+        }
+        choose = partial(_choose, problem, directions, plan, evaluation, run, progress)
+        store, engine = _open_or_create(store, plan, facts, choose, part)
+        _check_engine(store, evaluation)
+        known = _KnownLosses(reuse, store, plan)
+        if engine is None:
+            engine = restore_engine(
+                store.facts[EVALUATION],
+                problem,
+                directions,
+                plan.trial(),
+                evaluation,
+                memory_limit=run.memory_limit,
+            )
+        with evaluator(problem, directions, engine, evaluation.batch_norm) as evaluate:
+            _fill(store, plan, evaluate, known, part, clock, progress)
+        part.finish()
+    landscape = Landscape.from_store(store)
+    if not landscape.is_complete and part.is_first():
+        done, total = int(landscape.evaluated.sum()), landscape.evaluated.size
+        warnings.warn(
+            f"sampling stopped with {done} of {total} samples; raise the time budget, or run the "
+            "same again to resume the store",
+            stacklevel=3,
+        )
+    return landscape
+
+
+def measure_engines(
+    problem: Problem, directions: Directions, plan: Plan, evaluation: EvaluationSettings
+) -> float:
+    """Return how many seconds one sample of a plan takes here, with the fastest engine.
+
+    Raises:
+        ValueError, LossError, RuntimeError: as :func:`~tlp_core.sample_grid`.
+    """
+    with preserve_model(problem.model):
+        problem.model.eval()
+        check_center(problem)
+        return _choose(problem, directions, plan, evaluation, RunSettings(), silent).seconds
+
+
+def _choose(
+    problem: Problem,
+    directions: Directions,
+    plan: Plan,
+    evaluation: EvaluationSettings,
+    run: RunSettings,
+    progress: Progress,
+) -> Choice:
+    """Choose an engine, and report the measurements and the time that sampling will take."""
+    count = plan.number_of_samples
+    choice = choose_engine(
+        problem,
+        directions,
+        plan.trial(),
+        evaluation,
+        samples=count,
+        memory_limit=run.memory_limit,
+    )
+    for line in choice.report:
+        _LOG.info(line)
+    needed = format_seconds(choice.seconds * count)
+    progress(0.0, f"{count:,} samples, {choice.engine}: about {needed}")
+    return choice
+
+
+def _slab_axes(plan: Plan, choice: Choice) -> int:
+    """Return how many axes a chunk spans."""
+    return 1 if choice.seconds * np.prod(plan.shape[-2:]) > _CHUNK_SECONDS else 2
+
+
+def _check_engine(store: LandscapeStore, evaluation: EvaluationSettings) -> None:
+    """Check that the engine of the store is the requested one, if any."""
+    record = store.facts[EVALUATION]
+    wants_engine = evaluation.engine not in (None, record["name"])
+    if wants_engine or evaluation.batch not in (None, record["batch"]):
+        raise ValueError(
+            f"losses of one landscape must be evaluated by one engine, here {Engine(**record)}; "
+            "choose another path, or omit the engine"
+        )
+
+
+class _Clock:
+    """Time since the start of a run, and whether the run must stop."""
+
+    def __init__(self, budget: float | None, should_stop: ShouldStop) -> None:
+        self._budget, self._should_stop = budget, should_stop
+        self._start = time.monotonic()
+
+    def is_over(self) -> bool:
+        return self._should_stop() or (self._budget is not None and self.spent() > self._budget)
+
+    def spent(self) -> float:
+        return time.monotonic() - self._start
+
+
+def _open_or_create(
+    store: str | os.PathLike[str] | LandscapeStore | None,
+    plan: Plan,
+    facts: Mapping[str, Any],
+    choose: Callable[[], Choice],
+    part: Part,
+) -> tuple[LandscapeStore, Engine | None]:
+    """Return the store, resumed or new, and the engine if it was chosen just now."""
+    if store is None:
+        store = LandscapeStore.in_memory(plan.shape, plan.distances, plan.points)
+    if not isinstance(store, LandscapeStore):
+        return _open_or_create_on_disk(store, plan, facts, choose, part)
+    if store.facts:
+        store.check_facts(facts)
+        return store, None
+    choice = choose()
+    store.begin({**facts, EVALUATION: choice.engine.as_dict()}, _slab_axes(plan, choice))
+    return store, choice.engine
+
+
+def _open_or_create_on_disk(
+    path: str | os.PathLike[str],
+    plan: Plan,
+    facts: Mapping[str, Any],
+    choose: Callable[[], Choice],
+    part: Part,
+) -> tuple[LandscapeStore, Engine | None]:
+    """Resume the store at a path, or create it; the first process creates it for all."""
+    resume = partial(LandscapeStore.resume, path, plan.shape, plan.distances, facts)
+    store = resume() if part.is_first() else None
+    engine = None
+    if part.is_first() and store is None:
+        choice = choose()
+        every = {**facts, EVALUATION: choice.engine.as_dict()}
+        with suppress(FileExistsError):  # another process, started at the same time, was faster
+            store = LandscapeStore.create(
+                path,
+                plan.shape,
+                plan.distances,
+                every,
+                plan.points,
+                slab_axes=_slab_axes(plan, choice),
+            )
+            engine = choice.engine
+    part.broadcast(None)
+    store = store or resume()
+    if store is None:
+        raise FileNotFoundError(f"the store {path} was removed while it was opened")
+    return store, engine
+
+
+class _KnownLosses:
+    """Losses that another landscape has at points of the grid."""
+
+    def __init__(self, landscape: Landscape | None, store: LandscapeStore, plan: Plan) -> None:
+        self._landscape = landscape
+        if landscape is None:
+            return
+        store.check_facts(landscape.facts)
+        self._places = [_places(axis, landscape.axis(i)) for i, axis in enumerate(plan.axes)]
+
+    def losses(self, chunk: Chunk, count: int) -> tuple[npt.NDArray[np.float64], Any]:
+        """Return the known losses of a chunk, and which samples have one, both (m,)."""
+        if self._landscape is None:
+            return np.full(count, np.nan), np.zeros(count, dtype=np.bool_)
+        places = [place[part] for place, part in zip(self._places, chunk)]
+        inside = np.ix_(*places)
+        on_all_axes = reduce(np.logical_and.outer, [place >= 0 for place in places])
+        known = self._landscape.evaluated[inside] & on_all_axes
+        return self._landscape.loss[inside].ravel().copy(), known.ravel()
+
+
+def _places(axis: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Return the index of each point of an axis on another axis, (r,) int64; -1 if it has none."""
+    place = np.minimum(np.searchsorted(other, axis), len(other) - 1)
+    return np.where(other[place] == axis, place, -1)
+
+
+def _fill(
+    store: LandscapeStore,
+    plan: Plan,
+    evaluate: Evaluator,
+    known: _KnownLosses,
+    part: Part,
+    clock: _Clock,
+    progress: Progress,
+) -> None:
+    """Evaluate the missing chunks of the store that are this process's part."""
+    chunks = list(store.chunks())
+    total = int(np.prod(store.shape))
+    sizes = [0 if store.is_done(chunk) else _size(chunk) for chunk in chunks]
+    missing, behind = sum(sizes), np.cumsum(sizes)
+    has_started = False
+    for place, chunk in part.claim(list(enumerate(chunks))):
+        if store.is_done(chunk):
+            continue
+        if has_started and clock.is_over():
+            return  # one chunk at least, so that any budget makes progress
+        alphas = plan.alphas(chunk)
+        losses, there = known.losses(chunk, len(alphas))
+        losses[~there] = evaluate(alphas[~there])
+        store.write(chunk, losses.reshape([part.stop - part.start for part in chunk]))
+        has_started, done = True, int(behind[place])
+        if part.is_first():
+            left = format_seconds(clock.spent() / done * (missing - done))
+            fraction = 1 - (missing - done) / total
+            progress(fraction, f"sampled {total - missing + done:,} of {total:,}, {left} left")
+
+
+def _size(chunk: Chunk) -> int:
+    return int(np.prod([s.stop - s.start for s in chunk]))

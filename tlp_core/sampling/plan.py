@@ -1,0 +1,58 @@
+"""The samples of a landscape before they are evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tlp_core.landscape.landscape import axis_points
+from tlp_core.landscape.store import Chunk
+
+_TRIAL_POINTS = 64
+"""Number of samples at which engines are measured."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The samples to evaluate.
+
+    Attributes:
+        shape: number of points per axis (n,); of scattered samples (N,).
+        distances: (n,) float64, half-width of the range of α along each direction.
+        points: (N, n) float64, coordinates of scattered samples; None on a grid.
+        facts: how scattered samples were drawn, for the provenance.
+    """
+
+    shape: tuple[int, ...]
+    distances: npt.NDArray[np.float64]
+    points: npt.NDArray[np.float64] | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def number_of_samples(self) -> int:
+        """N, the number of samples."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @cached_property
+    def axes(self) -> list[npt.NDArray[np.float64]]:
+        """Coordinates along each direction of a grid, n arrays (r_i,) float64."""
+        return [axis_points(size, d) for size, d in zip(self.shape, self.distances)]
+
+    def alphas(self, chunk: Chunk) -> npt.NDArray[np.float64]:
+        """Return the coordinates of a chunk's samples, (m, n) float64."""
+        if self.points is not None:
+            return self.points[chunk[0]]
+        return np.array(list(product(*[axis[part] for axis, part in zip(self.axes, chunk)])))
+
+    def trial(self) -> npt.NDArray[np.float64]:
+        """Return samples from all over the landscape to measure engines at, (m, n) float64."""
+        rng = np.random.default_rng(0)
+        if self.points is not None:
+            return rng.choice(self.points, _TRIAL_POINTS)
+        return np.stack([rng.choice(axis, _TRIAL_POINTS) for axis in self.axes], axis=1)

@@ -1,0 +1,167 @@
+"""The settings of stage 2: which points, how they are evaluated, and what the run may use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tlp_core import checks
+from tlp_core.choices import BATCH_NORMS, ENGINES, REGIONS, BatchNorm, EngineName, Region
+
+GIBIBYTE = 2**30
+
+MOST_SCATTERED_DIRECTIONS = 10
+"""Largest number of directions of scattered samples."""
+
+
+@dataclass(frozen=True)
+class GridSettings:
+    """A centred grid.
+
+    Attributes:
+        resolution: number of points along each direction, odd, >= 3.
+        distance: half-width of the range of α, one for all directions or one for each, > 0.
+
+    Raises:
+        ValueError: for a value out of range.
+        TypeError: for a value of the wrong type.
+    """
+
+    resolution: int = 41
+    distance: float | tuple[float, ...] = 1.0
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        checks.resolution(self.resolution)
+        _check_distance(self.distance)
+
+    def shape(self, n: int) -> tuple[int, ...]:
+        """Return the number of points along each of n directions, (n,)."""
+        return (int(self.resolution),) * n
+
+
+@dataclass(frozen=True)
+class ScatterSettings:
+    """Scattered points of a scrambled Sobol sequence.
+
+    Attributes:
+        count: number of samples, >= 2; the first is the model itself.
+        region: ``box`` or ``ball``.
+        distance: half-width of the box, or radius of the ball; several are half-axes; > 0.
+        seed: random seed of the sequence, >= 0.
+
+    Raises:
+        ValueError: for a value out of range.
+        TypeError: for a value of the wrong type.
+    """
+
+    count: int
+    region: Region = "box"
+    distance: float | tuple[float, ...] = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        checks.integer(self.count, name="count", minimum=2)
+        checks.choice(self.region, REGIONS, name="region")
+        _check_distance(self.distance)
+        checks.integer(self.seed, name="seed", minimum=0)
+
+
+SampleSettings = GridSettings | ScatterSettings
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How losses are evaluated: everything here can change them, if only by rounding.
+
+    Attributes:
+        engine: ``single``, ``batched`` or ``compiled``; None measures which is fastest.
+        batch: number of samples in one call, >= 1; None measures which is fastest.
+        batch_norm: ``stored`` evaluates with the model's running statistics; ``reestimated``
+            computes them from the batches at every sample, which only ``single`` can.
+
+    Raises:
+        ValueError: for a value out of range, or options that exclude each other.
+        TypeError: for a value of the wrong type.
+    """
+
+    engine: EngineName | None = None
+    batch: int | None = None
+    batch_norm: BatchNorm = "stored"
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        if self.engine is not None:
+            checks.choice(self.engine, ENGINES, name="engine")
+        checks.choice(self.batch_norm, BATCH_NORMS, name="batch_norm")
+        if self.batch_norm == "reestimated":
+            checks.choice(self.engine or "single", ["single"], name="engine")
+        if self.batch is not None:
+            checks.integer(self.batch, name="batch", minimum=1)
+            one_at_a_time = self.engine == "single" or self.batch_norm == "reestimated"
+            if one_at_a_time and self.batch > 1:
+                raise ValueError(
+                    f"batch must be 1 for engine single, got {self.batch}; use engine batched"
+                )
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Where losses are stored, and what the run may use; losses do not depend on it.
+
+    Attributes:
+        store: path of the Zarr store; empty keeps the losses in memory.
+        time_budget: seconds after which no further chunk is started, > 0; None for no limit.
+        memory_limit: bytes that evaluation may use beyond the model's own, > 0.
+        part: (k, m) to evaluate the k-th of m parts only, 1 <= k <= m; None for all, or for an
+            MPI rank's part.
+
+    Raises:
+        ValueError: for a value out of range.
+        TypeError: for a value of the wrong type.
+    """
+
+    store: str = ""
+    time_budget: float | None = None
+    memory_limit: float = GIBIBYTE
+    part: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        if self.time_budget is not None:
+            checks.positive(self.time_budget, name="time_budget")
+        checks.positive(self.memory_limit, name="memory_limit")
+        if self.part is not None:
+            k, m = (checks.integer(number, name="part", minimum=1) for number in self.part)
+            if k > m:
+                raise ValueError(f"part must be k/m with k from 1 to m, got {k}/{m}")
+
+
+def distance_setting(distance: float | Sequence[float]) -> float | tuple[float, ...]:
+    """Return a distance as settings hold it: one number, or a tuple of them."""
+    if np.ndim(distance) == 0:
+        return distance  # type: ignore[return-value]
+    return tuple(distance)  # type: ignore[arg-type]
+
+
+def half_widths(distance: float | tuple[float, ...], n: int) -> npt.NDArray[np.float64]:
+    """Return the half-width of the range of α along each of n directions, (n,) float64.
+
+    Raises:
+        ValueError: if there are several, but not n.
+    """
+    each = list(distance) if isinstance(distance, tuple) else [distance] * n
+    if len(each) != n:
+        raise ValueError(
+            f"distance must be one number or one for each of {n} directions, got {len(each)}"
+        )
+    return np.array(each, dtype=np.float64)
+
+
+def _check_distance(distance: float | tuple[float, ...]) -> None:
+    for one in distance if isinstance(distance, tuple) else (distance,):
+        checks.positive(one, name="distance")

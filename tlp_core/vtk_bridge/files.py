@@ -1,0 +1,77 @@
+"""VTK's files of landscapes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from vtkmodules.vtkIOXML import (
+    vtkXMLImageDataReader,
+    vtkXMLImageDataWriter,
+    vtkXMLUnstructuredGridWriter,
+)
+
+from tlp_core import array_names as names
+from tlp_core.landscape.exchange import landscape_from_axes
+from tlp_core.landscape.landscape import Landscape
+from tlp_core.vtk_bridge.graphs import point_values
+from tlp_core.vtk_bridge.samples import landscape_to_grid, landscape_to_image, with_vertices
+
+
+def read_image(file: Path, array: str = names.LOSS) -> Landscape:
+    """Read VTK image data as a landscape.
+
+    Args:
+        file: a ``.vti`` file.
+        array: name of the point array with the losses.
+
+    Raises:
+        ValueError: if the file holds no image data or no such array.
+    """
+    reader = vtkXMLImageDataReader()
+    reader.SetFileName(str(file))
+    reader.Update()
+    image = reader.GetOutput()
+    sizes = [size for size in image.GetDimensions() if size > 1]
+    if not sizes:
+        raise ValueError(f"{file} must hold image data, and holds none")
+    losses = point_values(image, array).reshape(sizes[::-1]).T
+    placed = zip(image.GetDimensions(), image.GetOrigin(), image.GetSpacing())
+    axes = [origin + spacing * np.arange(size) for size, origin, spacing in placed if size > 1]
+    return landscape_from_axes(
+        losses, axes, np.ones(losses.shape, dtype=np.bool_), file, "image data"
+    )
+
+
+def write_grid(landscape: Landscape, file: Path) -> None:
+    """Write the samples as a ``.vtu`` file.
+
+    Raises:
+        OSError: if VTK cannot write the file.
+    """
+    grid = with_vertices(landscape_to_grid(landscape))
+    _write_vtk(vtkXMLUnstructuredGridWriter(), grid, file)
+
+
+def write_image(landscape: Landscape, file: Path) -> None:
+    """Write a grid of up to three directions as a ``.vti`` file.
+
+    Raises:
+        ValueError: for scattered samples or more directions.
+        OSError: if VTK cannot write the file.
+    """
+    image = landscape_to_image(landscape)
+    if not image.GetNumberOfPoints():
+        raise ValueError(
+            "image data must be of a grid in at most three directions; export a .vtu instead"
+        )
+    _write_vtk(vtkXMLImageDataWriter(), image, file)
+
+
+def _write_vtk(writer: Any, data: Any, file: Path) -> None:
+    writer.SetFileName(str(file))
+    writer.SetInputData(data)
+    writer.SetDataModeToBinary()  # VTK writes appended strings of field data as broken XML
+    if not writer.Write():
+        raise OSError(f"VTK cannot write {file}")
