@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tlp_core.analysis.change_points import LEAST_POINTS, find_transitions
+from tlp_core.analysis.change_points import MINIMUM_POINTS, find_transitions
 from tlp_core.experiments import Size
 from tlp_core.experiments.claims import Claim, correlation, correlation_within, mean
 from tlp_core.experiments.definition import (
@@ -162,7 +162,7 @@ def _dates(rows: list[Row], column: str, *names: str) -> dict[tuple[Any, ...], f
     for network, (steps, values) in series_by(rows, column, *names).items():
         known = np.isfinite(values)
         steps, values = steps[known], values[known]
-        few = len(values) < LEAST_POINTS
+        few = len(values) < MINIMUM_POINTS
         found = () if few else find_transitions(values, steps, significance=_SIGNIFICANCE)
         dates[network] = np.nan
         if found:
