@@ -266,7 +266,7 @@ def test_training_lowers_the_loss_and_repeats():
     ("arguments", "message"),
     [
         ({"collocation": 0}, "collocation must be >= 1"),
-        ({"collocation": 10**6}, "collocation must be at most 24990"),
+        ({"collocation": 10**6}, "collocation must be <= 24990"),
         ({"seed": -1}, "seed must be >= 0"),
         ({"beta": "fast"}, "beta must be a number"),
     ],
