@@ -125,7 +125,9 @@ def test_parts_of_an_experiment_share_a_folder(tmp_path):
 
 def test_a_folder_belongs_to_one_experiment_of_one_size(tmp_path):
     run_experiment(tiny([]), tmp_path, size="quick")
-    with pytest.raises(ValueError, match=r"holds .*'size': 'quick'.*, wanted .*'size': 'full'"):
+    with pytest.raises(
+        ValueError, match=r"must belong to .*'size': 'full'.*, got .*'size': 'quick'"
+    ):
         run_experiment(tiny([]), tmp_path)
     (tmp_path / "experiment.json").write_text("[]")
     with pytest.raises(ValueError, match=r"experiment\.json is damaged; remove its folder"):
@@ -140,7 +142,7 @@ def test_a_folder_belongs_to_one_set_of_data(tmp_path, monkeypatch):
     run_experiment(one, tmp_path)
     monkeypatch.setenv("TLP_TEST_DATA", "elsewhere")
     with pytest.raises(
-        ValueError, match=r"holds .*'TLP_TEST_DATA': ''.*'TLP_TEST_DATA': 'elsewhere'"
+        ValueError, match=r"'TLP_TEST_DATA': 'elsewhere'.*, got .*'TLP_TEST_DATA': ''"
     ):
         run_experiment(one, tmp_path)
 
@@ -165,7 +167,7 @@ def test_a_training_is_not_disturbed_by_another_run(tmp_path):
 def test_a_network_without_its_steps_is_told(tmp_path):
     run_experiment(tiny([]), tmp_path)
     (tmp_path / "networks" / "tilt0.1" / "numbers.json").write_text('{"steps": {"0": {}}}')
-    with pytest.raises(ValueError, match=r"tilt0\.1 lacks step 5; remove it"):
+    with pytest.raises(ValueError, match=r"tilt0\.1 has no step 5; remove this folder"):
         run_experiment(tiny([]), tmp_path)
 
 
@@ -247,10 +249,12 @@ def test_a_correlation_within_networks_does_not_see_what_lies_between_them():
 
 
 def test_a_mean_is_compared_with_what_would_mean_nothing():
-    holds = claims.mean("m", "x", [1.0, 1.2, 0.9, 1.1, 1.3, np.nan], nothing=0.0)
+    holds = claims.mean("m", "x", [1.0, 1.2, 0.9, 1.1, 1.3, np.nan], null_value=0.0)
     assert (holds.verdict, holds.count) == ("holds", 5)
     assert holds.low <= holds.value <= holds.high
-    below = claims.mean("m", "x", [-1.0, -1.2, -0.9, -1.1, -1.3], nothing=0.0, above=False)
+    below = claims.mean(
+        "m", "x", [-1.0, -1.2, -0.9, -1.1, -1.3], null_value=0.0, alternative="less"
+    )
     assert below.verdict == "holds"
     assert "| m | x | 1.1 (" in claims.table_of([holds])
 

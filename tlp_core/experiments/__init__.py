@@ -1,7 +1,7 @@
-"""The papers' experiments: networks, their trainings, their landscapes, and tables of the claims.
+"""Experiments of the papers: networks, their training and landscapes, and tests of the claims.
 
-``tlp experiment NAME -o FOLDER`` runs one, and goes on where it stopped; ``--size quick`` takes a
-few minutes. With pictures: ``pvpython -m tlp_paraview.experiment NAME -o FOLDER``.
+``tlp experiment NAME -o FOLDER`` runs an experiment or resumes it. With ``--size quick`` it takes a
+few minutes. ``pvpython -m tlp_paraview.experiment NAME -o FOLDER`` also draws pictures.
 """
 
 from __future__ import annotations
@@ -21,18 +21,24 @@ EXPERIMENTS = {
     "scaling": "transformers:SCALING",
     "resnet": "resnet:RESNET",
 }
-"""Names, and where in this package the experiment is."""
+"""Names of the experiments, and their module and variable in this package."""
 
 Size = Literal["quick", "medium", "full"]
 SIZES: tuple[Size, ...] = get_args(Size)
-"""Minutes, about an hour, and as published, on two cores."""
+"""Sizes of an experiment: on two cores, ``quick`` takes minutes and ``medium`` about an hour.
+
+``full`` is the published size.
+"""
 
 
 def named_experiment(name: str) -> Experiment:
-    """Return an experiment by its name.
+    """Return the experiment of a given name.
+
+    Args:
+        name: a key of ``EXPERIMENTS``.
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: if the name is unknown.
     """
     checks.choice(name, EXPERIMENTS, name="experiment")
     module, _, attribute = EXPERIMENTS[name].partition(":")

@@ -1,6 +1,7 @@
-"""Transformers along their training: grokking (Power et al. 2022), and one GPT at three sizes.
+"""Experiments: transformers during training, namely grokking (Power et al. 2022) and a GPT.
 
-The question: does the topology of the landscape announce the transition, follow it, or neither?
+The experiments test whether the topology of the landscape changes before or after the transition
+of the training. The GPT is trained at three widths.
 """
 
 from __future__ import annotations
@@ -36,81 +37,92 @@ DESCRIPTORS = {
     "width_at_half_depth": ("a wider basin", True),
     "top_eigenvalue": ("a flatter minimum", False),
 }
-"""Columns, what is claimed of a better network, and whether the column grows with it."""
+"""Columns: the claim on a better network, and whether the column grows with the quality."""
 
 _SIGNIFICANCE = 0.05
+"""Largest p-value of a transition."""
 
 
 def grokking_networks(size: Size) -> list[Network]:
-    """Return the same network for several seeds; in full size that of Nanda et al. 2023."""
+    """Return the grokking networks of a size: one for each seed; ``full`` is Nanda et al. 2023."""
     seeds = {"quick": 1, "medium": 5, "full": 5}[size]
     return [_grokking_network(seed, size) for seed in range(seeds)]
 
 
 def grokking_looks(size: Size) -> list[Look]:
-    """Return landscapes of the whole network, of its attention and of its feed-forward layer."""
+    """Return the looks of a size: the whole network, its attention, its feed-forward layer."""
     resolution = {"quick": 11, "medium": 21, "full": 41}[size]
     parts = {"attention": "blocks.0.attention.*", "feed-forward": "blocks.0.feed.*"}
     return _looks(resolution, 0.2, {} if size == "quick" else parts)
 
 
 def grokking_claims(rows: list[Row], _folder: Path) -> list[Claim]:
-    """Answer when descriptors change, beside the test accuracy, over the seeds."""
+    """Test whether descriptors change before the test accuracy does, over the seeds.
+
+    Args:
+        rows: rows of the table of descriptors.
+        _folder: folder of the experiment; not used.
+    """
     return [
         claim
-        for seen in grouped(rows, ["look"]).values()
-        for claim in _lags(seen, "test accuracy", "seed")
+        for look_rows in grouped(rows, ["look"]).values()
+        for claim in _lag_claims(look_rows, "test accuracy", "seed")
     ]
 
 
 def scaling_networks(size: Size) -> list[Network]:
-    """Return one character GPT at three widths."""
+    """Return the networks of a size: a character GPT for each of three widths and each seed."""
     seeds = {"quick": 1, "medium": 3, "full": 5}[size]
     widths = (32, 64, 128) if size == "full" else (16, 32, 64)
     return [_gpt(width, seed, size) for width in widths for seed in range(seeds)]
 
 
 def scaling_looks(size: Size) -> list[Look]:
-    """Return landscapes of the whole network, and of its first and last block at the end."""
+    """Return the looks of a size: the whole network, and the first and last block at the end."""
     resolution = {"quick": 7, "medium": 15, "full": 41}[size]
     parts = {"block0": "blocks.0.*", "block3": "blocks.3.*"}
     return _looks(resolution, 0.05, {} if size == "quick" else parts, last_only=True)
 
 
 def scaling_claims(rows: list[Row], _folder: Path) -> list[Claim]:
-    """Answer how descriptors go with the loss along training, and with the size at its end."""
-    answers = []
-    for (look,), seen in grouped(rows, ["look"]).items():
-        last = [row for row in seen if row["step"] == max(r["step"] for r in seen)]
-        answers += [
+    """Test how descriptors depend on the loss during training, and on the width at its end.
+
+    Args:
+        rows: rows of the table of descriptors.
+        _folder: folder of the experiment; not used.
+    """
+    results = []
+    for (look,), look_rows in grouped(rows, ["look"]).items():
+        last = [row for row in look_rows if row["step"] == max(r["step"] for r in look_rows)]
+        results += [
             correlation(
-                f"a larger network has {words} ({look})", last, "width", column, positive=grows
+                f"a larger network has {statement} ({look})", last, "width", column, positive=grows
             )
-            for column, (words, grows) in DESCRIPTORS.items()
+            for column, (statement, grows) in DESCRIPTORS.items()
         ]
-        if len(seen) > len(last):
-            answers += [
+        if len(look_rows) > len(last):
+            results += [
                 correlation_within(
-                    f"as the validation loss falls, the landscape gets {words} ({look})",
-                    seen,
+                    f"as the validation loss falls, the landscape gets {statement} ({look})",
+                    look_rows,
                     "validation loss",
                     column,
                     ("width", "seed"),
                     positive=not grows,
                 )
-                for column, (words, grows) in DESCRIPTORS.items()
+                for column, (statement, grows) in DESCRIPTORS.items()
             ]
-            answers += _lags(seen, "validation loss", "width", "seed", logarithmic=True)
-    return answers
+            results += _lag_claims(look_rows, "validation loss", "width", "seed", logarithmic=True)
+    return results
 
 
 def _looks(
     resolution: int, distance: float, parts: Mapping[str, str], *, last_only: bool = False
 ) -> list[Look]:
-    """Return landscapes of a whole network, and of parts by patterns of their names.
+    """Return looks at the whole network and at parts of it, given by patterns of parameter names.
 
-    The distances were found by trial: so wide that losses rise well over those of the untrained
-    network, so narrow that neighbours of the centre are still in its basin.
+    The distances were found by trial. They are large enough that losses exceed those of the
+    untrained network, and small enough that the neighbours of the centre are in its basin.
     """
     whole = Look("2D", 2, resolution, distance, normalization="layer")
     return [
@@ -122,55 +134,58 @@ def _looks(
     ]
 
 
-def _lags(rows: list[Row], event: str, *names: str, logarithmic: bool = False) -> list[Claim]:
-    """Answer whether each descriptor changes before a column of the table does.
+def _lag_claims(rows: list[Row], event: str, *names: str, logarithmic: bool = False) -> list[Claim]:
+    """Test whether each descriptor changes before a column of the table does.
 
     Args:
-        rows: of one look.
-        event: the column whose change is the transition.
-        names: columns that tell networks apart.
-        logarithmic: whether lags are orders of magnitude, for steps that are spread so.
+        rows: rows of one look.
+        event: column whose change is the transition.
+        names: columns that identify a network.
+        logarithmic: measure lags in orders of magnitude, for steps on a logarithmic scale.
+            Default: False.
     """
-    transitions = _dates(rows, event, *names)
+    transitions = _change_steps(rows, event, *names)
     unit = "orders of magnitude in steps" if logarithmic else "steps"
-    answers = []
+    results = []
     for column in DESCRIPTORS:
-        dates = _dates(rows, column, *names)
-        pairs = np.array([(dates[network], at) for network, at in transitions.items()])
+        changes = _change_steps(rows, column, *names)
+        pairs = np.array([(changes[network], step) for network, step in transitions.items()])
         both = np.isfinite(pairs).all(axis=1)
         scaled = np.log10(np.maximum(pairs, 1)) if logarithmic else pairs
-        answers.append(
+        results.append(
             mean(
                 f"{column} announces the transition ({rows[0]['look']})",
                 f"{unit} from the change of the {event} to its own "
                 f"({both.sum()} of {len(pairs)} networks have both)",
                 scaled[:, 0] - scaled[:, 1],
-                nothing=0.0,
-                above=False,
+                null_value=0.0,
+                alternative="less",
             )
         )
-    return answers
+    return results
 
 
-def _dates(rows: list[Row], column: str, *names: str) -> dict[tuple[Any, ...], float]:
-    """Return when a column changes in each network: at the middle of its largest transition.
+def _change_steps(rows: list[Row], column: str, *names: str) -> dict[tuple[Any, ...], float]:
+    """Return the step at which a column changes, for each network.
 
-    Levels before and after are those of a significant transition; the date is the step, nearest to
-    it, at which the series passes the middle between them, NaN where nothing is significant.
+    The largest significant transition defines the levels before and after the change. The change is
+    at the step, nearest to the transition, at which the series crosses the middle between the two
+    levels. It is NaN if no transition is significant.
     """
-    dates = {}
+    changes = {}
     for network, (steps, values) in series_by(rows, column, *names).items():
-        known = np.isfinite(values)
-        steps, values = steps[known], values[known]
-        few = len(values) < MINIMUM_POINTS
-        found = () if few else find_transitions(values, steps, significance=_SIGNIFICANCE)
-        dates[network] = np.nan
+        finite = np.isfinite(values)
+        steps, values = steps[finite], values[finite]
+        too_few = len(values) < MINIMUM_POINTS
+        found = () if too_few else find_transitions(values, steps, significance=_SIGNIFICANCE)
+        changes[network] = np.nan
         if found:
-            most = max(found, key=lambda change: abs(change.after - change.before))
-            over = (values > (most.before + most.after) / 2) == (most.after > most.before)
-            passed = np.flatnonzero(over[1:] & ~over[:-1]) + 1
-            dates[network] = steps[passed[np.abs(passed - most.index).argmin()]]
-    return dates
+            largest = max(found, key=lambda change: abs(change.after - change.before))
+            middle = (largest.before + largest.after) / 2
+            is_after = (values > middle) == (largest.after > largest.before)
+            crossings = np.flatnonzero(is_after[1:] & ~is_after[:-1]) + 1
+            changes[network] = steps[crossings[np.abs(crossings - largest.index).argmin()]]
+    return changes
 
 
 def _grokking_network(seed: int, size: Size) -> Network:
@@ -189,9 +204,9 @@ def _grokking_network(seed: int, size: Size) -> Network:
 def _train_grokking(
     problem: Problem, training: Training, progress: Progress, *, rate: float
 ) -> Curves:
-    """Train on all known pairs at once."""
+    """Train on the batch of all training pairs."""
     steps = adam_steps(problem, training.steps[-1], learning_rate=rate, weight_decay=1.0)
-    return _kept(problem, training, progress, steps)
+    return _save_checkpoints(problem, training, progress, steps)
 
 
 def _gpt(width: int, seed: int, size: Size) -> Network:
@@ -207,7 +222,7 @@ def _gpt(width: int, seed: int, size: Size) -> Network:
 
 
 def _train_gpt(problem: Problem, training: Training, progress: Progress, *, seed: int) -> Curves:
-    """Train on sequences from anywhere in the first nine tenths of the text."""
+    """Train on random sequences from the first nine tenths of the text."""
     codes, _ = encoded("")
     codes = codes[: len(codes) * 9 // 10]
     length = next(iter(problem.batches)).shape[1] - 1
@@ -215,19 +230,19 @@ def _train_gpt(problem: Problem, training: Training, progress: Progress, *, seed
 
     def batch(_step: int) -> torch.Tensor:
         starts = torch.randint(len(codes) - length, (32,), generator=generator).tolist()
-        drawn = torch.stack([codes[start : start + length + 1] for start in starts])
-        return matched(drawn, problem.model)
+        sequences = torch.stack([codes[start : start + length + 1] for start in starts])
+        return matched(sequences, problem.model)
 
     steps = adam_steps(
         problem, training.steps[-1], learning_rate=1e-3, weight_decay=0.1, batches=batch
     )
-    return _kept(problem, training, progress, steps)
+    return _save_checkpoints(problem, training, progress, steps)
 
 
-def _kept(
+def _save_checkpoints(
     problem: Problem, training: Training, progress: Progress, steps: Iterable[tuple[int, float]]
 ) -> Curves:
-    """Go through a training, keep its checkpoints, and return its loss at each step."""
+    """Run a training, save its checkpoints, and return its loss at each step."""
     losses = []
     for step, loss in steps:
         losses.append(loss)
