@@ -28,8 +28,8 @@ def trees(draw):
 
 
 def rungs(basins, b):
-    part = slice(basins.rung_start[b], basins.rung_start[b + 1])
-    return basins.rung_height[part], basins.rung_width[part]
+    part = slice(basins.step_start[b], basins.step_start[b + 1])
+    return basins.step_height[part], basins.step_width[part]
 
 
 def samples_of(tree, basin):
@@ -100,7 +100,7 @@ def test_a_tolerance_leaves_out_rungs_but_neither_tree_nor_widths_beyond_it(tree
     heights = profile.outline[:, 1]
     outline = merge_tree(heights, grid_graph(heights.shape, rule="axis"))
     assert branch_pairs(outline) == branch_pairs(tree)
-    assert len(profile.basins.rung_height) <= len(exact.rung_height)
+    assert len(profile.basins.step_height) <= len(exact.step_height)
     np.testing.assert_array_equal(profile.basins.size, exact.size)
     for b in range(len(exact)):
         height, width = rungs(exact, b)
@@ -112,8 +112,8 @@ def test_a_tolerance_leaves_out_rungs_but_neither_tree_nor_widths_beyond_it(tree
 
 def test_a_large_basin_is_drawn_with_few_rungs():
     tree = merge_tree(np.arange(1000.0), grid_graph((1000,), rule="axis"))
-    assert len(landscape_profile(tree).basins.rung_height) == 1999
-    assert len(landscape_profile(tree, tolerance=0.01).basins.rung_height) <= 202
+    assert len(landscape_profile(tree).basins.step_height) == 1999
+    assert len(landscape_profile(tree, tolerance=0.01).basins.step_height) <= 202
 
 
 def test_a_negative_tolerance_is_told():

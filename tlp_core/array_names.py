@@ -1,7 +1,7 @@
-"""Every array name and integer code that crosses the pipeline.
+"""Names of all arrays and all integer codes that filters of the pipeline exchange.
 
-TTK's name is used where the meaning is TTK's, so that its merge tree filter and the built-in one
-can be exchanged.
+An array with the same meaning as in TTK has TTK's name, so that TTK's merge tree filter and the
+built-in filter are interchangeable.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import IntEnum
 
 
 class CriticalType(IntEnum):
-    """Kind of a node, with TTK's codes."""
+    """Types of nodes of the merge tree, with TTK's codes."""
 
     MINIMUM = 0
     SADDLE = 1
@@ -19,7 +19,7 @@ class CriticalType(IntEnum):
 
 
 REGULAR = -1
-"""Stands for a type at samples that are no nodes."""
+"""Code of samples that are not nodes, in arrays of ``CriticalType``."""
 
 
 # landscape, point data

@@ -1,6 +1,7 @@
-"""Checks of arguments, called first by every public function.
+"""Checks of arguments. Public functions call them first.
 
-Each message gives the rule, then what arrived, then the way out.
+Each message gives the rule, then the value that was passed, then the way out. ``name`` is the name
+of the argument in the message.
 """
 
 from __future__ import annotations
@@ -13,7 +14,17 @@ import numpy.typing as npt
 
 
 def integer(value: object, *, name: str, minimum: int | None = None) -> int:
-    """Return ``value`` as an int, or say why it is none."""
+    """Return ``value`` as an int.
+
+    Args:
+        value: the argument.
+        name: its name in the message.
+        minimum: smallest allowed value. Default: no limit.
+
+    Raises:
+        TypeError: if the value is not an integer.
+        ValueError: if the value is below ``minimum``.
+    """
     try:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
@@ -24,14 +35,25 @@ def integer(value: object, *, name: str, minimum: int | None = None) -> int:
 
 
 def boolean(value: object, *, name: str) -> bool:
-    """Return ``value`` if it is True or False; text such as ``no`` would count as true."""
+    """Return ``value`` if it is True or False.
+
+    Text is rejected, because any non-empty text, such as ``no``, counts as true.
+
+    Raises:
+        TypeError: if the value is neither True nor False.
+    """
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, got {value!r}")
     return value
 
 
 def positive(value: object, *, name: str) -> float:
-    """Return ``value`` as a finite float above zero."""
+    """Return ``value`` as a finite float > 0.
+
+    Raises:
+        TypeError: if the value is not a number.
+        ValueError: if the value is not finite or not > 0.
+    """
     number = real(value, name=name)
     if not number > 0:
         raise ValueError(f"{name} must be > 0, got {number:g}")
@@ -39,7 +61,12 @@ def positive(value: object, *, name: str) -> float:
 
 
 def non_negative(value: object, *, name: str) -> float:
-    """Return ``value`` as a finite float, zero or above."""
+    """Return ``value`` as a finite float >= 0.
+
+    Raises:
+        TypeError: if the value is not a number.
+        ValueError: if the value is not finite or negative.
+    """
     number = real(value, name=name)
     if number < 0:
         raise ValueError(f"{name} must be >= 0, got {number:g}")
@@ -47,7 +74,12 @@ def non_negative(value: object, *, name: str) -> float:
 
 
 def real(value: object, *, name: str) -> float:
-    """Return ``value`` as a finite float."""
+    """Return ``value`` as a finite float.
+
+    Raises:
+        TypeError: if the value is not a number.
+        ValueError: if the value is not finite.
+    """
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
@@ -58,7 +90,11 @@ def real(value: object, *, name: str) -> float:
 
 
 def choice(value: str, choices: Iterable[str], *, name: str) -> str:
-    """Return ``value`` if it is one of ``choices``."""
+    """Return ``value`` if it is one of ``choices``.
+
+    Raises:
+        ValueError: if the value is not one of the choices.
+    """
     allowed = list(choices)
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
@@ -66,39 +102,60 @@ def choice(value: str, choices: Iterable[str], *, name: str) -> str:
 
 
 def resolution(value: object) -> int:
-    """Return an odd number of points >= 3, so that the centre sample is the model itself."""
+    """Return ``value`` as an odd number of points >= 3.
+
+    An odd resolution has a centre sample, which is the model itself.
+
+    Raises:
+        TypeError: if the value is not an integer.
+        ValueError: if the value is even or below 3.
+    """
     number = integer(value, name="resolution")
     if number < 3:
         raise ValueError(f"resolution must be odd and >= 3, got {number}; use 3 or more")
     if number % 2 == 0:
         raise ValueError(
-            f"resolution must be odd, so that one sample is the model itself, got {number}; "
+            f"resolution must be odd, so that the centre sample is the model itself, got {number}; "
             f"use {number - 1} or {number + 1}"
         )
     return number
 
 
 def grid_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    """Return the numbers of points per axis, each at least one, two samples or more in all."""
+    """Return the number of points per axis as a tuple of ints (n,).
+
+    Raises:
+        TypeError: if a size is not an integer.
+        ValueError: if a size is below 1, or the grid has fewer than two samples.
+    """
     sizes = tuple(integer(size, name="each size in shape", minimum=1) for size in shape)
     if not sizes or np.prod(sizes, dtype=np.float64) < 2:
-        raise ValueError(f"shape must hold at least two samples, got {sizes}")
+        raise ValueError(f"shape must have at least two samples, got {sizes}")
     return sizes
 
 
 def points(value: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return finite coordinates of shape (N, n), N >= 2."""
+    """Return coordinates as float64 of shape (N, n), N >= 2.
+
+    Raises:
+        ValueError: if the shape is different or a coordinate is not finite.
+    """
     array = np.asarray(value, dtype=np.float64)
     if array.ndim != 2 or array.shape[0] < 2 or array.shape[1] < 1:
         raise ValueError(f"points must have shape (N, n) with N >= 2, got {array.shape}")
     if not np.isfinite(array).all():
-        bad = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
-        raise ValueError(f"points must be finite, got {array[bad]} at point {bad}")
+        first = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
+        raise ValueError(f"points must be finite, got {array[first]} at point {first}")
     return array
 
 
 def edges(value: npt.ArrayLike, *, number_of_samples: int) -> npt.NDArray[np.int64]:
-    """Return edges of shape (E, 2) whose ends are sample ids."""
+    """Return edges as int64 of shape (E, 2), whose ends are sample ids.
+
+    Raises:
+        ValueError: if the edges are not integers of this shape, or an end is not a sample id from 0
+            to ``number_of_samples`` - 1.
+    """
     array = np.asarray(value)
     if array.ndim != 2 or array.shape[1] != 2 or not np.issubdtype(array.dtype, np.integer):
         raise ValueError(

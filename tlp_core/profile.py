@@ -1,10 +1,11 @@
 """Stage 4: the topological landscape profile.
 
-A basin is an arc of the merge tree and everything below it. At height h it is as wide as the
-number of its samples at or below h, so it never gets narrower upwards; children of a saddle stand
-side by side, without gaps, in the middle of their parent (Geniesse et al. 2024, arXiv 2411.12136,
-section 3; the layout is that of Weber, Bremer, Pascucci 2007, "Topological landscapes", in one
-dimension). Read as one function of x, the outline has exactly the merge tree of the landscape.
+A basin is an arc of the merge tree and everything below it. The width of a basin at height h is the
+number of its samples with a loss <= h, so the width never decreases upwards. The children of a
+saddle are placed side by side, without gaps, in the middle of their parent (Geniesse et al. 2024,
+arXiv 2411.12136, section 3). The layout is the one-dimensional form of Weber, Bremer, Pascucci
+2007, "Topological landscapes". The outline is a function of x and has exactly the merge tree of
+the landscape.
 """
 
 from __future__ import annotations
@@ -24,27 +25,29 @@ from tlp_core.topology.sweep import sweep_order
 
 @dataclass(frozen=True)
 class Basins:
-    """Basins, one per arc of the merge tree and with its number, lower ones first.
+    """The basins of a profile. Basin b belongs to arc b of the merge tree.
 
-    A basin is drawn as a ladder of rungs, bottom to top, each centred at ``center``; basin b owns
-    the rungs ``rung_start[b]`` to ``rung_start[b + 1]``.
+    The polygon of a basin is described by steps from bottom to top. A step is a height and the
+    width of the basin there; it is centred at ``center``. The arrays ``step_*`` hold the steps of
+    all basins. Basin b has the steps ``step_start[b]`` to ``step_start[b + 1] - 1``.
 
     Attributes:
-        parent: (A,) int64, the basin around each basin; -1 for an outermost one.
+        parent: (A,) int64, the basin that contains each basin; -1 for an outermost basin.
         minimum: (A,) int64, sample id of the lowest sample.
         saddle: (A,) int64, sample id of the upper node: the saddle where the basin meets its
             siblings, or the root.
-        birth: (A,) float64, level of the minimum.
-        death: (A,) float64, level of the upper node.
-        persistence: (A,) float64, death - birth, the basin's depth.
+        birth: (A,) float64, level of the minimum, in units of the loss.
+        death: (A,) float64, level of the upper node, in units of the loss.
+        persistence: (A,) float64, death - birth, which is the depth of the basin.
         size: (A,) int64, number of samples, 1 to N.
-        average_loss: (A,) float64, mean loss of all samples, non-finite ones at the largest
-            finite loss.
-        nesting_depth: (A,) int64, number of basins around each basin.
-        center: (A,) float64, x of the middle, in units of the width.
-        rung_start: (A + 1,) int64.
-        rung_height: (R,) float64, in units of the loss.
-        rung_width: (R,) float64, in samples, 0 to N; of a profile of roots as said there.
+        average_loss: (A,) float64, mean loss of all samples; a non-finite loss counts as the
+            largest finite loss.
+        nesting_depth: (A,) int64, number of basins that contain each basin.
+        center: (A,) float64, x of the middle, from 0 to the total width of the profile.
+        step_start: (A + 1,) int64, index of the first step of each basin, and R.
+        step_height: (R,) float64, height of each step, in units of the loss.
+        step_width: (R,) float64, width of each step: in samples, 0 to N, or a fraction of the
+            total width if the profile is drawn with ``root`` > 1.
     """
 
     parent: npt.NDArray[np.int64]
@@ -57,9 +60,9 @@ class Basins:
     average_loss: npt.NDArray[np.float64]
     nesting_depth: npt.NDArray[np.int64]
     center: npt.NDArray[np.float64]
-    rung_start: npt.NDArray[np.int64]
-    rung_height: npt.NDArray[np.float64]
-    rung_width: npt.NDArray[np.float64]
+    step_start: npt.NDArray[np.int64]
+    step_height: npt.NDArray[np.float64]
+    step_width: npt.NDArray[np.float64]
 
     def __len__(self) -> int:
         """Return A, the number of basins."""
@@ -68,25 +71,28 @@ class Basins:
     @property
     def top_width(self) -> npt.NDArray[np.float64]:
         """Width of each basin where it meets its siblings, (A,) float64."""
-        return np.asarray(self.rung_width[self.rung_start[1:] - 1])
+        return np.asarray(self.step_width[self.step_start[1:] - 1])
 
     @property
     def floor(self) -> npt.NDArray[np.float64]:
-        """Level of the lower node of each basin, where its children meet, (A,) float64."""
-        return np.asarray(self.rung_height[self.rung_start[:-1]])
+        """Level of the lower node of each basin: a minimum, or where its children meet, (A,)."""
+        return np.asarray(self.step_height[self.step_start[:-1]])
 
 
 @dataclass(frozen=True)
 class CriticalPoints:
-    """Minima at the bottom of their basins, and a saddle between each two neighbouring children.
+    """The critical points of a profile.
+
+    A minimum is at the bottom of its basin. A saddle is at the junction of two neighbouring
+    children, so a saddle with k children is listed k - 1 times.
 
     Attributes:
-        sample: (C,) int64, sample id; a saddle of k children comes k - 1 times.
-        type: (C,) uint8, ``CriticalType``; the root where it joins several basins.
-        x: (C,) float64, in units of the width.
+        sample: (C,) int64, sample id.
+        type: (C,) uint8, ``CriticalType``. The root is listed only if it joins several basins.
+        x: (C,) float64, from 0 to the total width of the profile.
         height: (C,) float64, in units of the loss.
-        persistence: (C,) float64, of the minimum's branch, or of the most persistent branch that
-            dies at the saddle.
+        persistence: (C,) float64, persistence of the branch of the minimum, or of the most
+            persistent branch that dies at the saddle.
         basin: (C,) int64, the basin to which the sample belongs.
     """
 
@@ -103,10 +109,11 @@ class Profile:
     """The basins of a landscape, drawn in the plane.
 
     Attributes:
-        basins: every basin and its polygon.
+        basins: all basins and their polygons.
         critical_points: minima and saddles.
-        outline: (P, 2) float64, x in samples and height, P >= 2, x from 0 to N never decreasing.
-        total_width: N, the number of samples; 1 where widths are roots.
+        outline: (P, 2) float64, P >= 2, x and height (in units of the loss) of each corner. x runs
+            from 0 to the total width and never decreases.
+        total_width: N, the number of samples; 1 if the profile is drawn with ``root`` > 1.
     """
 
     basins: Basins
@@ -123,67 +130,80 @@ def landscape_profile(
     root: int = 1,
     tolerance: float = 0.0,
 ) -> Profile:
-    """Lay out the basins of a merge tree.
+    """Return the profile of a merge tree.
 
     Args:
-        tree: the merge tree, simplified or not; samples of removed basins count at the level of
-            the saddle to which they were filled.
-        order: which of the children of a saddle stands on the left: the widest or the deepest.
-        places: (N,) x of each sample in another profile of the same samples, such as
-            :func:`sample_places` of the training step before; instead of ``order``, children then
-            stand by the mean place of their samples, so that basins that continue keep their
-            places.
-        root: n > 1 draws widths as n-th roots of shares, (w / N)^(1/n), of a total width 1, under
-            which a quadratic bowl in n directions is the same parabola for every n. Children share
-            the width of their parent in proportion to their roots, so that small basins stay
-            visible; widths then no longer add up.
-        tolerance: largest error of a width, as a share of the total, >= 0. A basin has up to two
-            rungs for every loss in it; with a tolerance the rungs at which its width has hardly
-            grown are left out, and the tree of the outline stays the same.
+        tree: the merge tree, simplified or not. The samples of a removed basin count at the level
+            of the saddle to which the basin was filled.
+        order: which child of a saddle is placed first from the left: the widest (``width``) or the
+            deepest (``depth``). Default: ``width``.
+        places: (N,) finite x of each sample in another profile of the same samples, such as the
+            :func:`sample_places` of the previous training step. If given, children are sorted by
+            the mean place of their samples instead of by ``order``, so that a basin that persists
+            over training keeps its place. Default: None.
+        root: degree n >= 1 of the root that is taken of widths. If n > 1, a basin of w samples is
+            drawn with the width (w / N)^(1/n), and the total width is 1; a quadratic bowl in n
+            directions then becomes the same parabola for every n. Siblings divide the width of
+            their parent in proportion to their roots, so small basins stay visible; the widths of
+            siblings then do not add up. Default: 1, widths in samples.
+        tolerance: largest error of a width, as a fraction of the total width, >= 0. A basin has up
+            to two steps for each distinct loss in it. Steps are omitted while the width has grown
+            by no more than the tolerance; the merge tree of the outline does not change.
+            Default: 0.
 
     Returns:
-        The profile: total width N samples, heights in units of the loss.
+        The profile. Its total width is N samples (or 1, see ``root``), heights are in units of the
+        loss.
 
     Raises:
-        ValueError: for an unknown order, places that are not finite or not one for each sample, a
-            root below 1 or a negative tolerance.
+        ValueError: if the order is unknown, the places are not N finite numbers, the root is below
+            1, or the tolerance is negative or not finite.
+        TypeError: if the root is not an integer or the tolerance is not a number.
     """
     tolerance = checks.non_negative(tolerance, name="tolerance")
     root = checks.integer(root, name="root", minimum=1)
     siblings = _sibling_order(tree, order, places)
     size = tree.subtree_sizes()
-    drawn = _drawn_widths(len(tree.values), root)
-    factor = _factors(tree, size, root)
-    center = _centers(tree, siblings, factor * drawn[size[:-1]], drawn[-1])
-    basins = _basins(tree, center, factor, drawn, tolerance * drawn[-1])
+    drawn_width = _drawn_widths(len(tree.values), root)
+    factor = _width_factors(tree, size, root)
+    center = _centers(tree, siblings, factor * drawn_width[size[:-1]], drawn_width[-1])
+    basins = _basins(tree, center, factor, drawn_width, tolerance * drawn_width[-1])
     return Profile(
         basins=basins,
         critical_points=_critical_points(tree, basins, siblings),
         outline=_outline(tree, basins, siblings),
-        total_width=float(drawn[-1]),
+        total_width=float(drawn_width[-1]),
     )
 
 
 def sample_places(tree: MergeTree, profile: Profile) -> npt.NDArray[np.float64]:
-    """Return the middle of the basin of each sample, (N,) float64, as ``places`` of another."""
+    """Return the place of each sample, as ``places`` for the profile of the next training step.
+
+    Args:
+        tree: the merge tree.
+        profile: its profile.
+
+    Returns:
+        (N,) float64, x of the middle of the basin to which each sample belongs.
+    """
     return np.asarray(profile.basins.center[tree.vertex_arc])
 
 
 def _sibling_order(
     tree: MergeTree, order: SiblingOrder, places: npt.ArrayLike | None
 ) -> npt.NDArray[np.int64]:
-    """Return arcs grouped by upper node, left to right; ties: wider, then with lower minimum."""
+    """Return the arcs, grouped by upper node, each group from left to right, (A,).
+
+    Ties are broken by width, widest first, and then by minimum, lowest first.
+    """
     checks.choice(order, SIBLING_ORDERS, name="order")
     arcs = np.arange(tree.number_of_arcs)
-    sizes, elder = (
-        tree.subtree_sizes()[arcs],
-        elder_minimum(tree.parent)[arcs],
-    )
+    sizes, elder = tree.subtree_sizes()[arcs], elder_minimum(tree.parent)[arcs]
     if places is not None:
-        first = _mean_places(tree, places)[arcs]
+        key = _mean_places(tree, places)[arcs]
     else:
-        first = -sizes if order == "width" else tree.node_level[elder]
-    return np.asarray(np.lexsort((elder, -sizes, first, tree.parent[arcs])))
+        key = -sizes if order == "width" else tree.node_level[elder]
+    return np.asarray(np.lexsort((elder, -sizes, key, tree.parent[arcs])))
 
 
 def _mean_places(tree: MergeTree, places: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -191,28 +211,30 @@ def _mean_places(tree: MergeTree, places: npt.ArrayLike) -> npt.NDArray[np.float
     x = np.asarray(places, dtype=np.float64)
     if x.shape != tree.values.shape or not np.isfinite(x).all():
         raise ValueError(
-            f"places must be {len(tree.values)} finite numbers, one for each sample, got shape "
-            f"{x.shape}"
+            f"places must be {len(tree.values)} finite numbers, one for each sample, got an array "
+            f"of shape {x.shape}; use sample_places of the same samples"
         )
     own = np.bincount(tree.vertex_arc, weights=x, minlength=len(tree.parent))
     return np.asarray(sum_upward(tree.parent, own) / np.maximum(tree.subtree_sizes(), 1))
 
 
-def _drawn_widths(count: int, root: int) -> npt.NDArray[np.float64]:
-    """Return how wide k of ``count`` samples are drawn, for k from 0, (N + 1,)."""
+def _drawn_widths(count: int, degree: int) -> npt.NDArray[np.float64]:
+    """Return the width at which k of ``count`` samples are drawn, for k from 0, (N + 1,)."""
     samples = np.arange(count + 1, dtype=np.float64)
-    return samples if root == 1 else (samples / count) ** (1 / root)
+    return samples if degree == 1 else (samples / count) ** (1 / degree)
 
 
-def _factors(tree: MergeTree, size: npt.NDArray[np.int64], root: int) -> npt.NDArray[np.float64]:
-    """Return by what each basin is narrower than its own root, so that siblings fit, (A,)."""
-    if root == 1:
+def _width_factors(
+    tree: MergeTree, size: npt.NDArray[np.int64], degree: int
+) -> npt.NDArray[np.float64]:
+    """Return the factor by which the width of each basin is reduced so that siblings fit, (A,)."""
+    if degree == 1:
         return np.ones(tree.number_of_arcs)
     upper = tree.parent[:-1]
     inside = np.bincount(upper, weights=size[:-1], minlength=len(size))
-    roots = np.bincount(upper, weights=size[:-1] ** (1 / root), minlength=len(size))
-    shrink = inside[upper] ** (1 / root) / roots[upper]
-    return np.asarray(np.exp(_add_downward(tree.parent, np.log(shrink), 0.0)))
+    width_sum = np.bincount(upper, weights=size[:-1] ** (1 / degree), minlength=len(size))
+    reduction = inside[upper] ** (1 / degree) / width_sum[upper]
+    return np.asarray(np.exp(_add_downward(tree.parent, np.log(reduction), 0.0)))
 
 
 def _centers(
@@ -226,33 +248,34 @@ def _centers(
     first = np.flatnonzero(np.append(True, upper[1:] != upper[:-1]))
     group = np.repeat(first, np.diff(np.append(first, len(siblings))))
     start = right[group] - width[siblings[group]]
-    together = np.bincount(upper, weights=width[siblings], minlength=len(tree.parent))
-    from_middle = np.empty(len(siblings))
-    from_middle[siblings] = right - width[siblings] / 2 - start - together[upper] / 2
-    return np.asarray(_add_downward(tree.parent, from_middle, total_width / 2))
+    group_width = np.bincount(upper, weights=width[siblings], minlength=len(tree.parent))
+    offset = np.empty(len(siblings))
+    offset[siblings] = right - width[siblings] / 2 - start - group_width[upper] / 2
+    return np.asarray(_add_downward(tree.parent, offset, total_width / 2))
 
 
 @numba.njit(cache=True)
 def _add_downward(parent, step, start):  # type: ignore[no-untyped-def]
-    place = np.empty(len(parent))
-    place[-1] = start
+    """Return, per arc, ``start`` plus the steps on the path from the root to the arc, (A,)."""
+    total = np.empty(len(parent))
+    total[-1] = start
     for node in range(len(parent) - 2, -1, -1):
-        place[node] = place[parent[node]] + step[node]
-    return place[:-1]
+        total[node] = total[parent[node]] + step[node]
+    return total[:-1]
 
 
 def _basins(
     tree: MergeTree,
     center: npt.NDArray[np.float64],
     factor: npt.NDArray[np.float64],
-    drawn: npt.NDArray[np.float64],
-    unseen: float,
+    drawn_width: npt.NDArray[np.float64],
+    max_error: float,
 ) -> Basins:
     arcs = np.arange(tree.number_of_arcs)
     upper = tree.parent[arcs]
     minimum = tree.node_vertex[elder_minimum(tree.parent)[arcs]]
     size = tree.subtree_sizes()[arcs]
-    start, height, width = _rungs(tree, size, factor, drawn, unseen)
+    start, height, width = _basin_steps(tree, size, factor, drawn_width, max_error)
     birth, death = tree.levels[minimum], tree.node_level[upper]
     return Basins(
         parent=np.where(upper == tree.number_of_arcs, -1, upper),
@@ -265,82 +288,82 @@ def _basins(
         average_loss=_loss_sums(tree)[arcs] / size,
         nesting_depth=_add_downward(tree.parent, np.ones(len(arcs)), -1.0).astype(np.int64),
         center=center,
-        rung_start=start,
-        rung_height=height,
-        rung_width=width,
+        step_start=start,
+        step_height=height,
+        step_width=width,
     )
 
 
 def _loss_sums(tree: MergeTree) -> npt.NDArray[np.float64]:
-    shown = np.where(np.isfinite(tree.values), tree.values, tree.levels.max())
-    own = np.bincount(tree.vertex_arc, weights=shown, minlength=len(tree.parent))
+    losses = np.where(np.isfinite(tree.values), tree.values, tree.levels.max())
+    own = np.bincount(tree.vertex_arc, weights=losses, minlength=len(tree.parent))
     return np.asarray(sum_upward(tree.parent, own))
 
 
-def _rungs(
+def _basin_steps(
     tree: MergeTree,
     size: npt.NDArray[np.int64],
     factor: npt.NDArray[np.float64],
-    drawn: npt.NDArray[np.float64],
-    unseen: float,
+    drawn_width: npt.NDArray[np.float64],
+    max_error: float,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return where each basin's rungs start, their heights, and their widths.
+    """Return the index of the first step of each basin, and the heights and widths of all steps.
 
-    The width is a step function of the height, so each level but the lowest has two rungs: one as
-    wide as before its samples, one as wide as with them. The upper node closes the ladder. Steps
-    that together are no wider than ``unseen`` are left out.
+    The width is a step function of the height. Each level but the lowest therefore has two steps:
+    the width without and the width with the samples at this level. The last step is at the upper
+    node. Steps are omitted while the width has grown by no more than ``max_error``.
     """
     own = np.bincount(tree.vertex_arc, minlength=len(size))
     ends = np.cumsum(own)
     samples = _by_arc(sweep_order(tree.levels), tree.vertex_arc, ends - own)
     upper_level = tree.node_level[tree.parent[: len(size)]]
     return tuple(
-        _ladders(samples, ends, size - own, tree.levels, upper_level, drawn, factor, unseen)
+        _steps(samples, ends, size - own, tree.levels, upper_level, drawn_width, factor, max_error)
     )
 
 
 @numba.njit(cache=True)
 def _by_arc(order, vertex_arc, starts):  # type: ignore[no-untyped-def]
-    """Return samples grouped by arc and in order within each, (N,)."""
+    """Return the samples grouped by arc, in the given order within each group, (N,)."""
     place = starts.copy()
-    grouped = np.empty_like(order)
+    groups = np.empty_like(order)
     for sample in order:
         arc = vertex_arc[sample]
-        grouped[place[arc]] = sample
+        groups[place[arc]] = sample
         place[arc] += 1
-    return grouped
+    return groups
 
 
 @numba.njit(cache=True)
-def _ladders(  # type: ignore[no-untyped-def]
-    samples, ends, below, levels, upper_level, widths, factor, unseen
+def _steps(  # type: ignore[no-untyped-def]
+    samples, ends, below, levels, upper_level, widths, factor, max_error
 ):
     start = np.zeros(len(ends) + 1, dtype=np.int64)
-    height, width = np.empty(1024), np.empty(1024)
-    rung, first = 0, 0
+    step_height, step_width = np.empty(1024), np.empty(1024)
+    step, first = 0, 0
     for arc in range(len(ends)):
-        drawn, before = -1.0, 0.0
+        last_width, lower_width = -1.0, 0.0
         for k in range(first, ends[arc]):
-            level, wide = levels[samples[k]], factor[arc] * widths[below[arc] + k + 1 - first]
-            closes = k + 1 == ends[arc]
-            if not closes and levels[samples[k + 1]] == level:
+            level, width = levels[samples[k]], factor[arc] * widths[below[arc] + k + 1 - first]
+            is_last = k + 1 == ends[arc]
+            if not is_last and levels[samples[k + 1]] == level:
                 continue
-            if rung + 3 > len(height):
-                height = np.concatenate((height, np.empty_like(height)))
-                width = np.concatenate((width, np.empty_like(width)))
-            if drawn < 0 or closes or wide - drawn > unseen:
-                if drawn >= 0:
-                    height[rung], width[rung] = level, before
-                    rung += 1
-                height[rung], width[rung] = level, wide
-                rung, drawn = rung + 1, wide
-            before = wide
-            if closes and level < upper_level[arc]:
-                height[rung], width[rung] = upper_level[arc], wide
-                rung += 1
+            if step + 3 > len(step_height):
+                step_height = np.concatenate((step_height, np.empty_like(step_height)))
+                step_width = np.concatenate((step_width, np.empty_like(step_width)))
+            if last_width < 0 or is_last or width - last_width > max_error:
+                if last_width >= 0:
+                    step_height[step], step_width[step] = level, lower_width
+                    step += 1
+                step_height[step], step_width[step] = level, width
+                step, last_width = step + 1, width
+            lower_width = width
+            if is_last and level < upper_level[arc]:
+                step_height[step], step_width[step] = upper_level[arc], width
+                step += 1
         first = ends[arc]
-        start[arc + 1] = rung
-    return start, height[:rung].copy(), width[:rung].copy()
+        start[arc + 1] = step
+    return start, step_height[:step].copy(), step_width[:step].copy()
 
 
 def _critical_points(
@@ -369,37 +392,40 @@ def _critical_points(
 def _outline(
     tree: MergeTree, basins: Basins, siblings: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
-    """Walk around the basins from left to right: down a left side, the children, up the right."""
+    """Return the corners of the outline from left to right, (P, 2).
+
+    The outline of a basin is its left side downward, then its children, then its right side upward.
+    """
     children = np.searchsorted(tree.parent[siblings], np.arange(len(tree.parent) + 1))
-    rungs, side = _walk(siblings, children, basins.rung_start)
-    center = np.repeat(basins.center, np.diff(basins.rung_start))
+    steps, side = _walk(siblings, children, basins.step_start)
+    center = np.repeat(basins.center, np.diff(basins.step_start))
     return np.stack(
-        [center[rungs] + side * basins.rung_width[rungs] / 2, basins.rung_height[rungs]], axis=1
+        [center[steps] + side * basins.step_width[steps] / 2, basins.step_height[steps]], axis=1
     )
 
 
 @numba.njit(cache=True)
-def _walk(siblings, children, rung_start):  # type: ignore[no-untyped-def]
-    """Return the rungs in the order of the walk, and -1 on left sides, 1 on right sides."""
-    rungs = np.empty(2 * rung_start[-1], dtype=np.int64)
-    side = np.empty(len(rungs))
-    ahead = np.empty(2 * len(siblings), dtype=np.int64)  # an arc, or ~arc on the way up
+def _walk(siblings, children, step_start):  # type: ignore[no-untyped-def]
+    """Return the steps in the order of the outline, and -1 on left sides, 1 on right sides."""
+    steps = np.empty(2 * step_start[-1], dtype=np.int64)
+    side = np.empty(len(steps))
+    stack = np.empty(2 * len(siblings), dtype=np.int64)  # arc: left side, ~arc: right side
     root, count, place = len(children) - 2, 0, 0
     for k in range(children[root + 1] - 1, children[root] - 1, -1):
-        ahead[count] = siblings[k]
+        stack[count] = siblings[k]
         count += 1
     while count:
         count -= 1
-        rises = ahead[count] < 0
-        arc = ~ahead[count] if rises else ahead[count]
-        for step in range(rung_start[arc + 1] - rung_start[arc]):
-            rungs[place] = rung_start[arc] + step if rises else rung_start[arc + 1] - 1 - step
-            side[place] = 1.0 if rises else -1.0
+        is_right = stack[count] < 0
+        arc = ~stack[count] if is_right else stack[count]
+        for k in range(step_start[arc + 1] - step_start[arc]):
+            steps[place] = step_start[arc] + k if is_right else step_start[arc + 1] - 1 - k
+            side[place] = 1.0 if is_right else -1.0
             place += 1
-        if not rises:
-            ahead[count] = ~arc
+        if not is_right:
+            stack[count] = ~arc
             count += 1
             for k in range(children[arc + 1] - 1, children[arc] - 1, -1):
-                ahead[count] = siblings[k]
+                stack[count] = siblings[k]
                 count += 1
-    return rungs, side
+    return steps, side

@@ -1,4 +1,4 @@
-"""How long work takes, told while it goes on."""
+"""Progress reporting."""
 
 from __future__ import annotations
 
@@ -7,39 +7,49 @@ import time
 from collections.abc import Callable
 
 Progress = Callable[[float, str], None]
-"""Called with the share that is done, 0 to 1, and a text."""
+"""Function that receives the fraction of the work that is done, 0 to 1, and a text."""
 
 
-def silent(_share: float, _text: str) -> None:
-    """Tell nothing."""
+def silent(_fraction: float, _text: str) -> None:
+    """Report no progress."""
 
 
 class TerminalProgress:
-    """One line on a terminal, rewritten; a line every few seconds elsewhere."""
+    """Progress on standard error: one line that is overwritten on a terminal, else lines of a log.
+
+    Lines go to the standard error of the process, ``sys.__stderr__``. ParaView's programs replace
+    ``sys.stderr`` and show what is written there as error messages.
+    """
 
     def __init__(self, title: str, *, every: float = 5.0) -> None:
-        """Write to the process's stderr; ``every`` counts seconds between lines in a log.
+        """Set up the progress report of one task.
 
-        Not to ``sys.stderr``, which in ParaView's programs stands for error messages.
+        Args:
+            title: text at the start of each line.
+            every: time between two lines of a log, in seconds. On a terminal the line is updated
+                every 0.1 s. Default: 5.
         """
         self._title, self._stream = title, sys.__stderr__
         self._on_terminal = self._stream is not None and self._stream.isatty()
         self._every = 0.1 if self._on_terminal else every
         self._last, self._line = -every, ""
 
-    def __call__(self, share: float, text: str) -> None:
-        """Tell the share done, 0 to 1, and a text."""
-        now, line = time.monotonic(), f"{self._title}: {share:4.0%}  {text}"
-        if line == self._line or (now - self._last < self._every and share < 1):
+    def __call__(self, fraction: float, text: str) -> None:
+        """Write the title, the fraction of the work that is done, 0 to 1, and a text."""
+        now, line = time.monotonic(), f"{self._title}: {fraction:4.0%}  {text}"
+        if line == self._line or (now - self._last < self._every and fraction < 1):
             return
         self._last, self._line = now, line
-        end = "\n" if share >= 1 or not self._on_terminal else ""
+        end = "\n" if fraction >= 1 or not self._on_terminal else ""
         start = "\r\x1b[K" if self._on_terminal else ""
         print(f"{start}{line}", end=end, file=self._stream, flush=True)
 
 
 def format_seconds(seconds: float) -> str:
-    """Return a span of time as a person would say it.
+    """Return a duration as text, with at most two units.
+
+    Args:
+        seconds: the duration; it is rounded up to whole seconds.
 
     >>> format_seconds(3.2), format_seconds(150), format_seconds(9000)
     ('4 s', '2 min 30 s', '2 h 30 min')

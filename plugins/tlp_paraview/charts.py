@@ -12,7 +12,7 @@ from paraview import simple
 from vtkmodules.vtkCommonDataModel import vtkTable
 
 from tlp_core import vtk_bridge
-from tlp_core.experiments.rows import Row, grouped
+from tlp_core.experiments.rows import Row, group_rows
 from tlp_paraview import fitting, styles, versions
 
 Values = npt.NDArray[np.float64]
@@ -64,7 +64,7 @@ def draw_points(table: Sequence[Row], x: str, y: str, color: str, path: Path) ->
     for axis, values in ("Bottom", across), ("Left", up):
         _range(view, axis, *_around(values))
     colors = _colors(table, color)
-    for (kind,), rows in grouped(table, [color]).items():
+    for (kind,), rows in group_rows(table, [color]).items():
         shown = _show(view, _column(rows, x), _column(rows, y), y)
         shown.SeriesLineStyle, shown.SeriesMarkerStyle = [y, "0"], [y, "4"]
         shown.SeriesMarkerSize, shown.SeriesColor = [y, "9"], [y, *map(str, colors[kind])]
@@ -91,7 +91,7 @@ def draw_training(
         view = _chart((across, column), _column(table, column))
         view.BottomAxisLogScale = int(logarithmic)
         _range(view, "Bottom", *(steps[[0, -1]] + logarithmic))
-        for rows in grouped(table, parameters).values():
+        for rows in group_rows(table, parameters).values():
             values = _column(rows, column)
             there = np.isfinite(values)
             shown = _show(view, _column(rows, "step")[there] + logarithmic, values[there], column)

@@ -20,7 +20,7 @@ from paraview import simple
 from tlp_core.cli import experiment as command
 from tlp_core.experiments import named_experiment
 from tlp_core.experiments.results import PERSISTENCE
-from tlp_core.experiments.rows import grouped
+from tlp_core.experiments.rows import group_rows
 from tlp_core.landscape.table import Run, arrange, find_runs
 from tlp_paraview import charts, multiples, pipeline, styles, views
 from tlp_paraview.commands import exit_code, in_words
@@ -65,7 +65,7 @@ def draw_charts(chosen: Any, folder: Path) -> None:
     with open(folder / "landscapes.csv", newline="", encoding="utf-8") as file:
         _, *parameters, _step, _look = csv.DictReader(file).fieldnames or ()
     parameters.sort(key=lambda name: name != chosen.rows)
-    for (look,), rows in grouped(table, ["look"]).items():
+    for (look,), rows in group_rows(table, ["look"]).items():
         last = [row for row in rows if row["step"] == rows[-1]["step"]]
         for x, y in chosen.figures:
             name = f"{y} over {x} {look}".replace(" ", "_")

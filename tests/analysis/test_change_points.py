@@ -61,9 +61,9 @@ def test_undefined_values_are_left_out():
     [
         ([1.0] * 5, {}, "at least 6 finite values, got 5"),
         (np.arange(9.0), {"steps": np.zeros(9)}, "steps must increase"),
-        (np.arange(9.0), {"steps": np.arange(8.0)}, "must be as many"),
+        (np.arange(9.0), {"steps": np.arange(8.0)}, "must be lists of the same length"),
         (np.arange(9.0), {"significance": 2.0}, "between 0 and 1"),
-        (np.arange(9.0), {"permutations": 9}, "9 permutations reach a significance of 0.1"),
+        (np.arange(9.0), {"permutations": 9}, "must be >= 0.1 for 9 permutations, got 0.01"),
     ],
 )
 def test_wrong_input_is_told(values, options, message):

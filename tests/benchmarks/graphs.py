@@ -40,12 +40,12 @@ def explicit_edges():
 
 def lines():
     try:
-        from tlp_core import vtk_bridge
+        from tlp_core.vtk_bridge.graphs import graph_lines
     except ImportError:
         print("VTK is not there: no lines")
         return
     graph = grid_graph((34,) * 4)
-    tell(f"{graph.number_of_edges:,} lines for VTK", seconds(lambda: vtk_bridge.graph_lines(graph)))
+    tell(f"{graph.number_of_edges:,} lines for VTK", seconds(lambda: graph_lines(graph)))
     tell("the same edges as an array", seconds(graph.edges))
 
 

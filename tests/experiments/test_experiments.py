@@ -11,9 +11,17 @@ import torch
 
 from tlp_core import Landscape, load_problem
 from tlp_core.cli.main import main
+from tlp_core.directions.settings import DirectionSettings
 from tlp_core.experiments import EXPERIMENTS, claims, named_experiment
 from tlp_core.experiments.definition import Experiment, Look, Network
 from tlp_core.experiments.run import run_experiment
+from tlp_core.sampling.settings import GridSettings
+
+
+def look(name, n, distance, **options):
+    """Landscapes of five points along each of n directions."""
+    directions = DirectionSettings(n=n, method="lanczos")
+    return Look(name, directions, GridSettings(resolution=5, distance=distance), **options)
 
 
 def tiny(trained):
@@ -39,7 +47,7 @@ def tiny(trained):
     return Experiment(
         "tiny",
         lambda _size: [network(0.1), network(0.5)],
-        lambda _size: [Look("2D", 2, 5, 1.0), Look("last", 1, 5, 1.0, last_only=True)],
+        lambda _size: [look("2D", 2, 1.0), look("last", 1, 1.0, last_only=True)],
         answer,
         rows="tilt",
         columns="step",
@@ -55,7 +63,7 @@ def rows_of(path):
 def test_an_experiment_writes_everything_and_goes_on(tmp_path):
     trained, told = [], []
     one = tiny(trained)
-    (answer,) = run_experiment(one, tmp_path, tell=told.append)
+    (answer,) = run_experiment(one, tmp_path, report=told.append)
     assert trained == [0.1, 0.5]
     assert (
         told[0] == "tiny: 2 networks, 110 samples; landscapes: 4 2D of 25 samples, 2 last of 5 "
@@ -79,7 +87,7 @@ def test_an_experiment_writes_everything_and_goes_on(tmp_path):
 
     shutil.rmtree(tmp_path / "networks/tilt0.5")
     before = (tmp_path / "descriptors.csv").read_text()
-    run_experiment(one, tmp_path, tell=told.append)
+    run_experiment(one, tmp_path, report=told.append)
     assert trained == [0.1, 0.5, 0.5]
     assert (tmp_path / "descriptors.csv").read_text() == before
 
@@ -93,7 +101,7 @@ def test_sizes_grow_and_networks_are_told_apart(name):
         networks = chosen.networks(size)
         keys = [network.key for network in networks]
         assert len(set(keys)) == len(keys)
-        assert all(look.resolution % 2 for look in chosen.looks(size))
+        assert all(look.samples.resolution % 2 for look in chosen.looks(size))
         assert all(list(network.steps) == sorted(set(network.steps)) for network in networks)
 
 
@@ -125,7 +133,9 @@ def test_parts_of_an_experiment_share_a_folder(tmp_path):
 
 def test_a_folder_belongs_to_one_experiment_of_one_size(tmp_path):
     run_experiment(tiny([]), tmp_path, size="quick")
-    with pytest.raises(ValueError, match=r"holds .*'size': 'quick'.*, wanted .*'size': 'full'"):
+    with pytest.raises(
+        ValueError, match=r"must belong to .*'size': 'full'.*, got .*'size': 'quick'"
+    ):
         run_experiment(tiny([]), tmp_path)
     (tmp_path / "experiment.json").write_text("[]")
     with pytest.raises(ValueError, match=r"experiment\.json is damaged; remove its folder"):
@@ -140,7 +150,7 @@ def test_a_folder_belongs_to_one_set_of_data(tmp_path, monkeypatch):
     run_experiment(one, tmp_path)
     monkeypatch.setenv("TLP_TEST_DATA", "elsewhere")
     with pytest.raises(
-        ValueError, match=r"holds .*'TLP_TEST_DATA': ''.*'TLP_TEST_DATA': 'elsewhere'"
+        ValueError, match=r"'TLP_TEST_DATA': 'elsewhere'.*, got .*'TLP_TEST_DATA': ''"
     ):
         run_experiment(one, tmp_path)
 
@@ -165,13 +175,13 @@ def test_a_training_is_not_disturbed_by_another_run(tmp_path):
 def test_a_network_without_its_steps_is_told(tmp_path):
     run_experiment(tiny([]), tmp_path)
     (tmp_path / "networks" / "tilt0.1" / "numbers.json").write_text('{"steps": {"0": {}}}')
-    with pytest.raises(ValueError, match=r"tilt0\.1 lacks step 5; remove it"):
+    with pytest.raises(ValueError, match=r"tilt0\.1 has no step 5; remove this folder"):
         run_experiment(tiny([]), tmp_path)
 
 
 def test_a_landscape_of_other_looks_is_not_taken(tmp_path):
     run_experiment(tiny([]), tmp_path)
-    other = replace(tiny([]), looks=lambda _size: [Look("2D", 2, 5, 0.5)])
+    other = replace(tiny([]), looks=lambda _size: [look("2D", 2, 0.5)])
     with pytest.raises(ValueError, match="distance"):
         run_experiment(other, tmp_path)
 
@@ -247,12 +257,14 @@ def test_a_correlation_within_networks_does_not_see_what_lies_between_them():
 
 
 def test_a_mean_is_compared_with_what_would_mean_nothing():
-    holds = claims.mean("m", "x", [1.0, 1.2, 0.9, 1.1, 1.3, np.nan], nothing=0.0)
+    holds = claims.mean("m", "x", [1.0, 1.2, 0.9, 1.1, 1.3, np.nan], null_value=0.0)
     assert (holds.verdict, holds.count) == ("holds", 5)
     assert holds.low <= holds.value <= holds.high
-    below = claims.mean("m", "x", [-1.0, -1.2, -0.9, -1.1, -1.3], nothing=0.0, above=False)
+    below = claims.mean(
+        "m", "x", [-1.0, -1.2, -0.9, -1.1, -1.3], null_value=0.0, alternative="less"
+    )
     assert below.verdict == "holds"
-    assert "| m | x | 1.1 (" in claims.table_of([holds])
+    assert "| m | x | 1.1 (" in claims.markdown_table([holds])
 
 
 def pinn_landscapes(folder, four_rough):
@@ -286,7 +298,7 @@ def test_4d_is_compared_with_its_3d_slice(tmp_path, rough, ratio):
 
 
 def test_grokking_dates_both_jumps():
-    from tlp_core.experiments.transformers import grokking_claims
+    from tlp_core.experiments.grokking import grokking_claims
 
     steps = np.arange(0, 4000, 200)
     rows = [
@@ -312,7 +324,7 @@ def test_grokking_dates_both_jumps():
 
 
 def test_a_slow_change_is_dated_at_its_middle():
-    from tlp_core.experiments.transformers import scaling_claims
+    from tlp_core.experiments.scaling import scaling_claims
 
     steps = np.geomspace(1, 10_000, 25)
     falling = 2 - 1 / (1 + np.exp(-3 * (np.log10(steps) - 2)))

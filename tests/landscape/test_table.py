@@ -55,7 +55,7 @@ def test_tables_as_programs_write_them(tmp_path):
         with pytest.raises(ValueError, match=r"line 2 of table .* a value for each column"):
             find_runs([table])
     table.write_bytes(b"\xb7\x00")
-    with pytest.raises(ValueError, match="must be a text in UTF-8"):
+    with pytest.raises(ValueError, match="must be text in UTF-8"):
         find_runs([table])
     with pytest.raises(ValueError, match="rows and columns must be two parameters, got beta"):
         arrange([], "beta", "beta")

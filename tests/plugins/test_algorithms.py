@@ -251,7 +251,7 @@ def test_a_source_without_lines_is_told(messages):
     tree.SetInputConnection(source.GetOutputPort(0))
     tree.SetInputArrayToProcess(0, 0, 0, 0, names.LOSS)
     run(tree)
-    assert "put TLP Neighbor Graph before it" in messages[-1][1]
+    assert "put TLP Neighbor Graph before the merge tree filter" in messages[-1][1]
     image_tree = TLPMergeTree()
     image_tree.SetInputConnection(source.GetOutputPort(1))
     image_tree.SetInputArrayToProcess(0, 0, 0, 0, names.LOSS)

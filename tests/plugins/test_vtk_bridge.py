@@ -119,12 +119,12 @@ def test_an_implicit_graph_has_no_cells_and_the_same_tree(landscape, rule):
 
 
 def test_samples_without_lines_or_rule_have_no_graph(landscape, graph):
-    with pytest.raises(ValueError, match="put TLP Neighbor Graph before it"):
+    with pytest.raises(ValueError, match="put TLP Neighbor Graph before the merge tree filter"):
         vtk_bridge.dataset_graph(vtk_bridge.landscape_to_grid(landscape))
     part = vtkUnstructuredGrid()
     part.SetPoints(vtk_bridge.make_points(np.zeros((4, 3))))
     part.GetFieldData().ShallowCopy(graph.GetFieldData())
-    with pytest.raises(ValueError, match="put TLP Neighbor Graph before it"):
+    with pytest.raises(ValueError, match="put TLP Neighbor Graph before the merge tree filter"):
         vtk_bridge.dataset_graph(part)
 
 

@@ -78,8 +78,8 @@ def test_cifar_10_is_read_from_its_binary_version(tmp_path):
     with pytest.raises(ValueError, match=r"labels of .* must be 0 to 9, got 200"):
         resnet.cifar10(str(tmp_path))
     (tmp_path / "test_batch.bin").write_bytes(b"no")
-    with pytest.raises(ValueError, match="must hold records of 3073 bytes"):
+    with pytest.raises(ValueError, match="must contain records of 3073 bytes"):
         resnet.cifar10(str(tmp_path))
     (tmp_path / "data_batch_3.bin").unlink()
-    with pytest.raises(FileNotFoundError, match=r"data_batch_3\.bin is not there"):
+    with pytest.raises(FileNotFoundError, match=r"data_batch_3\.bin does not exist"):
         resnet.cifar10(str(tmp_path))

@@ -78,7 +78,10 @@ def test_build_says_which_merge_tree_filter_it_uses(run_pvpython, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("Resolution=40", "resolution must be odd, so that one sample is the model itself, got 40"),
+        (
+            "Resolution=40",
+            "resolution must be odd, so that the centre sample is the model itself, got 40",
+        ),
         ("Resolution=1", "resolution must be odd and >= 3, got 1"),
         ("NumberOfDirections=3", "n must be at most the number of parameters, 2, got 3"),
         ("Problem='file', ProblemFile='no.py'", "found no file 'no.py'"),

@@ -21,6 +21,8 @@ from tlp_core.model_state import preserve_model
 from tlp_core.problem import LossError, mean_loss
 from tlp_core.sampling import chunks
 from tlp_core.sampling.engine_choice import choose_engine
+from tlp_core.sampling.grid import estimate_grid_seconds
+from tlp_core.sampling.settings import EvaluationSettings, GridSettings
 
 
 def along_axes(problem, n):

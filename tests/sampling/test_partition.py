@@ -13,7 +13,8 @@ import pytest
 from tlp_core import Landscape
 from tlp_core.cli.main import main
 from tlp_core.cli.output import INCOMPLETE
-from tlp_core.sampling.partition import SinglePart, part_of_process
+from tlp_core.sampling.partition import SinglePart
+from tlp_core.sampling.settings import RunSettings
 
 SLOW = """
 import time
@@ -180,7 +181,7 @@ def test_ctrl_c_leaves_a_store_that_goes_on(problem_file, undisturbed_store, tmp
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=30)
     assert process.returncode == INCOMPLETE
-    assert "the same command goes on" in told
+    assert "the same command resumes" in told
     assert "Traceback" not in told
     subprocess.run(command(problem_file, store), check=True, capture_output=True)
     assert files(store) == undisturbed_store
@@ -195,7 +196,7 @@ def test_every_item_falls_to_one_part():
 @pytest.mark.parametrize("part", [(0, 3), (4, 3), (1, 0)])
 def test_bad_parts_are_told(part):
     with pytest.raises(ValueError, match="part must be"):
-        part_of_process(part)
+        RunSettings(part=part)
 
 
 def test_a_read_only_folder_and_a_full_disk_are_one_sentence(problem_file, tmp_path, capsys):

@@ -1,1 +1,1 @@
-"""What follows from a merge tree: descriptors, distances, change points."""
+"""Analysis of merge trees: descriptors, distances and change points."""

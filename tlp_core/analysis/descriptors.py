@@ -1,8 +1,9 @@
-"""Numbers that summarise a merge tree.
+"""Descriptors: numbers that summarise a merge tree.
 
-Two kinds of pairs are counted. Branches pair each minimum with the saddle where its component dies
-(persistence); the global minimum's, which ends at the root, is called essential. Leaf basins are
-what the eye sees in a profile: the arcs above a minimum, up to the first saddle, or to the root.
+Descriptors are computed from branches or from leaf basins. A branch pairs a minimum with the saddle
+where its component dies; this defines persistence. The branch of the global minimum ends at the
+root and is called essential. A leaf basin is the arc above a minimum, up to the first saddle or to
+the root; leaf basins are the innermost basins that are visible in a profile.
 """
 
 from __future__ import annotations
@@ -27,42 +28,45 @@ _FLAT_BASIN = "the basin of the global minimum has no depth"
 class Descriptors:
     """Descriptors of one landscape.
 
-    B branches have the persistences p_i = death - birth; L leaf basins have the depths
-    g_i = f(upper node) - f(minimum) and the sizes s_i, in samples. What is undefined is NaN, and
-    ``undefined`` tells why. Definitions without a source are this project's.
+    The B branches have the persistences p_i = death - birth. The L leaf basins have the depths
+    g_i = f(upper node) - f(minimum) and the sizes s_i, in samples. Persistences and depths are in
+    units of the loss. An undefined descriptor is NaN, and ``undefined`` gives the reason. A
+    definition without a source is a definition of this project.
 
     Attributes:
         number_of_samples: N.
-        number_of_minima: leaves of the tree, B = L.
-        number_of_saddles: inner nodes where two or more components meet, the root not counted.
-        critical_point_density: (minima + saddles) / N.
+        number_of_minima: number of leaves of the tree, B = L.
+        number_of_saddles: number of inner nodes where two or more components meet, without the
+            root.
+        critical_point_density: (number of minima + number of saddles) / N.
         minimum_loss: the lowest loss.
         maximum_loss: the largest finite loss.
-        average_persistence: Σ p_i / B, the essential branch counted.
-        average_finite_persistence: the same without the essential branch.
-        average_diagonal_distance: Σ p_i / (√2 B), the mean distance of the persistence diagram's
-            points to its diagonal (Xie et al. 2024), the essential branch counted.
-        average_finite_diagonal_distance: the same without the essential branch.
-        maximal_persistence: largest p_i, the essential branch's: the range of the losses.
-        maximal_finite_persistence: largest p_i but the essential one.
+        average_persistence: Σ p_i / B, with the essential branch.
+        average_finite_persistence: mean p_i without the essential branch.
+        average_diagonal_distance: Σ p_i / (√2 B), the mean distance of the points of the
+            persistence diagram from its diagonal (Xie et al. 2024), with the essential branch.
+        average_finite_diagonal_distance: the mean distance without the essential branch.
+        maximal_persistence: largest p_i, which is that of the essential branch: the range of the
+            losses.
+        maximal_finite_persistence: largest p_i without the essential branch.
         total_persistence: Σ p_i.
-        total_finite_persistence: the same without the essential branch.
+        total_finite_persistence: Σ p_i without the essential branch.
         persistence_entropy: -Σ q_i log q_i with q_i = p_i / Σ p (natural logarithm; Chintakunta
             et al. 2015).
         smad: saddle-minimum average distance, the mean g_i of the leaf basins that end at a saddle
-            (Chen et al. 2026). It is not persistence: the global minimum counts with its first
-            saddle.
-        smad_normalized: the mean of g_i / (maximum_loss - minimum_loss) of the same.
-        smad_weighted: the mean of g_i s_i / N of the same. (Chen et al. take s_i from a Morse-Smale
-            complex, here it is the basin's number of samples.)
-        average_basin_size: Σ s_i / L.
-        largest_basin_size: largest s_i.
-        global_minimum_depth: g of the global minimum's leaf basin: what must be climbed to leave
-            it, or the range of the losses where it is alone.
-        global_minimum_size: s of the same.
-        width_at_half_depth: the share of all samples, 0 to 1, that lie in the same basin at or
-            below half of its depth: the width of the profile there, over N.
-        undefined: the reason for each descriptor that is NaN.
+            (Chen et al. 2026). It differs from persistence: the global minimum is paired with its
+            first saddle.
+        smad_normalized: mean of g_i / (maximum_loss - minimum_loss) over the same leaf basins.
+        smad_weighted: mean of g_i s_i / N over the same leaf basins. In Chen et al., s_i comes from
+            a Morse-Smale complex; here it is the number of samples of the leaf basin.
+        average_basin_size: Σ s_i / L, in samples.
+        largest_basin_size: largest s_i, in samples.
+        global_minimum_depth: g of the leaf basin of the global minimum: the height of its first
+            saddle above the minimum, or the range of the losses if there is no other minimum.
+        global_minimum_size: s of the leaf basin of the global minimum, in samples.
+        width_at_half_depth: fraction of all samples, 0 to 1, that are in the leaf basin of the
+            global minimum at or below half of its depth: the width of the profile there over N.
+        undefined: the reason for each descriptor that is NaN, by name.
     """
 
     number_of_samples: int
@@ -91,13 +95,20 @@ class Descriptors:
     undefined: Mapping[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, float]:
-        """Return the descriptors by name, in order."""
+        """Return the descriptors by name, in the order of the attributes, without ``undefined``."""
         names = [item.name for item in fields(self) if item.name != "undefined"]
         return {name: getattr(self, name) for name in names}
 
 
 def describe(tree: MergeTree) -> Descriptors:
-    """Return the descriptors of a merge tree, simplified or not."""
+    """Return the descriptors of a merge tree.
+
+    Args:
+        tree: the merge tree, simplified or not.
+
+    Returns:
+        The descriptors, with a reason for each that is NaN.
+    """
     pairs = tree.branches()
     spread = float(np.ptp(tree.levels))
     numbers = {
@@ -177,5 +188,5 @@ def _entropy(persistence: npt.NDArray[np.float64]) -> float:
     total = persistence.sum()
     if total == 0:
         return float("nan")
-    share = persistence[persistence > 0] / total
-    return float(-(share * np.log(share)).sum())
+    fraction = persistence[persistence > 0] / total
+    return float(-(fraction * np.log(fraction)).sum())

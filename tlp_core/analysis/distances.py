@@ -1,8 +1,8 @@
-"""Distances between landscapes, by their persistence diagrams.
+"""Distances between landscapes, computed from their persistence diagrams.
 
-A persistence diagram is the multiset of (birth, death) of a tree's branches. The essential branch,
-that of the global minimum, is a point of its own and not matched apart: it dies at the largest
-finite loss. Distances are GUDHI's.
+A persistence diagram is the multiset of the points (birth, death) of the branches of a merge tree.
+The essential branch, that of the global minimum, dies at the largest finite loss. It is therefore
+an ordinary point of the diagram and is matched like any other. GUDHI computes the distances.
 """
 
 from __future__ import annotations
@@ -17,17 +17,22 @@ from tlp_core.choices import DIAGRAM_DISTANCES, DiagramDistance
 from tlp_core.topology.merge_tree import MergeTree
 
 _WASSERSTEIN_ERROR = 0.01
+"""Relative error of the Wasserstein distance."""
 
 Diagram = npt.NDArray[np.float64]
 
 
 def persistence_diagram(tree: MergeTree, *, relative: bool = False) -> Diagram:
-    """Return birth and death of every branch of positive persistence, (B, 2) float64.
+    """Return the persistence diagram of a merge tree.
 
     Args:
         tree: the merge tree, simplified or not.
-        relative: measure losses from the lowest, as shares of their range, so that landscapes of
-            different scales compare; without a range the diagram is empty.
+        relative: scale losses to 0 … 1, from the lowest to the largest finite loss, so that
+            landscapes of different scale can be compared. Default: False.
+
+    Returns:
+        (B, 2) float64, birth and death of each branch of positive persistence; empty if all losses
+        are equal.
     """
     pairs = tree.branches()
     diagram = np.stack([pairs.birth, pairs.death], axis=1)[pairs.persistence > 0]
@@ -42,18 +47,25 @@ def landscape_distances(
     distance: DiagramDistance = "bottleneck",
     relative: bool = False,
 ) -> npt.NDArray[np.float64]:
-    """Return the distances between the persistence diagrams of landscapes, (T, T) float64.
+    """Return the distances between the persistence diagrams of landscapes.
+
+    A matching of two diagrams assigns each point to a point of the other diagram or to the
+    diagonal. The cost of an assignment is the larger of the differences in birth and in death.
 
     Args:
-        trees: merge trees, T of them.
-        distance: ``bottleneck``, the largest move (in units of the loss, along birth or death) of
-            the best matching of two diagrams, in which a point may go to the diagonal; or
-            ``wasserstein``, the sum of all moves of the best matching, to a relative error of 0.01
+        trees: T merge trees.
+        distance: ``bottleneck``, the smallest possible largest cost of a matching; or
+            ``wasserstein``, the smallest possible sum of costs, to a relative error of 0.01
             (Kerber, Morozov, Nigmetov 2017, "Geometry helps to compare persistence diagrams").
-        relative: losses as shares of each landscape's range.
+            Default: ``bottleneck``.
+        relative: scale the losses of each landscape to 0 … 1. Default: False.
+
+    Returns:
+        (T, T) float64, symmetric, zero on the diagonal, in units of the loss, or as fractions of
+        the range of the losses if ``relative``.
 
     Raises:
-        ValueError: for an unknown distance.
+        ValueError: if the distance is unknown.
     """
     checks.choice(distance, DIAGRAM_DISTANCES, name="distance")
     measure = _bottleneck() if distance == "bottleneck" else _wasserstein()
@@ -69,8 +81,9 @@ def _bottleneck() -> Callable[[Diagram, Diagram], float]:
     from gudhi import bottleneck_distance
 
     def measure(one: Diagram, other: Diagram) -> float:
-        found = float(bottleneck_distance(one, other))
-        return found if found > np.finfo(np.float64).tiny else 0.0  # GUDHI's answer for equal ones
+        distance = float(bottleneck_distance(one, other))
+        # For equal diagrams GUDHI returns the smallest positive double instead of 0.
+        return distance if distance > np.finfo(np.float64).tiny else 0.0
 
     return measure
 

@@ -87,24 +87,24 @@ def run(options: argparse.Namespace, report: Callable[[str], None]) -> bool:
     Raises:
         ValueError: for options that do not fit the experiment.
     """
-    from tlp_core.experiments.claims import table_of
+    from tlp_core.experiments.claims import markdown_table
     from tlp_core.experiments.run import (
-        chosen_looks,
-        chosen_networks,
-        cost,
+        describe_sampling_time,
+        describe_work,
         run_experiment,
-        told_time,
+        select_looks,
+        select_networks,
     )
 
     experiment, only = named_experiment(options.name), _pairs("only", "seed=0", options.only)
     texts = _pairs("resolution", "4D=41", options.resolution)
     resolutions = {look: _integer(look, text) for look, text in texts.items()}
     if options.cost:
-        networks = chosen_networks(experiment, options.size, only, device=options.device)
-        looks = chosen_looks(experiment, options.size, resolutions)
-        print(cost(networks, looks), flush=True)
+        networks = select_networks(experiment, options.size, only, device=options.device)
+        looks = select_looks(experiment, options.size, resolutions)
+        print(describe_work(networks, looks), flush=True)
         report("measuring a few samples")
-        print(told_time(networks, looks))
+        print(describe_sampling_time(networks, looks))
         return False
     claims = run_experiment(
         experiment,
@@ -113,13 +113,13 @@ def run(options: argparse.Namespace, report: Callable[[str], None]) -> bool:
         only=only,
         resolutions=resolutions,
         device=options.device,
-        tell=report,
+        report=report,
         progress=TerminalProgress,
     )
     if only:
         report("a part is done; the same command without --only gathers all parts into tables")
         return False
-    print(table_of(claims), end="")
+    print(markdown_table(claims), end="")
     return True
 
 

@@ -1,7 +1,7 @@
-"""The papers' experiments: networks, their trainings, their landscapes, and tables of the claims.
+"""Experiments of the papers: networks, their training and landscapes, and tests of the claims.
 
-``tlp experiment NAME -o FOLDER`` runs one, and goes on where it stopped; ``--size quick`` takes a
-few minutes. With pictures: ``pvpython -m tlp_paraview.experiment NAME -o FOLDER``.
+``tlp experiment NAME -o FOLDER`` runs an experiment or resumes it. With ``--size quick`` it takes a
+few minutes. ``pvpython -m tlp_paraview.experiment NAME -o FOLDER`` also draws pictures.
 """
 
 from __future__ import annotations
@@ -17,18 +17,21 @@ if TYPE_CHECKING:
 EXPERIMENTS = {
     "pinn": "pinn:PINN",
     "segmentation": "segmentation:SEGMENTATION",
-    "grokking": "transformers:GROKKING",
-    "scaling": "transformers:SCALING",
+    "grokking": "grokking:GROKKING",
+    "scaling": "scaling:SCALING",
     "resnet": "resnet:RESNET",
 }
-"""Names, and where in this package the experiment is."""
+"""Names of the experiments, and their module and variable in this package."""
 
 
 def named_experiment(name: str) -> Experiment:
-    """Return an experiment by its name.
+    """Return the experiment of a given name.
+
+    Args:
+        name: a key of ``EXPERIMENTS``.
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: if the name is unknown.
     """
     checks.choice(name, EXPERIMENTS, name="experiment")
     module, _, attribute = EXPERIMENTS[name].partition(":")

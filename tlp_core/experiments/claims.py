@@ -1,8 +1,9 @@
-"""Claims of the papers, each answered by a number with its spread.
+"""Tests of the papers' claims. Each claim is tested by a statistic with a confidence interval.
 
-A claim holds where the 95 % interval of its number lies on the claimed side of the value that would
-mean nothing, it does not hold where it lies on the other side, and is undecided in between. Where
-there is no such value the number is only shown.
+A claim compares the 95 % confidence interval with a null value, which is the value of the statistic
+if there is no effect. The claim holds if the interval is on the claimed side of the null value. It
+does not hold if the interval is on the other side. It is undecided if the interval contains the
+null value. Without a null value, the statistic is only shown.
 """
 
 from __future__ import annotations
@@ -10,32 +11,39 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import ConstantInputWarning, spearmanr
 
-from tlp_core.experiments.rows import Row, grouped
+from tlp_core.experiments.rows import Row, group_rows
 
-_LEAST = 5
-"""Fewer cases have no interval worth the name."""
+Alternative = Literal["greater", "less"]
+"""Side of the null value on which a statistic is claimed to be."""
+
+_MINIMUM_CASES = 5
+"""Minimum number of cases for a confidence interval."""
 
 _RESAMPLES = 1000
+"""Number of bootstrap samples."""
+
 _INTERVAL = (2.5, 97.5)
+"""Percentiles of the bootstrap samples that limit the 95 % interval."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim and what was seen.
+    """A claim and the result of its test.
 
     Attributes:
-        text: what the paper says.
-        measure: what was measured.
-        value: the number.
-        low: lower end of its 95 % interval, by bootstrap; NaN where there is too little.
-        high: upper end.
+        text: the claim of the paper.
+        measure: the statistic that tests it.
+        value: value of the statistic; NaN if it is undefined.
+        low: lower limit of its 95 % bootstrap interval; NaN if there are fewer than 5 cases.
+        high: upper limit of the interval, likewise.
         verdict: ``holds``, ``does not hold``, ``undecided`` or ``shown``.
-        count: how many networks, or other independent cases, it rests on.
+        count: number of independent cases, such as networks.
     """
 
     text: str
@@ -56,20 +64,25 @@ def correlation(
     positive: bool = True,
     by: Sequence[str] = (),
 ) -> Claim:
-    """Answer a claim by Spearman's rank correlation of two columns.
+    """Test a claim by Spearman's rank correlation of two columns.
 
     Args:
         text: the claim.
-        rows: of the table.
-        one: a column.
-        other: another one.
-        positive: whether they are claimed to grow together.
-        by: columns whose values rows of one network share; such rows depend on each other. By
-            default each row is a case of its own.
+        rows: rows of the table. Rows with a non-finite value in one of the two columns are omitted.
+        one: name of the first column.
+        other: name of the second column.
+        positive: the correlation is claimed to be positive, else negative. Default: True.
+        by: columns that identify a network. Rows of one network depend on each other and form one
+            case. Default: each row is a case.
+
+    Returns:
+        The claim with its result.
     """
     measure = f"rank correlation of {one} and {other}"
     blocks = _blocks(rows, one, other, by)
-    return judged(text, measure, blocks, _spearman, nothing=0.0, above=positive)
+    return evaluate_claim(
+        text, measure, blocks, _spearman, null_value=0.0, alternative=_alternative(positive)
+    )
 
 
 def correlation_within(
@@ -81,77 +94,109 @@ def correlation_within(
     *,
     positive: bool = True,
 ) -> Claim:
-    """Answer a claim by the rank correlation of two columns along each training, a case each.
+    """Test a claim by the mean of the rank correlations of two columns along each training.
 
     Args:
         text: the claim.
-        rows: of the table, several for each network.
-        one: a column.
-        other: another one.
-        by: columns whose values rows of one network share.
-        positive: whether they are claimed to grow together.
+        rows: rows of the table, several for each network. Rows with a non-finite value in one of
+            the two columns are omitted.
+        one: name of the first column.
+        other: name of the second column.
+        by: columns that identify a network. Each network is one case.
+        positive: the correlation is claimed to be positive, else negative. Default: True.
+
+    Returns:
+        The claim with its result.
     """
-    each = [_spearman(block) for block in _blocks(rows, one, other, by)]
+    correlations = [_spearman(block) for block in _blocks(rows, one, other, by)]
     measure = f"rank correlation of {one} and {other} along each training"
-    return mean(text, measure, each, nothing=0.0, above=positive)
+    return mean(text, measure, correlations, null_value=0.0, alternative=_alternative(positive))
 
 
 def mean(
-    text: str, measure: str, values: npt.ArrayLike, *, nothing: float | None, above: bool = True
+    text: str,
+    measure: str,
+    values: npt.ArrayLike,
+    *,
+    null_value: float | None,
+    alternative: Alternative = "greater",
 ) -> Claim:
-    """Answer a claim by a mean that should lie above a value, or below; None for no such value."""
-    numbers = np.asarray(values, dtype=np.float64).reshape(-1, 1, 1)
-    blocks = [block for block in numbers if np.isfinite(block).all()]
-    return judged(text, measure, blocks, lambda part: float(part.mean()), nothing, above)
+    """Test a claim by the mean of some values.
+
+    Args:
+        text: the claim.
+        measure: what the values are.
+        values: (C,) one value per case. Non-finite values are omitted.
+        null_value: the mean if there is no effect; None to show the mean without a test.
+        alternative: side of the null value on which the mean is claimed to be, ``greater`` or
+            ``less``. Default: ``greater``.
+
+    Returns:
+        The claim with its result.
+    """
+    cases = np.asarray(values, dtype=np.float64).reshape(-1, 1, 1)
+    blocks = [case for case in cases if np.isfinite(case).all()]
+    return evaluate_claim(
+        text, measure, blocks, lambda part: float(part.mean()), null_value, alternative
+    )
 
 
-def judged(
+def evaluate_claim(
     text: str,
     measure: str,
     blocks: Sequence[npt.NDArray[np.float64]],
     statistic: Callable[[npt.NDArray[np.float64]], float],
-    nothing: float | None,
-    above: bool,
+    null_value: float | None,
+    alternative: Alternative,
 ) -> Claim:
-    """Answer a claim by a statistic of cases, with its bootstrap interval.
+    """Test a claim by a statistic with its bootstrap interval.
 
     Args:
         text: the claim.
         measure: what the statistic is.
-        blocks: cases (C, K) each, those that depend on each other in one block, which is drawn as a
-            whole.
-        statistic: of all cases together.
-        nothing: the value that would mean nothing; None where there is none.
-        above: whether the statistic is claimed to be larger.
+        blocks: independent cases, each an array (C, K) of C rows that may depend on each other. The
+            bootstrap resamples whole blocks.
+        statistic: function of the rows of all blocks, (Σ C, K), that returns a number.
+        null_value: value of the statistic if there is no effect; None to show the statistic
+            without a test.
+        alternative: side of the null value on which the statistic is claimed to be, ``greater`` or
+            ``less``.
+
+    Returns:
+        The claim with its result. If there are fewer than 5 blocks, the interval is NaN.
     """
     nan = float("nan")
     value = statistic(np.concatenate(blocks)) if len(blocks) else nan
-    verdict = "shown" if nothing is None else "undecided"
-    if len(blocks) < _LEAST:
+    verdict = "shown" if null_value is None else "undecided"
+    if len(blocks) < _MINIMUM_CASES:
         return Claim(text, measure, value, nan, nan, verdict, len(blocks))
     rng = np.random.default_rng(0)
     draws = rng.integers(len(blocks), size=(_RESAMPLES, len(blocks)))
-    drawn = [statistic(np.concatenate([blocks[i] for i in draw])) for draw in draws]
-    known = [number for number in drawn if np.isfinite(number)]
-    low, high = np.percentile(known, _INTERVAL) if known else (nan, nan)
-    if nothing is not None and low > nothing:
-        verdict = "holds" if above else "does not hold"
-    elif nothing is not None and high < nothing:
-        verdict = "does not hold" if above else "holds"
+    resampled = [statistic(np.concatenate([blocks[i] for i in draw])) for draw in draws]
+    finite = [number for number in resampled if np.isfinite(number)]
+    low, high = np.percentile(finite, _INTERVAL) if finite else (nan, nan)
+    if null_value is not None and low > null_value:
+        verdict = "holds" if alternative == "greater" else "does not hold"
+    elif null_value is not None and high < null_value:
+        verdict = "holds" if alternative == "less" else "does not hold"
     return Claim(text, measure, value, float(low), float(high), verdict, len(blocks))
+
+
+def _alternative(positive: bool) -> Alternative:
+    return "greater" if positive else "less"
 
 
 def _blocks(
     rows: Iterable[Row], one: str, other: str, by: Sequence[str]
 ) -> list[npt.NDArray[np.float64]]:
-    """Return the finite pairs of two columns (C, 2) of each network."""
-    known = [row for row in rows if np.isfinite([row[one], row[other]]).all()]
-    networks = grouped(known, by).values() if by else [[row] for row in known]
+    """Return the finite pairs of two columns, an array (C, 2) per network."""
+    finite = [row for row in rows if np.isfinite([row[one], row[other]]).all()]
+    networks = group_rows(finite, by).values() if by else [[row] for row in finite]
     return [np.array([(row[one], row[other]) for row in part], dtype=float) for part in networks]
 
 
-def table_of(claims: Sequence[Claim]) -> str:
-    """Return claims as a table in Markdown."""
+def markdown_table(claims: Sequence[Claim]) -> str:
+    """Return claims as a Markdown table, one row per claim."""
     lines = ["| claim | measured | value (95 %) | cases | |", "|---|---|---|---|---|"]
     for claim in claims:
         value = f"{claim.value:.2g} ({claim.low:.2g} to {claim.high:.2g})".replace("nan", "–")
@@ -165,5 +210,5 @@ def _spearman(pairs: npt.NDArray[np.float64]) -> float:
     if len(pairs) < 2:
         return float("nan")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConstantInputWarning)  # the answer is NaN then
+        warnings.simplefilter("ignore", ConstantInputWarning)  # the correlation is NaN then
         return float(spearmanr(pairs[:, 0], pairs[:, 1]).statistic)

@@ -1,4 +1,4 @@
-"""What an experiment is: its networks and how they are trained, its looks at them, its claims."""
+"""Definition of an experiment: its networks and their training, its looks and its claims."""
 
 from __future__ import annotations
 
@@ -13,39 +13,52 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from tlp_core.atomic_files import atomic_write
-from tlp_core.choices import BatchNorm, ExperimentSize, HessianMethod, Normalization
+from tlp_core.choices import ExperimentSize
+from tlp_core.directions.settings import DirectionSettings
 from tlp_core.experiments.claims import Claim
 from tlp_core.experiments.rows import Row
 from tlp_core.model_state import limit_threads
 from tlp_core.problem import Problem, match_batch
 from tlp_core.progress import Progress
+from tlp_core.sampling.settings import EvaluationSettings, GridSettings
 
 
 class Training:
-    """Takes the checkpoints of one network, and what was measured at each."""
+    """Writer of the checkpoints of one network and of the numbers that belong to each."""
 
     def __init__(self, folder: Path, steps: Sequence[int]) -> None:
-        """Keep everything in a folder, which is there already.
+        """Start to record a training.
 
         Args:
-            folder: where files go.
-            steps: at which the training shall save, increasing.
+            folder: existing folder for the files.
+            steps: steps at which the training must call :meth:`save`, increasing.
         """
         self.steps = steps
         self._folder, self._numbers = folder, dict[str, dict[str, float]]()
 
     def save(self, problem: Problem, step: int, numbers: Mapping[str, float]) -> None:
-        """Keep the network as it is at a step, and numbers measured there."""
+        """Write a checkpoint of the model, and record numbers such as the loss.
+
+        Args:
+            problem: the problem with the model.
+            step: the current step.
+            numbers: measured values at this step, by name.
+        """
         torch.save(problem.model.state_dict(), self._folder / f"step_{step:06}.pt")
         self._numbers[str(step)] = {name: float(value) for name, value in numbers.items()}
 
     def finish(self, curves: Mapping[str, Sequence[float]]) -> None:
-        """Write what was measured, which also says that the training is complete."""
-        with atomic_write(self._folder / "numbers.json") as draft:
-            draft.write_text(json.dumps({"steps": self._numbers, "curves": dict(curves)}))
+        """Write all recorded numbers to ``numbers.json``, which marks the training as complete.
+
+        Args:
+            curves: values that were measured throughout the training, by name.
+        """
+        with atomic_write(self._folder / "numbers.json") as temporary:
+            temporary.write_text(json.dumps({"steps": self._numbers, "curves": dict(curves)}))
 
 
 Curves = Mapping[str, Sequence[float]]
+"""Values that were measured throughout a training, by name."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +66,10 @@ class Network:
     """One network of an experiment.
 
     Attributes:
-        parameters: what tells it from the others, such as ``{"beta": 10, "seed": 1}``.
-        make: returns its problem, untrained.
-        train: trains it, saves the checkpoints of its steps, and returns curves of what was
-            measured on the way.
-        steps: of the checkpoints, increasing.
+        parameters: values that identify the network, such as ``{"beta": 10, "seed": 1}``.
+        make: function that returns its problem, with the untrained model.
+        train: function that trains the model, saves the checkpoints, and returns curves.
+        steps: steps of the checkpoints, increasing.
     """
 
     parameters: Mapping[str, float | str]
@@ -67,40 +79,37 @@ class Network:
 
     @property
     def key(self) -> str:
-        """A name for files, such as ``beta10_seed1``."""
+        """Name of the network in file names, such as ``beta10_seed1``."""
         return "_".join(f"{name}{value}" for name, value in self.parameters.items())
 
 
 @dataclass(frozen=True)
 class Look:
-    """How landscapes are taken.
+    """Settings with which the landscapes of an experiment are sampled.
 
     Attributes:
-        name: in tables, such as ``3D``.
-        n: number of directions, the top eigenvectors of the Hessian.
-        resolution: points along each.
-        distance: half-width.
-        normalization: of the directions.
-        method: of the eigenvectors.
-        batch_norm: statistics to evaluate with.
-        parameters: pattern of the names to move.
-        last_only: look at the last checkpoint of each network only.
-        trace: whether the trace of the Hessian is taken, too.
+        name: name of the look in tables, such as ``3D``.
+        directions: settings of the directions, Hessian eigenvectors.
+        samples: settings of the grid.
+        evaluation: settings of the evaluation. Default: the fastest engine.
+        last_only: sample only the last checkpoint of each network. Default: False.
+        trace: also estimate the trace of the Hessian. Default: False.
     """
 
     name: str
-    n: int
-    resolution: int
-    distance: float
-    normalization: Normalization = "none"
-    method: HessianMethod = "lanczos"
-    batch_norm: BatchNorm = "stored"
-    parameters: str | None = None
+    directions: DirectionSettings
+    samples: GridSettings
+    evaluation: EvaluationSettings = EvaluationSettings()
     last_only: bool = False
     trace: bool = False
 
+    @property
+    def number_of_samples(self) -> int:
+        """N, the number of samples of each landscape."""
+        return int(self.samples.resolution**self.directions.n)
+
     def steps_of(self, network: Network) -> Sequence[int]:
-        """Return the steps of a network's checkpoints that are looked at."""
+        """Return the steps of the checkpoints of a network whose landscapes are sampled."""
         return network.steps[-1:] if self.last_only else network.steps
 
 
@@ -109,15 +118,17 @@ class Experiment:
     """An experiment of a paper.
 
     Attributes:
-        title: one line.
-        networks: the networks of a size of the experiment.
-        looks: how their landscapes are taken, likewise.
-        claims: answers the paper's claims from the table of descriptors and the folder.
-        rows: parameter of the rows of its small multiples.
-        columns: parameter of the columns.
-        figures: columns of the table to draw over each other, across and up.
-        series: columns to draw over the steps of the training, one above the other.
-        data: environment variable that names a folder of data; empty if there is none.
+        title: title in one line.
+        networks: function that returns the networks for a size of the experiment.
+        looks: function that returns the looks for a size of the experiment.
+        claims: function that tests the claims of the paper, given the table of descriptors and the
+            folder of the experiment.
+        rows: name of the parameter that defines the rows of the small multiples.
+        columns: name of the parameter that defines the columns of the small multiples.
+        figures: pairs of columns of the table, (x, y), each drawn as one chart.
+        series: columns of the table that are drawn over the training steps, one chart below the
+            other. Default: none.
+        data: environment variable with the path of the data folder. Default: empty, no data.
     """
 
     title: str
@@ -140,9 +151,18 @@ def train_epochs(
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
 ) -> Curves:
-    """Train as many epochs as the last step says, and return the mean loss of each.
+    """Train a network, where a step is an epoch. Checkpoint e is the network after e epochs.
 
-    Checkpoint e is the network after e epochs.
+    Args:
+        problem: the problem. Its model is changed.
+        training: writer of the checkpoints; its last step is the number of epochs.
+        progress: receives the fraction of the epochs that are done and the loss.
+        batches: batches of one epoch; it is iterated once per epoch.
+        optimizer: optimizer of the parameters of the model.
+        schedule: schedule of the learning rate, advanced once per epoch.
+
+    Returns:
+        The curve ``training loss``: the mean loss of each epoch.
     """
     epochs, means = training.steps[-1], list[float]()
     with limit_threads(problem.model):
@@ -165,7 +185,13 @@ def train_epochs(
     return {"training loss": means}
 
 
-def shuffled(examples: Dataset[Any], size: int, seed: int) -> DataLoader[Any]:
-    """Return batches of a training set, in another order in each epoch."""
+def shuffled_batches(examples: Dataset[Any], size: int, seed: int) -> DataLoader[Any]:
+    """Return the batches of a training set, shuffled again in each epoch.
+
+    Args:
+        examples: the training set.
+        size: number of examples in a batch.
+        seed: random seed of the shuffles.
+    """
     generator = torch.Generator().manual_seed(seed)
     return DataLoader(examples, batch_size=size, shuffle=True, generator=generator)

@@ -1,7 +1,7 @@
-"""ResNet-20 with and without skip connections (Xie et al. 2024).
+"""Experiment: ResNet-20 with and without skip connections (Xie et al. 2024).
 
-Without CIFAR-10 (``TLP_CIFAR10`` names the folder of its binary version) the images are
-scikit-learn's digits.
+The environment variable ``TLP_CIFAR10`` holds the path of the binary version of CIFAR-10. If it is
+not set, the images are the digits of scikit-learn.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from tlp_core.choices import ExperimentSize
+from tlp_core.directions.settings import DirectionSettings
 from tlp_core.experiments.claims import Claim, correlation, mean
 from tlp_core.experiments.definition import (
     Curves,
@@ -22,16 +23,17 @@ from tlp_core.experiments.definition import (
     Look,
     Network,
     Training,
-    shuffled,
+    shuffled_batches,
     train_epochs,
 )
 from tlp_core.experiments.rows import Row
 from tlp_core.problem import Problem
 from tlp_core.problems import resnet
 from tlp_core.progress import Progress
+from tlp_core.sampling.settings import EvaluationSettings, GridSettings
 
 CIFAR10 = "TLP_CIFAR10"
-"""Environment variable with the folder of CIFAR-10's binary version."""
+"""Environment variable with the path of the binary version of CIFAR-10."""
 
 SEEDS = (0, 123, 123456, 2023)
 
@@ -40,39 +42,42 @@ _QUALITIES = {
     "top_eigenvalue": ("a flatter minimum", False),
     "hessian_trace": ("a flatter minimum", False),
 }
-"""Columns that tell how good a model is, its name, and whether the column grows with it."""
+"""Columns that measure the quality of a model: its name in claims, and whether larger is better."""
 
-_SHAPES = {
+_TOPOLOGY = {
     "number_of_saddles": ("has fewer saddles", False),
     "average_persistence": ("has a higher average persistence", True),
 }
-"""Columns that are claimed to go with it, and whether they grow."""
+"""Columns that are claimed to depend on the quality: the claim, and whether they grow with it."""
 
 
 def networks(size: ExperimentSize) -> list[Network]:
-    """Return the network with and without skip connections for each seed."""
+    """Return the networks of a size: with and without skip connections, for each seed."""
     seeds = SEEDS[: {"quick": 1, "medium": 4, "full": 4}[size]]
     return [_network(skip, seed, size) for skip in ("yes", "no") for seed in seeds]
 
 
 def looks(size: ExperimentSize) -> list[Look]:
-    """Return landscapes along the top two eigenvectors."""
+    """Return the look of a size: the landscape along the top two eigenvectors."""
     resolution = {"quick": 7, "medium": 21, "full": 41}[size]
     return [
         Look(
             "2D",
-            2,
-            resolution,
-            0.5,
-            normalization="filter",
-            batch_norm="reestimated",
+            DirectionSettings(n=2, method="lanczos", normalization="filter"),
+            GridSettings(resolution, distance=0.5),
+            EvaluationSettings(batch_norm="reestimated"),
             trace=True,
         )
     ]
 
 
 def claims(rows: list[Row], _folder: Path) -> list[Claim]:
-    """Answer Xie et al.'s claims: fewer saddles and higher average persistence when better."""
+    """Test the claims of Xie et al. 2024 on the number of saddles and the average persistence.
+
+    Args:
+        rows: rows of the table of descriptors.
+        _folder: folder of the experiment; not used.
+    """
     last = [row for row in rows if row["step"] == max(r["step"] for r in rows)]
     by_skip = {(row["skip"], row["seed"]): row for row in last}
     seeds = sorted({row["seed"] for row in last})
@@ -82,14 +87,14 @@ def claims(rows: list[Row], _folder: Path) -> list[Claim]:
             "skip connections make a network better",
             "test accuracy with minus without",
             [one["test accuracy"] - other["test accuracy"] for one, other in pairs],
-            nothing=0.0,
+            null_value=0.0,
         ),
         mean(
             "skip connections mean fewer saddles",
             "saddles with minus without",
             [one["number_of_saddles"] - other["number_of_saddles"] for one, other in pairs],
-            nothing=0.0,
-            above=False,
+            null_value=0.0,
+            alternative="less",
         ),
         mean(
             "skip connections mean a higher average persistence",
@@ -98,19 +103,19 @@ def claims(rows: list[Row], _folder: Path) -> list[Claim]:
                 np.log10(one["average_persistence"] / other["average_persistence"])
                 for one, other in pairs
             ],
-            nothing=0.0,
+            null_value=0.0,
         ),
         *(
             correlation(
-                f"{model} {words}",
+                f"{model} {statement}",
                 rows,
                 quality,
-                shape,
-                positive=better == grows,
+                column,
+                positive=larger_is_better == grows,
                 by=("skip", "seed"),
             )
-            for quality, (model, better) in _QUALITIES.items()
-            for shape, (words, grows) in _SHAPES.items()
+            for quality, (model, larger_is_better) in _QUALITIES.items()
+            for column, (statement, grows) in _TOPOLOGY.items()
         ),
     ]
 
@@ -132,7 +137,7 @@ def _network(skip: str, seed: int, size: ExperimentSize) -> Network:
 
 
 def _train(problem: Problem, training: Training, progress: Progress, *, seed: int) -> Curves:
-    """Train by SGD with momentum on the whole training set, not only the loss's images."""
+    """Train by SGD with momentum on the whole training set, not only on the images of the loss."""
     data = os.environ.get(CIFAR10, "")
     (inputs, labels), _ = resnet.cifar10(data) if data else resnet.digits()
     optimizer = torch.optim.SGD(problem.model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
@@ -140,7 +145,7 @@ def _train(problem: Problem, training: Training, progress: Progress, *, seed: in
         problem,
         training,
         progress,
-        batches=shuffled(TensorDataset(inputs, labels), 128, seed),
+        batches=shuffled_batches(TensorDataset(inputs, labels), 128, seed),
         optimizer=optimizer,
         schedule=torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.steps[-1]),
     )

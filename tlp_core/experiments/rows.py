@@ -12,7 +12,7 @@ from tlp_core.atomic_files import atomic_write
 Row = Mapping[str, Any]
 
 
-def grouped(rows: Iterable[Row], names: Sequence[str]) -> dict[tuple[Any, ...], list[Row]]:
+def group_rows(rows: Iterable[Row], names: Sequence[str]) -> dict[tuple[Any, ...], list[Row]]:
     """Return the rows of a table by the values of some columns, in the order in which they come."""
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:

@@ -1,12 +1,14 @@
-"""Running an experiment: train its networks, sample their landscapes, describe, answer its claims.
+"""Run of an experiment: training, sampling of landscapes, descriptors, tests of the claims.
 
-Everything goes into one folder and is found there again, so a run that was stopped goes on:
+All results are in one folder. A run reuses the results that exist there, so an interrupted run can
+be resumed:
 
-    experiment.json                               which experiment it is, and of which size
-    networks/beta10_seed1/step_000500.pt          checkpoints, and numbers.json with measures
-    landscapes/beta10_seed1_step500_3D_r41.zarr   stores, which ParaView's reader opens
-    landscapes.csv                                a table of the stores, for small multiples
-    descriptors.csv, claims.csv, claims.md        numbers, and what they say to the papers' claims
+    experiment.json                               title, size and data of the experiment
+    networks/beta10_seed1/step_000500.pt          checkpoints; numbers.json has measured values
+    landscapes/beta10_seed1_step500_3D_r41.zarr   landscapes, which ParaView's reader opens
+    landscapes.csv                                table of the landscapes, for small multiples
+    descriptors.csv                               table of the descriptors
+    claims.csv, claims.md                         tests of the papers' claims
 """
 
 from __future__ import annotations
@@ -30,10 +32,10 @@ from tlp_core import checks
 from tlp_core.analysis.descriptors import describe
 from tlp_core.atomic_files import atomic_write
 from tlp_core.choices import ExperimentSize
-from tlp_core.directions.hessian.eigenvectors import hessian_directions
+from tlp_core.directions.hessian.eigenvectors import eigenvector_directions
 from tlp_core.directions.hessian.trace import hessian_trace
 from tlp_core.directions.random import random_directions
-from tlp_core.experiments.claims import Claim, table_of
+from tlp_core.experiments.claims import Claim, markdown_table
 from tlp_core.experiments.definition import Experiment, Look, Network, Training
 from tlp_core.experiments.results import tree_of
 from tlp_core.experiments.rows import Row, write_table
@@ -41,113 +43,136 @@ from tlp_core.landscape.landscape import Landscape
 from tlp_core.problem import Problem, convert_problem
 from tlp_core.problems.weights import load_checkpoint
 from tlp_core.progress import Progress, format_seconds, silent
-from tlp_core.sampling.grid import sample_grid, sampling_seconds
+from tlp_core.sampling.chunks import sample_plan
+from tlp_core.sampling.grid import estimate_grid_seconds, grid_plan
+from tlp_core.sampling.settings import RunSettings, half_widths
 
 TRACE_FACTS = ("hessian_trace", "hessian_trace_error")
-"""The trace of the Hessian and its standard error, in a landscape's facts and in the table."""
+"""Names of the trace of the Hessian and of its standard error, in metadata and in the table."""
 
 
-def cost(networks: Sequence[Network], looks: Sequence[Look]) -> str:
-    """Return what networks take: how many landscapes and samples."""
-    numbers = {look: sum(len(look.steps_of(network)) for network in networks) for look in looks}
-    each = ", ".join(
-        f"{number:,} {look.name} of {look.resolution**look.n:,} samples"
-        for look, number in numbers.items()
+def describe_work(networks: Sequence[Network], looks: Sequence[Look]) -> str:
+    """Return a sentence with the number of networks, landscapes and samples.
+
+    Args:
+        networks: the networks.
+        looks: the looks at each of them.
+    """
+    counts = {look: sum(len(look.steps_of(network)) for network in networks) for look in looks}
+    landscapes = ", ".join(
+        f"{count:,} {look.name} of {look.number_of_samples:,} samples"
+        for look, count in counts.items()
     )
-    samples = sum(number * look.resolution**look.n for look, number in numbers.items())
-    count = f"{len(networks)} network{'s' if len(networks) > 1 else ''}"
-    return f"{count}, {samples:,} samples; landscapes: {each}"
+    samples = sum(count * look.number_of_samples for look, count in counts.items())
+    number = f"{len(networks)} network{'s' if len(networks) > 1 else ''}"
+    return f"{number}, {samples:,} samples; landscapes: {landscapes}"
 
 
 def sampling_time(networks: Sequence[Network], looks: Sequence[Look]) -> float:
-    """Return how many seconds all samples would take here, by a few that are taken now.
+    """Return an estimate of the time of all samples on this machine, in seconds.
 
-    Three networks are looked at, the first, the middle and the last; those of equal shapes are
-    taken to be equally fast.
+    A few samples of the first, the middle and the last network are timed. Networks whose parameters
+    have the same shapes are assumed to be equally fast.
+
+    Args:
+        networks: the networks, one or more.
+        looks: the looks at each of them.
     """
-    tried = [networks[0], networks[len(networks) // 2], networks[-1]]
-    known: dict[tuple[torch.ExperimentSize, ...], float] = {}
+    timed = [networks[0], networks[len(networks) // 2], networks[-1]]
+    seconds: dict[tuple[torch.Size, ...], float] = {}
     shapes = []
-    for network in tried:
+    for network in timed:
         problem = network.make()
         shapes.append(tuple(parameter.shape for parameter in problem.model.parameters()))
-        if shapes[-1] not in known:
-            known[shapes[-1]] = _seconds(problem, network, looks)
-    return sum(known[shape] for shape in shapes) / len(tried) * len(networks)
+        if shapes[-1] not in seconds:
+            seconds[shapes[-1]] = _network_seconds(problem, network, looks)
+    return sum(seconds[shape] for shape in shapes) / len(timed) * len(networks)
 
 
-def told_time(networks: Sequence[Network], looks: Sequence[Look]) -> str:
-    """Return a sentence on :func:`sampling_time`."""
+def describe_sampling_time(networks: Sequence[Network], looks: Sequence[Look]) -> str:
+    """Return a sentence with the estimate of :func:`sampling_time`."""
     return (
-        f"sampling takes about {format_seconds(sampling_time(networks, looks))} here, by a few samples "
-        "taken now; training and eigenvectors come on top"
+        f"sampling takes about {format_seconds(sampling_time(networks, looks))} here, estimated "
+        "from a few samples; training and eigenvectors take additional time"
     )
 
 
-def _seconds(problem: Problem, network: Network, looks: Sequence[Look]) -> float:
-    """Return how long the landscapes of one network would take."""
+def _network_seconds(problem: Problem, network: Network, looks: Sequence[Look]) -> float:
+    """Return an estimate of the time of all samples of one network, in seconds."""
     return sum(
         len(look.steps_of(network))
-        * sampling_seconds(
+        * estimate_grid_seconds(
             problem,
-            random_directions(problem, look.n, parameters=look.parameters),
-            resolution=look.resolution,
-            distance=look.distance,
-            batch_norm=look.batch_norm,
+            random_directions(problem, look.directions.n, parameters=look.directions.parameters),
+            look.samples,
+            look.evaluation,
         )
         for look in looks
     )
 
 
-def chosen_networks(
+def select_networks(
     experiment: Experiment,
     size: ExperimentSize,
     only: Mapping[str, str] | None = None,
     *,
     device: str = "",
 ) -> list[Network]:
-    """Return the networks of an experiment that have given parameters, by default all.
+    """Return the networks of an experiment with given parameters.
 
     Args:
-        experiment: which one.
-        size: of it.
-        only: names and values of the parameters, several with commas between.
-        device: on which the networks shall be.
+        experiment: the experiment.
+        size: size of the experiment.
+        only: names and values of parameters; several values are separated by commas. Default: None,
+            all networks.
+        device: device of the networks, as torch names it. Default: empty, the CPU.
+
+    Returns:
+        The networks; their problems are on the device.
 
     Raises:
-        ValueError: for a parameter or a value that no network has.
+        ValueError: if no network has such a parameter or value.
     """
-    every = experiment.networks(size)
-    wanted = {name: values.split(",") for name, values in (only or {}).items()}
-    for name, values in wanted.items():
-        checks.choice(name, every[0].parameters, name="parameter of only")
-        there = {str(network.parameters[name]) for network in every}
+    networks = experiment.networks(size)
+    selected = {name: values.split(",") for name, values in (only or {}).items()}
+    for name, values in selected.items():
+        checks.choice(name, networks[0].parameters, name="parameter of only")
+        existing = {str(network.parameters[name]) for network in networks}
         for value in values:
-            checks.choice(value, sorted(there), name=name)
+            checks.choice(value, sorted(existing), name=name)
     return [
-        replace(network, make=partial(_made, network, device))
-        for network in every
-        if all(str(network.parameters[name]) in values for name, values in wanted.items())
+        replace(network, make=partial(_make_on_device, network, device))
+        for network in networks
+        if all(str(network.parameters[name]) in values for name, values in selected.items())
     ]
 
 
-def _made(network: Network, device: str) -> Problem:
+def _make_on_device(network: Network, device: str) -> Problem:
     return convert_problem(network.make(), device=device)
 
 
-def chosen_looks(
+def select_looks(
     experiment: Experiment, size: ExperimentSize, resolutions: Mapping[str, int] | None = None
 ) -> list[Look]:
-    """Return the looks of an experiment, some of them with another resolution.
+    """Return the looks of an experiment, with given resolutions.
+
+    Args:
+        experiment: the experiment.
+        size: size of the experiment.
+        resolutions: odd resolutions >= 3, by name of the look. Default: None, those of the
+            experiment.
 
     Raises:
-        ValueError: if there is no such look, or a resolution is even or too small.
+        ValueError: if a look does not exist, or a resolution is even or below 3.
+        TypeError: if a resolution is not an integer.
     """
-    looks, wanted = experiment.looks(size), dict(resolutions or {})
-    for name in wanted:
+    looks, given = experiment.looks(size), dict(resolutions or {})
+    for name in given:
         checks.choice(name, [look.name for look in looks], name="look")
     return [
-        replace(look, resolution=checks.resolution(wanted.get(look.name, look.resolution)))
+        replace(look, samples=replace(look.samples, resolution=given[look.name]))
+        if look.name in given
+        else look
         for look in looks
     ]
 
@@ -160,45 +185,53 @@ def run_experiment(
     only: Mapping[str, str] | None = None,
     resolutions: Mapping[str, int] | None = None,
     device: str = "",
-    tell: Callable[[str], None] = print,
+    report: Callable[[str], None] = print,
     progress: Callable[[str], Progress] = lambda _text: silent,
 ) -> list[Claim]:
-    """Run an experiment, or go on with it, and return the answers to its claims.
+    """Run or resume an experiment, and return its claims with their results.
 
     Args:
-        experiment: which one.
-        folder: where everything goes.
-        size: ``quick`` takes minutes, ``medium`` about an hour, ``full`` is as published.
-        only: parameters, such as ``{"seed": "0,1"}``, of the networks to train and sample, and
-            nothing else: tables and answers are those of all networks, by a run without. Several
-            such runs, one after another or at once, share a folder.
-        resolutions: points along each direction for some of the looks, such as ``{"4D": 41}``.
-        device: as torch names it, such as ``cuda``; empty for the processor.
-        tell: called with lines of text, first the cost.
-        progress: makes a progress for a text.
+        experiment: the experiment.
+        folder: folder of the results; it is created if it does not exist.
+        size: ``quick`` takes minutes, ``medium`` about an hour, ``full`` is the published size.
+            Default: ``full``.
+        only: parameters of the networks to train and sample, such as ``{"seed": "0,1"}``. Such a
+            run writes no tables and tests no claims; a later run without ``only`` does so for all
+            networks. Several runs can use the same folder, also at the same time. Default: None,
+            all networks.
+        resolutions: number of points along each direction, by name of the look, such as
+            ``{"4D": 41}``. Default: None, those of the experiment.
+        device: device as torch names it, such as ``cuda``. Default: empty, the CPU.
+        report: function that receives lines of text; the first is the cost. Default: ``print``.
+        progress: function that returns a progress report for a title. Default: no report.
+
+    Returns:
+        The claims with their results; empty if ``only`` is given.
 
     Raises:
-        ValueError: if no network has the parameters of ``only``, there is no such look or device,
-            or the folder holds another experiment, another size of it, or one with other data.
+        ValueError: if no network has the parameters of ``only``, a look or the device does not
+            exist, a resolution is even or below 3, a file in the folder is damaged, or the folder
+            contains an experiment of another title, size or data folder.
+        TypeError: if a resolution is not an integer.
         NotADirectoryError: if the folder is a file.
     """
-    networks = chosen_networks(experiment, size, only, device=device)
-    looks = chosen_looks(experiment, size, resolutions)
-    networks[0].make()  # what is wrong with data or device is told before anything is written
-    _claim_folder(folder, experiment, size)
-    tell(f"{experiment.title}: {cost(networks, looks)}")
+    networks = select_networks(experiment, size, only, device=device)
+    looks = select_looks(experiment, size, resolutions)
+    networks[0].make()  # raises if data or device are unusable, before a file is written
+    _reserve_folder(folder, experiment, size)
+    report(f"{experiment.title}: {describe_work(networks, looks)}")
     if size == "full" and not (folder / "landscapes").exists():
-        tell(told_time(networks, looks))
+        report(describe_sampling_time(networks, looks))
     rows: list[Row] = []
     start = time.monotonic()
     for done, network in enumerate(networks, start=1):
-        trained = _trained(network, folder, progress(f"training {network.key}"))
+        checkpoints = _train_or_reuse(network, folder, progress(f"training {network.key}"))
         for look in looks:
-            rows += _rows(network, look, trained, folder, progress)
-        spent = time.monotonic() - start
-        left = spent / done * (len(networks) - done)
-        part = f"{done}/{len(networks)} {network.key}"
-        tell(f"{part}: {format_seconds(spent)}, about {format_seconds(left)} left")
+            rows += _table_rows(network, look, checkpoints, folder, progress)
+        elapsed = time.monotonic() - start
+        remaining = elapsed / done * (len(networks) - done)
+        position = f"{done}/{len(networks)} {network.key}"
+        report(f"{position}: {format_seconds(elapsed)}, about {format_seconds(remaining)} left")
     if only:
         return []
     write_table(folder / "descriptors.csv", rows)
@@ -206,72 +239,80 @@ def run_experiment(
     write_table(folder / "landscapes.csv", [{c: row[c] for c in columns} for row in rows])
     claims = experiment.claims(rows, folder)
     write_table(folder / "claims.csv", [asdict(claim) for claim in claims])
-    with atomic_write(folder / "claims.md") as draft:
-        draft.write_text(table_of(claims), encoding="utf-8")
+    with atomic_write(folder / "claims.md") as temporary:
+        temporary.write_text(markdown_table(claims), encoding="utf-8")
     return claims
 
 
-def _claim_folder(folder: Path, experiment: Experiment, size: ExperimentSize) -> None:
-    """Mark a folder as that of an experiment, whose files another one would take for its own."""
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"the output must be a folder, and {folder} is a file")
-    wanted = {"experiment": experiment.title, "size": size}
-    if experiment.data:
-        wanted[experiment.data] = os.environ.get(experiment.data, "")
-    mark = folder / "experiment.json"
-    if not mark.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with atomic_write(mark) as draft:
-            draft.write_text(json.dumps(wanted), encoding="utf-8")
-    elif (there := _read(mark)) != wanted:
-        raise ValueError(f"the folder {folder} holds {there}, wanted {wanted}; take another one")
+def _reserve_folder(folder: Path, experiment: Experiment, size: ExperimentSize) -> None:
+    """Write which experiment a folder belongs to, or check it.
 
-
-def _trained(network: Network, folder: Path, progress: Progress) -> Path:
-    """Return the folder of a network's checkpoints, trained now where it is not there.
-
-    A training has its own folder until it is done, so that others, at once or later, neither see
-    nor disturb it.
+    Otherwise another experiment could reuse the results in the folder.
     """
-    place = folder / "networks" / network.key
-    if not place.exists():
-        draft = place.with_name(f".{network.key}.{uuid4().hex[:8]}")
-        draft.mkdir(parents=True)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"the output must be a folder, but {folder} is a file")
+    expected = {"experiment": experiment.title, "size": size}
+    if experiment.data:
+        expected[experiment.data] = os.environ.get(experiment.data, "")
+    path = folder / "experiment.json"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps(expected), encoding="utf-8")
+    elif (found := _read_json(path)) != expected:
+        raise ValueError(
+            f"the folder {folder} must belong to {expected}, got a folder of {found}; "
+            "use another folder"
+        )
+
+
+def _train_or_reuse(network: Network, folder: Path, progress: Progress) -> Path:
+    """Return the folder of the checkpoints of a network, and train the network if it is missing.
+
+    A training writes to a temporary folder, which is renamed at the end. Other runs therefore never
+    read or overwrite an incomplete training.
+    """
+    path = folder / "networks" / network.key
+    if not path.exists():
+        temporary = path.with_name(f".{network.key}.{uuid4().hex[:8]}")
+        temporary.mkdir(parents=True)
         try:
-            training = Training(draft, network.steps)
+            training = Training(temporary, network.steps)
             training.finish(network.train(network.make(), training, progress))
-            with suppress(OSError):  # another one was faster, with the same result
-                draft.rename(place)
+            with suppress(OSError):  # another run has finished first, with the same result
+                temporary.rename(path)
         finally:
-            shutil.rmtree(draft, ignore_errors=True)
-    return place
+            shutil.rmtree(temporary, ignore_errors=True)
+    return path
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Return what a JSON file holds."""
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         content = None
     if not isinstance(content, dict):
-        raise ValueError(f"{path} is damaged; remove its folder, and it will be made again")
+        raise ValueError(f"{path} is damaged; remove its folder, and run the experiment again")
     return content
 
 
-def _rows(
+def _table_rows(
     network: Network,
     look: Look,
-    trained: Path,
+    checkpoints: Path,
     folder: Path,
     progress: Callable[[str], Progress],
 ) -> Iterator[Row]:
-    measured = _read(trained / "numbers.json").get("steps", {})
+    numbers = _read_json(checkpoints / "numbers.json").get("steps", {})
     for step in look.steps_of(network):
-        if str(step) not in measured:
-            raise ValueError(f"{trained} lacks step {step}; remove it, and it will be made again")
-        name = f"landscapes/{network.key}_step{step}_{look.name}_r{look.resolution}.zarr"
+        if str(step) not in numbers:
+            raise ValueError(
+                f"{checkpoints} has no step {step}; remove this folder, and run the experiment "
+                "again"
+            )
+        name = f"landscapes/{network.key}_step{step}_{look.name}_r{look.samples.resolution}.zarr"
         text = f"{network.key}, step {step}, {look.name}"
-        checkpoint = trained / f"step_{step:06}.pt"
+        checkpoint = checkpoints / f"step_{step:06}.pt"
         landscape = _landscape(network, look, checkpoint, folder / name, progress(text))
         traces = {key: value for key, value in landscape.facts.items() if key in TRACE_FACTS}
         yield {
@@ -279,7 +320,7 @@ def _rows(
             **network.parameters,
             "step": step,
             "look": look.name,
-            **measured[str(step)],
+            **numbers[str(step)],
             **landscape.facts.get("metrics", {}),
             "top_eigenvalue": landscape.facts["eigenvalues"][0],
             **traces,
@@ -291,33 +332,41 @@ def _landscape(
     network: Network, look: Look, checkpoint: Path, store: Path, progress: Progress
 ) -> Landscape:
     if store.exists():
-        there = Landscape.open(store)
-        as_wanted = there.facts.get("normalization") == look.normalization and np.allclose(
-            there.distance, look.distance
-        )
-        if there.is_complete and as_wanted:
-            return there
+        existing = Landscape.open(store)
+        if existing.is_complete and _was_sampled_with(existing, look):
+            return existing
     store.parent.mkdir(parents=True, exist_ok=True)
     problem = network.make()
     load_checkpoint(problem, checkpoint)
-    directions = hessian_directions(
-        problem,
-        look.n,
-        method=look.method,
-        normalization=look.normalization,
-        parameters=look.parameters,
-        progress=progress,
-    )
+    directions = eigenvector_directions(problem, look.directions, progress)
     if look.trace:
-        trace = hessian_trace(problem, parameters=look.parameters, progress=progress)
+        trace = hessian_trace(problem, parameters=look.directions.parameters, progress=progress)
         facts = dict(zip(TRACE_FACTS, (trace.value, trace.standard_error)))
         directions = replace(directions, facts={**directions.facts, **facts})
-    return sample_grid(
+    return sample_plan(
         problem,
         directions,
-        resolution=look.resolution,
-        distance=look.distance,
-        batch_norm=look.batch_norm,
+        grid_plan(look.samples, look.directions.n),
+        look.evaluation,
+        RunSettings(),
         store=store,
         progress=progress,
+    )
+
+
+def _was_sampled_with(landscape: Landscape, look: Look) -> bool:
+    """Return whether a landscape has the settings of a look."""
+    directions = look.directions
+    expected = {
+        "method": directions.method,
+        "normalization": directions.normalization,
+        "parameters": directions.parameters or "*",
+        "seed": directions.seed,
+        "batch_norm": look.evaluation.batch_norm,
+    }
+    half_width = half_widths(look.samples.distance, directions.n)
+    return (
+        landscape.shape == look.samples.shape(directions.n)
+        and np.array_equal(landscape.distance, half_width)
+        and all(landscape.facts.get(name) == value for name, value in expected.items())
     )

@@ -1,6 +1,7 @@
-"""UNet with CRF-RNN over learning rates and epochs (Geniesse et al. 2024, section 4.2).
+"""Experiment: UNet with CRF-RNN over learning rates and epochs (Geniesse et al. 2024, section 4.2).
 
-Without the pets (``TLP_PETS`` names their folder) the images are shapes made on the spot.
+The environment variable ``TLP_PETS`` holds the path of Oxford-IIIT Pet. If it is not set, the
+pictures are generated shapes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 
 from tlp_core.choices import ExperimentSize
+from tlp_core.directions.settings import DirectionSettings
 from tlp_core.experiments.claims import Claim, correlation, correlation_within, mean
 from tlp_core.experiments.definition import (
     Curves,
@@ -21,16 +23,17 @@ from tlp_core.experiments.definition import (
     Look,
     Network,
     Training,
-    shuffled,
+    shuffled_batches,
     train_epochs,
 )
 from tlp_core.experiments.rows import Row
 from tlp_core.problem import Problem
 from tlp_core.problems import unet_crf
 from tlp_core.progress import Progress
+from tlp_core.sampling.settings import EvaluationSettings, GridSettings
 
 PETS = "TLP_PETS"
-"""Environment variable with the folder of Oxford-IIIT Pet."""
+"""Environment variable with the path of Oxford-IIIT Pet."""
 
 RATES: dict[ExperimentSize, tuple[float, ...]] = {
     "quick": (1e-4, 1e-3, 1e-2),
@@ -38,25 +41,35 @@ RATES: dict[ExperimentSize, tuple[float, ...]] = {
     "full": (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2),
 }
 SEEDS = (243, 3376, 5370, 7026, 8049)
-EPOCHS, BETWEEN = 30, 5
+EPOCHS, CHECKPOINT_INTERVAL = 30, 5
 
 
 def networks(size: ExperimentSize) -> list[Network]:
-    """Return one network for each learning rate and seed."""
+    """Return the networks of a size: one for each learning rate and seed."""
     seeds = SEEDS[: {"quick": 1, "medium": 2, "full": 5}[size]]
     return [_network(rate, seed, size) for rate in RATES[size] for seed in seeds]
 
 
 def looks(size: ExperimentSize) -> list[Look]:
-    """Return landscapes of the published kind; the half-width is half of the code's distance."""
+    """Return the look of a size, with the published settings.
+
+    The distance of the published code is the full width, so the half-width here is half of it.
+    """
     resolution = {"quick": 7, "medium": 15, "full": 41}[size]
-    return [Look("2D", 2, resolution, 0.005, normalization="layer", batch_norm="reestimated")]
+    directions = DirectionSettings(n=2, method="lanczos", normalization="layer")
+    evaluation = EvaluationSettings(batch_norm="reestimated")
+    return [Look("2D", directions, GridSettings(resolution, distance=0.005), evaluation)]
 
 
 def claims(rows: list[Row], _folder: Path) -> list[Claim]:
-    """Answer the claims of Geniesse et al. 2024, section 4.2, on depth and learning rate.
+    """Test the claims of Geniesse et al. 2024, section 4.2, on depth and learning rate.
 
-    The depth is told in the loss's unit and, since all losses fall, as a share of the lowest one.
+    The depth is measured in units of the loss and also relative to the lowest loss, because all
+    losses decrease during training.
+
+    Args:
+        rows: rows of the table of descriptors.
+        _folder: folder of the experiment; not used.
     """
     edges = correlation_within(
         "the basin's edges come down later",
@@ -66,35 +79,39 @@ def claims(rows: list[Row], _folder: Path) -> list[Claim]:
         ("rate", "seed"),
         positive=False,
     )
-    seen = [
+    extended = [
         {**row, "depth": depth, "depth over lowest loss": depth / row["minimum_loss"]}
         for row in rows
         for depth in [row["maximum_loss"] - row["minimum_loss"]]
     ]
-    return [edges, *_on_depth(seen, "depth"), *_on_depth(seen, "depth over lowest loss")]
+    return [
+        edges,
+        *_depth_claims(extended, "depth"),
+        *_depth_claims(extended, "depth over lowest loss"),
+    ]
 
 
-def _on_depth(rows: Sequence[Row], depth: str) -> list[Claim]:
-    """Answer the claims on one of the two depths."""
+def _depth_claims(rows: Sequence[Row], depth: str) -> list[Claim]:
+    """Test the claims on one of the two depths, given the name of its column."""
     last = max(row["step"] for row in rows)
     first = {(row["rate"], row["seed"]): row[depth] for row in rows if row["step"] == 0}
-    at_end = [row for row in rows if row["step"] == last]
-    middle = float(np.median([np.log10(row["rate"]) for row in at_end]))
-    far = "distance from the middle rate"
+    last_rows = [row for row in rows if row["step"] == last]
+    middle = float(np.median([np.log10(row["rate"]) for row in last_rows]))
+    distance = "distance from the middle rate"
     return [
         mean(
             "early in training the landscape is shallow, later the basin deepens",
             f"log10 of the {depth} after training over before",
-            [np.log10(row[depth] / first[row["rate"], row["seed"]]) for row in at_end],
-            nothing=0.0,
+            [np.log10(row[depth] / first[row["rate"], row["seed"]]) for row in last_rows],
+            null_value=0.0,
         ),
         correlation(
             "basins are deeper at too small and too large learning rates",
-            [{**row, far: abs(np.log10(row["rate"]) - middle)} for row in at_end],
-            far,
+            [{**row, distance: abs(np.log10(row["rate"]) - middle)} for row in last_rows],
+            distance,
             depth,
         ),
-        correlation("a better model has a deeper basin", at_end, "pixel accuracy", depth),
+        correlation("a better model has a deeper basin", last_rows, "pixel accuracy", depth),
     ]
 
 
@@ -109,7 +126,7 @@ def _network(rate: float, seed: int, size: ExperimentSize) -> Network:
     def make() -> Problem:
         return unet_crf.make_problem(data=data, seed=seed, **small)
 
-    steps = range(0, 7, 2) if size == "quick" else range(0, EPOCHS + 1, BETWEEN)
+    steps = range(0, 7, 2) if size == "quick" else range(0, EPOCHS + 1, CHECKPOINT_INTERVAL)
     train = partial(_train, data=data, rate=rate, seed=seed)
     return Network({"rate": rate, "seed": seed}, make, train, steps)
 
@@ -117,7 +134,7 @@ def _network(rate: float, seed: int, size: ExperimentSize) -> Network:
 def _train(
     problem: Problem, training: Training, progress: Progress, *, data: str, rate: float, seed: int
 ) -> Curves:
-    """Train by AdamW on the whole training set, the rate a tenth after every 20 epochs."""
+    """Train by AdamW on the whole training set; the rate is divided by 10 every 20 epochs."""
     ((pictures, _),) = problem.batches
     examples = unet_crf.segmentation_set(data, "trainval", pictures.shape[-1])
     optimizer = torch.optim.AdamW(problem.model.parameters(), lr=rate)
@@ -125,7 +142,7 @@ def _train(
         problem,
         training,
         progress,
-        batches=shuffled(examples, len(pictures), seed),
+        batches=shuffled_batches(examples, len(pictures), seed),
         optimizer=optimizer,
         schedule=torch.optim.lr_scheduler.StepLR(optimizer, 20),
     )

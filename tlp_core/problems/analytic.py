@@ -1,4 +1,4 @@
-"""Landscapes with a closed form, to try things on and to check them against."""
+"""Problems whose loss has a closed form, for trials and for tests."""
 
 from __future__ import annotations
 
@@ -11,25 +11,35 @@ from tlp_core import checks
 from tlp_core.problem import Problem
 
 WELL = 0.6
-"""Where the two wells lie along the first coordinate, on either side."""
+"""Distance of the two wells from the origin along the first parameter."""
 
 
 class Point(nn.Module):
-    """A model that is just its n parameters."""
+    """Model that consists of n parameters ``x`` only."""
 
     def __init__(self, n: int) -> None:
-        """Put the point at the origin, in float64."""
+        """Set the n parameters to zero, in float64."""
         super().__init__()
         self.x = nn.Parameter(torch.zeros(n, dtype=torch.float64))
 
 
 def two_wells(n: int = 2, tilt: float = 0.1) -> Problem:
-    """Return (u² - 1)² + tilt·u + Σ_{i>0} (1 + i/n) x_i², u = x_0 / 0.6, between its two wells.
+    """Return the loss (u² - 1)² + tilt·u + Σ_{i>0} (1 + i/n) x_i² with u = x_0 / 0.6.
+
+    The model is at the origin, between the two wells.
 
     Args:
-        n: number of parameters, >= 1. The stiffest direction is the first: the curvature at the
-            origin is -4 / 0.36 along x_0, and between 2 and 4 along the others.
-        tilt: half the difference in depth of the wells; without it both are 1 deep.
+        n: number of parameters, >= 1. The curvature at the origin is largest along x_0: it is
+            -4 / 0.36 there, and between 2 and 4 along the other parameters. Default: 2.
+        tilt: about half the difference in depth of the wells. If it is 0, both wells have the
+            depth 1. Default: 0.1.
+
+    Returns:
+        The problem, with one batch.
+
+    Raises:
+        ValueError: if n is below 1 or the tilt is not finite.
+        TypeError: if n is not an integer or the tilt is not a number.
     """
     n = checks.integer(n, name="n", minimum=1)
     tilt = checks.real(tilt, name="tilt")
@@ -44,10 +54,17 @@ def two_wells(n: int = 2, tilt: float = 0.1) -> Problem:
 
 
 def quadratic_bowl(n: int = 3) -> Problem:
-    """Return Σ (1 + i/n) x_i²: a single basin with its minimum at the centre.
+    """Return the loss Σ (1 + i/n) x_i², a single basin with its minimum at the model.
 
     Args:
-        n: number of parameters, >= 1.
+        n: number of parameters, >= 1. Default: 3.
+
+    Returns:
+        The problem, with one batch.
+
+    Raises:
+        ValueError: if n is below 1.
+        TypeError: if n is not an integer.
     """
     n = checks.integer(n, name="n", minimum=1)
     stiffness = 1 + torch.arange(n, dtype=torch.float64) / n

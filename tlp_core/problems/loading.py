@@ -150,7 +150,7 @@ def _import_file(file: Path) -> ModuleType:
 
 
 def _modules_beside(folder: Path, names: set[str], *, known: set[str]) -> dict[str, Path]:
-    """Return the files of modules that lie in a folder, except parts of known or installed packages.
+    """Return the files of modules in a folder, except parts of known or installed packages.
 
     A virtual environment may lie in the folder, too.
     """

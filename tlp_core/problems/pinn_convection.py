@@ -1,7 +1,8 @@
-"""A physics-informed network for the convection equation (Krishnapriyan et al. 2021, section 3).
+"""Physics-informed network for the convection equation (Krishnapriyan et al. 2021, section 3).
 
-u_t + β u_x = 0 on x in [0, 2π), t in [0, 1], with u(x, 0) = sin x and periodic ends; the solution
-is sin(x - βt). For small β the network trains well, above β of 10 to 30 it fails.
+The equation is u_t + β u_x = 0 on x in [0, 2π), t in [0, 1], with u(x, 0) = sin x and periodic
+boundaries. The solution is sin(x - βt). The network trains well for small β and fails for β above
+10 to 30.
 """
 
 from __future__ import annotations
@@ -21,19 +22,31 @@ from tlp_core.problem import Problem, evaluate_metrics, match_batch
 from tlp_core.progress import Progress, silent
 
 X_POINTS, T_POINTS = 256, 100
-"""The grid of the published code, on which errors are taken too."""
+"""Number of points in x and t: the grid of the published code, which is also used for the error."""
 
 Batch = dict[str, Tensor]
 
 
 def make_problem(beta: float = 30.0, seed: int = 0, collocation: int = 100) -> Problem:
-    """Return the convection problem with an untrained network 2-50-50-50-50-1, tanh.
+    """Return the convection problem with an untrained tanh network of sizes 2-50-50-50-50-1.
+
+    The metric is ``relative error``, see :func:`relative_error`.
 
     Args:
-        beta: speed of the convection.
-        seed: of the initial parameters and the collocation points.
-        collocation: number of points where the equation must hold, drawn without replacement from
-            the inner points of a 256 x 100 grid: 100 in the published code, 1000 in its README.
+        beta: speed β of the convection, finite. Default: 30.
+        seed: random seed of the initial parameters and of the collocation points, >= 0.
+            Default: 0.
+        collocation: number of points at which the equation is evaluated, >= 1. They are drawn
+            without replacement from the inner points of a 256 x 100 grid. The published code uses
+            100, its README 1000. Default: 100.
+
+    Returns:
+        The problem, with one batch.
+
+    Raises:
+        ValueError: if a number is out of its range, or there are fewer inner points than
+            ``collocation``.
+        TypeError: if beta is not a number, or one of the others is not an integer.
     """
     beta = checks.real(beta, name="beta")
     generator = torch.Generator().manual_seed(checks.integer(seed, name="seed", minimum=0))
@@ -47,26 +60,50 @@ def make_problem(beta: float = 30.0, seed: int = 0, collocation: int = 100) -> P
 
 
 def convection_loss(model: nn.Module, batch: Batch, *, beta: float) -> Tensor:
-    """Return the mean squared misfit of initial values, periodic ends, and the equation."""
-    ends = (batch["start"], batch["left"], batch["right"])
-    u: Tensor = model(torch.cat(ends))
-    u_start, u_left, u_right = torch.split(u, [len(points) for points in ends])
-    misfit = (u_start - torch.sin(batch["start"][:, :1])).square().mean()
-    gap = (u_left - u_right).square().mean()
+    """Return the sum of the mean squared errors of initial values, boundaries and equation.
+
+    Args:
+        model: the network u(x, t), from (P, 2) to (P, 1).
+        batch: points (P, 2) of x and t: ``start`` (t = 0), ``left`` (x = 0) and ``right`` (x = 2π)
+            at the same times, ``inside`` (the collocation points).
+        beta: speed β of the convection.
+
+    Returns:
+        The loss, a scalar.
+    """
+    boundary = (batch["start"], batch["left"], batch["right"])
+    u: Tensor = model(torch.cat(boundary))
+    u_start, u_left, u_right = torch.split(u, [len(points) for points in boundary])
+    initial_error = (u_start - torch.sin(batch["start"][:, :1])).square().mean()
+    boundary_error = (u_left - u_right).square().mean()
     residual = convection_residual(model, batch["inside"], beta)
-    total: Tensor = misfit + gap + residual.square().mean()
+    total: Tensor = initial_error + boundary_error + residual.square().mean()
     return total
 
 
 def convection_residual(model: nn.Module, points: Tensor, beta: float) -> Tensor:
-    """Return u_t + β u_x at points (P, 2) of x and t, (P,)."""
-    slopes: Tensor = torch.func.grad(lambda inputs: model(inputs).sum())(points)
-    return slopes[:, 1] + beta * slopes[:, 0]
+    """Return the residual u_t + β u_x of the equation.
+
+    Args:
+        model: the network u(x, t), from (P, 2) to (P, 1).
+        points: (P, 2), x and t of each point.
+        beta: speed β of the convection.
+
+    Returns:
+        (P,), the residual at each point.
+    """
+    gradient: Tensor = torch.func.grad(lambda inputs: model(inputs).sum())(points)
+    return gradient[:, 1] + beta * gradient[:, 0]
 
 
 @torch.no_grad()
 def relative_error(model: nn.Module, beta: float) -> float:
-    """Return ‖u - û‖ / ‖u‖ in L2 over the 256 x 100 grid."""
+    """Return ‖u - û‖ / ‖u‖ in the L2 norm over the 256 x 100 grid; û is the network.
+
+    Args:
+        model: the network û(x, t), from (P, 2) to (P, 1).
+        beta: speed β of the convection.
+    """
     grid = match_batch(_grid(), model)
     exact = torch.sin(grid[:, :1] - beta * grid[:, 1:])
     return float((model(grid) - exact).norm() / exact.norm())
@@ -79,16 +116,22 @@ def train(
     learning_rate: float = 1.0,
     progress: Progress = silent,
 ) -> dict[str, float]:
-    """Train by full-batch L-BFGS, history 50, strong Wolfe, as published.
+    """Train the model by full-batch L-BFGS, with history 50 and strong Wolfe search, as published.
 
     Args:
-        problem: a convection problem; its model is changed.
-        iterations: at most; L-BFGS ends earlier when it no longer moves.
-        learning_rate: 1 as published, which sweeps it too; > 0.
-        progress: called with the share done and the loss.
+        problem: a convection problem. Its model is changed.
+        iterations: largest number of iterations, >= 1. L-BFGS stops earlier if it has converged.
+            Default: 1000.
+        learning_rate: learning rate, > 0; the paper uses 1 and also varies it. Default: 1.
+        progress: receives the fraction of the work that is done and the loss. Default: no report.
 
     Returns:
-        The final loss, and the problem's metrics.
+        The final ``loss`` and the metrics of the problem, by name.
+
+    Raises:
+        ValueError: if ``iterations`` is below 1, or the learning rate is not finite or not > 0.
+        TypeError: if ``iterations`` is not an integer or the learning rate is not a number.
+        RuntimeError: if the metrics cannot be computed.
     """
     iterations = checks.integer(iterations, name="iterations", minimum=1)
     optimizer = torch.optim.LBFGS(
@@ -117,13 +160,18 @@ def train(
         optimizer.step(closure)  # type: ignore[no-untyped-call]
     loss = problem.loss(problem.model, batch).item()
     metrics = evaluate_metrics(problem)
-    told = ", ".join(f"{name} {value:.3g}" for name, value in metrics.items())
-    progress(1.0, f"loss {loss:.3g}, {told}")
+    text = ", ".join(f"{name} {value:.3g}" for name, value in metrics.items())
+    progress(1.0, f"loss {loss:.3g}, {text}")
     return {"loss": loss, **metrics}
 
 
 def save_checkpoint(problem: Problem, path: str | os.PathLike[str]) -> None:
-    """Write the parameters under a temporary name and rename the file."""
+    """Write the state of the model to a checkpoint file, in one atomic step.
+
+    Args:
+        problem: the problem with the model.
+        path: the file; an existing file is overwritten.
+    """
     with atomic_write(path) as draft:
         torch.save({"state_dict": problem.model.state_dict()}, draft)
 
@@ -144,7 +192,7 @@ def _points(collocation: int, generator: torch.Generator) -> Batch:
     x, t = _axes()
     inside = torch.cartesian_prod(x[1:], t[1:-1])
     if collocation > len(inside):
-        raise ValueError(f"collocation must be at most {len(inside)}, got {collocation}")
+        raise ValueError(f"collocation must be <= {len(inside)}, got {collocation}")
     chosen = torch.randperm(len(inside), generator=generator)[:collocation]
     zeros = torch.zeros_like(t)
     return {

@@ -13,36 +13,49 @@ from tlp_core import checks
 from tlp_core.problem import Problem, match_batch
 
 _RECORD = 1 + 3 * 32 * 32
-"""Bytes of an image in the binary version of CIFAR-10: its label, then red, green and blue."""
+"""Bytes per image in the binary version of CIFAR-10: the label, then red, green and blue."""
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions, and the input beside them where there are skip connections."""
+    """Block of two convolutions, with or without a skip connection."""
 
-    def __init__(self, before: int, after: int, *, skip: bool) -> None:
-        """Make one that halves the image where it doubles the channels."""
+    def __init__(self, inputs: int, outputs: int, *, skip: bool) -> None:
+        """Create a block; its stride is 2 if the number of channels changes, else 1.
+
+        Args:
+            inputs: number of input channels.
+            outputs: number of output channels, >= ``inputs``.
+            skip: add the input to the output.
+        """
         super().__init__()
-        stride = 1 if before == after else 2
-        self.skip, self.stride, self.more = skip, stride, after - before
-        self.first = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
-        self.second = nn.Conv2d(after, after, 3, padding=1, bias=False)
-        self.norm_first, self.norm_second = nn.BatchNorm2d(after), nn.BatchNorm2d(after)
+        stride = 1 if inputs == outputs else 2
+        self.skip, self.stride, self.new_channels = skip, stride, outputs - inputs
+        self.first = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.second = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.norm_first, self.norm_second = nn.BatchNorm2d(outputs), nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (B, after, H / stride, W / stride)."""
+        """Return features (B, outputs, H / stride, W / stride) of features (B, inputs, H, W)."""
         out = functional.relu(self.norm_first(self.first(x)))
         out = self.norm_second(self.second(out))
         if self.skip:
             identity = x[:, :, :: self.stride, :: self.stride]
-            out = out + functional.pad(identity, (0, 0, 0, 0, 0, self.more))
+            out = out + functional.pad(identity, (0, 0, 0, 0, 0, self.new_channels))
         return functional.relu(out)
 
 
 class ResNet(nn.Module):
-    """6 n + 2 layers in three stages: 20 for three blocks in each."""
+    """ResNet for small images: three stages of n blocks, 6 n + 2 layers in all."""
 
     def __init__(self, *, blocks: int = 3, width: int = 16, channels: int = 3, skip: bool) -> None:
-        """Make one whose first stage has ``width`` channels."""
+        """Create a network for ten classes.
+
+        Args:
+            blocks: number n of blocks per stage. Default: 3, which is ResNet-20.
+            width: number of channels of the first stage; it doubles at each stage. Default: 16.
+            channels: number of channels of the images. Default: 3.
+            skip: use skip connections.
+        """
         super().__init__()
         self.first = nn.Conv2d(channels, width, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(width)
@@ -67,16 +80,28 @@ def make_problem(
     width: int = 16,
     seed: int = 0,
 ) -> Problem:
-    """Return a classification problem on CIFAR-10, or on scikit-learn's digits.
+    """Return the classification problem on CIFAR-10 or on the digits of scikit-learn.
+
+    The metric is ``test accuracy``, the fraction, 0 to 1, of test images that are classified
+    correctly.
 
     Args:
-        data: folder of CIFAR-10's binary version, ``cifar-10-batches-bin``; without one, the
-            digits, 1,797 images of 8 x 8.
-        skip: whether blocks have skip connections.
-        images: of the training set on which the loss is taken.
-        blocks: in each of three stages; 3 make ResNet-20.
-        width: channels of the first stage.
-        seed: of the parameters and of the choice of images.
+        data: folder of the binary version of CIFAR-10, ``cifar-10-batches-bin``. Default: empty,
+            which selects the digits, 1,797 images of 8 x 8 pixels.
+        skip: use skip connections. Default: True.
+        images: number of training images on which the loss is evaluated, >= 1; all if there are
+            fewer. Default: 256.
+        blocks: number of blocks in each of three stages, >= 1. Default: 3, which is ResNet-20.
+        width: number of channels of the first stage, >= 1. Default: 16.
+        seed: random seed of the parameters and of the choice of images, >= 0. Default: 0.
+
+    Returns:
+        The problem, with one batch.
+
+    Raises:
+        ValueError: if a number is out of its range, or a file is not part of CIFAR-10.
+        TypeError: if ``skip`` is not a bool, or a number is not an integer.
+        FileNotFoundError: if a file of CIFAR-10 is missing.
     """
     seed = checks.integer(seed, name="seed", minimum=0)
     skip = checks.boolean(skip, name="skip")
@@ -94,8 +119,8 @@ def make_problem(
     def metrics(model: nn.Module) -> dict[str, float]:
         parts = zip(torch.split(test_inputs, 1000), torch.split(test_labels, 1000))
         batches = (match_batch(part, model) for part in parts)
-        right = sum(int((model(x).argmax(1) == y).sum()) for x, y in batches)
-        return {"test accuracy": right / len(test_labels)}
+        correct = sum(int((model(x).argmax(1) == y).sum()) for x, y in batches)
+        return {"test accuracy": correct / len(test_labels)}
 
     name = f"ResNet-{6 * blocks + 2}{'' if skip else ' without skips'}"
     batches = [(inputs[chosen], labels[chosen])]
@@ -103,15 +128,16 @@ def make_problem(
 
 
 def classification_loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-    """Return the mean cross-entropy."""
+    """Return the mean cross-entropy of a batch of inputs (B, …) and labels (B,)."""
     return functional.cross_entropy(model(batch[0]), batch[1])
 
 
 Images = tuple[Tensor, Tensor]
+"""Images (N, C, H, W) float32, from 0 to 1, and their labels (N,) int64."""
 
 
 def digits() -> tuple[Images, Images]:
-    """Return scikit-learn's digits for training (1,437) and for testing (360)."""
+    """Return the training set (1,437 images) and the test set (360) of scikit-learn's digits."""
     from sklearn.datasets import load_digits
 
     content = load_digits()
@@ -123,26 +149,38 @@ def digits() -> tuple[Images, Images]:
 
 
 def cifar10(folder: str) -> tuple[Images, Images]:
-    """Return CIFAR-10 from its binary version, whose files hold no code.
+    """Return the training set and the test set of CIFAR-10 from its binary version.
+
+    The files of the binary version contain no code, unlike those of the Python version.
+
+    Args:
+        folder: folder of the binary version, ``cifar-10-batches-bin``.
+
+    Returns:
+        The training set (50,000 images) and the test set (10,000 images).
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if a file is none of them.
+        ValueError: if a file does not have the format of CIFAR-10.
     """
     names = [f"data_batch_{i}.bin" for i in range(1, 6)]
-    return _binary([Path(folder) / n for n in names]), _binary([Path(folder) / "test_batch.bin"])
+    training = _read_images([Path(folder) / name for name in names])
+    return training, _read_images([Path(folder) / "test_batch.bin"])
 
 
-def _binary(paths: list[Path]) -> Images:
+def _read_images(paths: list[Path]) -> Images:
     parts = []
     for path in paths:
         if not path.is_file():
             raise FileNotFoundError(
-                f"data must be a folder of CIFAR-10's binary version, and {path} is not there"
+                f"data must be a folder with the binary version of CIFAR-10, but {path} does not "
+                "exist"
             )
         content = np.fromfile(path, dtype=np.uint8)
         if not len(content) or len(content) % _RECORD:
-            raise ValueError(f"{path} must hold records of {_RECORD} bytes, and does not")
+            raise ValueError(
+                f"{path} must contain records of {_RECORD} bytes, got {len(content)} bytes"
+            )
         parts.append(content.reshape(-1, _RECORD))
     records = np.concatenate(parts)
     if records[:, 0].max() > 9:

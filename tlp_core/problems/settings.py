@@ -10,6 +10,7 @@ from typing import Any
 
 from tlp_core import checks
 from tlp_core.choices import DTYPES, Dtype
+from tlp_core.problems import READY_PROBLEMS
 
 _BEFORE_NAME = re.compile(r",\s*(?=[^\W\d]\w*\s*=)")
 """Commas that separate arguments; others belong to a value."""
@@ -39,7 +40,8 @@ class ProblemSettings:
     def __post_init__(self) -> None:
         """Check every value."""
         if not self.name:
-            raise ValueError("a problem must have a name, got an empty one")
+            known = ", ".join(READY_PROBLEMS)
+            raise ValueError(f"a problem must be one of {known}, or a Python file; got no name")
         if self.dtype is not None:
             checks.choice(self.dtype, DTYPES, name="dtype")
 

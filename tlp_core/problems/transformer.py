@@ -1,7 +1,7 @@
-"""Small transformers: grokking modular addition, a character GPT, and Hugging Face's causal LMs.
+"""Transformers: grokking of modular addition, a character GPT, and causal LMs of Hugging Face.
 
-Attention is written out: the fused kernels of ``scaled_dot_product_attention`` have no second
-derivative, which Hessian directions need.
+Attention is computed from matrix products. The fused kernels of ``scaled_dot_product_attention``
+have no second derivative, and Hessian directions need one.
 """
 
 from __future__ import annotations
@@ -21,25 +21,31 @@ from tlp_core.problem import Problem, match_batch
 
 _LOG = logging.getLogger(__name__)
 
-_CHUNK = 512
-"""Sequences in one batch of a loss."""
+_BATCH_SEQUENCES = 512
+"""Largest number of sequences in a batch."""
 
-_VALIDATED = 256
-"""Sequences on which a validation loss is taken."""
+_VALIDATION_SEQUENCES = 256
+"""Number of sequences on which the validation loss is evaluated."""
 
 
 class Attention(nn.Module):
     """Multi-head attention, softmax(QKᵀ / √d) V (Vaswani et al. 2017, section 3.2)."""
 
     def __init__(self, width: int, heads: int, *, causal: bool) -> None:
-        """Make one of a width that the number of heads divides."""
+        """Create an attention layer.
+
+        Args:
+            width: number of features, a multiple of ``heads``.
+            heads: number of heads.
+            causal: each position attends only to itself and to earlier positions.
+        """
         super().__init__()
         self.heads, self.causal = heads, causal
         self.queries_keys_values = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what each position attends to, (B, T, width)."""
+        """Return the output (B, T, width) of an input (B, T, width)."""
         batch, length, width = x.shape
         parts = self.queries_keys_values(x).view(batch, length, 3, self.heads, width // self.heads)
         queries, keys, values = parts.permute(2, 0, 3, 1, 4)
@@ -53,10 +59,18 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and a feed-forward layer, each added to its input."""
+    """Transformer block: attention and a feed-forward layer, each with a residual connection."""
 
     def __init__(self, width: int, heads: int, *, causal: bool, norm: bool, gelu: bool) -> None:
-        """Make one, with layer norm before both parts or without."""
+        """Create a block.
+
+        Args:
+            width: number of features, a multiple of ``heads``.
+            heads: number of heads of the attention.
+            causal: use causal attention.
+            norm: apply layer norm before the attention and before the feed-forward layer.
+            gelu: use GELU as activation, else ReLU.
+        """
         super().__init__()
         make_norm: Callable[[], nn.Module] = (lambda: nn.LayerNorm(width)) if norm else nn.Identity
         self.norm_attention, self.norm_feed = make_norm(), make_norm()
@@ -67,14 +81,14 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (B, T, width)."""
+        """Return the output (B, T, width) of an input (B, T, width)."""
         x = x + self.attention(self.norm_attention(x))
-        fed: Tensor = x + self.feed(self.norm_feed(x))
-        return fed
+        output: Tensor = x + self.feed(self.norm_feed(x))
+        return output
 
 
 class Transformer(nn.Module):
-    """Tokens in, logits of the next token out."""
+    """Decoder-only transformer with learned positions."""
 
     def __init__(
         self,
@@ -89,7 +103,23 @@ class Transformer(nn.Module):
         norm: bool = True,
         gelu: bool = True,
     ) -> None:
-        """Make one of ``layers`` blocks for sequences of up to ``length`` tokens."""
+        """Create a transformer.
+
+        Args:
+            vocabulary: number of different tokens.
+            length: largest number of tokens in a sequence.
+            width: width of the residual stream, >= 1, a multiple of ``heads``.
+            layers: number of blocks, >= 1.
+            heads: number of heads per block, >= 1.
+            outputs: number of logits per position. Default: ``vocabulary``.
+            causal: use causal attention. Default: True.
+            norm: use layer norm. Default: True.
+            gelu: use GELU as activation, else ReLU. Default: True.
+
+        Raises:
+            ValueError: if a size is below 1, or the width is not a multiple of ``heads``.
+            TypeError: if a size is not an integer.
+        """
         super().__init__()
         for name, value in (("width", width), ("layers", layers), ("heads", heads)):
             checks.integer(value, name=name, minimum=1)
@@ -104,7 +134,7 @@ class Transformer(nn.Module):
         self.unembed = nn.Linear(width, outputs or vocabulary, bias=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Return logits (B, T, outputs)."""
+        """Return logits (B, T, outputs) of tokens (B, T)."""
         x = self.tokens(tokens) + self.positions[: tokens.shape[1]]
         logits: Tensor = self.unembed(self.norm(self.blocks(x)))
         return logits
@@ -118,30 +148,40 @@ def modular_addition(
     train_share: float = 0.3,
     seed: int = 0,
 ) -> Problem:
-    """Return grokking: a + b mod p, learned from a share of all pairs (Power et al. 2022).
+    """Return the grokking problem a + b mod p, trained on a fraction of all pairs.
 
-    The defaults are the transformer of Nanda et al. 2023, "Progress measures for grokking via
-    mechanistic interpretability", section 3: one layer, no layer norm, ReLU, 226,688 parameters
-    for p = 113. The loss is the training loss; ``test_loss`` and ``test_accuracy`` are metrics.
+    The task is that of Power et al. 2022. The defaults give the transformer of Nanda et al. 2023,
+    "Progress measures for grokking via mechanistic interpretability", section 3: one layer, no
+    layer norm, ReLU, 226,688 parameters for p = 113. The loss is the loss on the training pairs.
+    The metrics are ``test loss`` and ``test accuracy`` on the other pairs.
 
     Args:
-        p: the modulus, >= 3.
-        width: of the residual stream.
-        heads: of the attention.
-        layers: number of blocks.
-        train_share: of the p² pairs, 0 to 1.
-        seed: of the parameters and of which pairs are for training.
+        p: the modulus, >= 3. Default: 113.
+        width: width of the residual stream, >= 1, a multiple of ``heads``. Default: 128.
+        heads: number of heads of the attention, >= 1. Default: 4.
+        layers: number of blocks, >= 1. Default: 1.
+        train_share: fraction of the p² pairs that is used for training, between 0 and 1.
+            Default: 0.3.
+        seed: random seed of the parameters and of the choice of training pairs, >= 0. Default: 0.
+
+    Returns:
+        The problem, with one batch of all training pairs.
+
+    Raises:
+        ValueError: if a number is out of its range, or ``train_share`` leaves no pair for training
+            or for testing.
+        TypeError: if a number is not an integer, or ``train_share`` is not a number.
     """
     p = checks.integer(p, name="p", minimum=3)
     generator = torch.Generator().manual_seed(checks.integer(seed, name="seed", minimum=0))
     if not 0 < checks.real(train_share, name="train_share") < 1:
-        raise ValueError(f"train_share must lie between 0 and 1, got {train_share:g}")
+        raise ValueError(f"train_share must be between 0 and 1, got {train_share:g}")
     pairs = torch.cartesian_prod(torch.arange(p), torch.arange(p))
     tokens = torch.cat([pairs, torch.full((len(pairs), 1), p)], dim=1)  # a, b, =
     answers = pairs.sum(1) % p
     order = torch.randperm(len(pairs), generator=generator)
-    known, unknown = order.tensor_split([round(train_share * len(pairs))])
-    if not len(known) or not len(unknown):
+    train, test = order.tensor_split([round(train_share * len(pairs))])
+    if not len(train) or not len(test):
         raise ValueError(
             f"train_share must leave pairs for training and for testing, got {train_share:g} of "
             f"{len(pairs)} pairs"
@@ -156,13 +196,13 @@ def modular_addition(
 
     @torch.no_grad()
     def metrics(model: nn.Module) -> dict[str, float]:
-        inputs, wanted = match_batch((tokens[unknown], answers[unknown]), model)
+        inputs, targets = match_batch((tokens[test], answers[test]), model)
         logits = model(inputs)[:, -1]
-        right = (logits.argmax(1) == wanted).float().mean()
-        test_loss = nn.functional.cross_entropy(logits, wanted)
-        return {"test loss": float(test_loss), "test accuracy": float(right)}
+        accuracy = (logits.argmax(1) == targets).float().mean()
+        test_loss = nn.functional.cross_entropy(logits, targets)
+        return {"test loss": float(test_loss), "test accuracy": float(accuracy)}
 
-    batches = [(tokens[known], answers[known])]
+    batches = [(tokens[train], answers[train])]
     return Problem(model, loss, batches, name=f"addition mod {p}", metrics=metrics)
 
 
@@ -175,95 +215,118 @@ def character_gpt(
     sequences: int = 256,
     seed: int = 0,
 ) -> Problem:
-    """Return a GPT that predicts characters, 0.8 million parameters by default.
+    """Return a GPT that predicts the next character, of 0.8 million parameters by default.
+
+    The loss is evaluated on sequences from the first nine tenths of a text. The metric
+    ``validation loss`` is evaluated on 256 sequences from the rest.
 
     Args:
-        text: a text file; by default Python's own help texts (``pydoc_data.topics``).
-        width: of the residual stream.
-        layers: number of blocks.
-        heads: of the attention.
-        length: characters in a sequence.
-        sequences: how many the loss is taken on, from the first nine tenths of the text; 256 from
-            the rest give the metric ``validation loss``.
-        seed: of the parameters and of where sequences start.
+        text: path of a text file in UTF-8. Default: empty, which selects the help texts of Python
+            (``pydoc_data.topics``).
+        width: width of the residual stream, >= 1, a multiple of ``heads``. Default: 128.
+        layers: number of blocks, >= 1. Default: 4.
+        heads: number of heads of the attention, >= 1. Default: 4.
+        length: number of characters in a sequence, >= 1. Default: 64.
+        sequences: number of sequences on which the loss is evaluated, >= 1. Default: 256.
+        seed: random seed of the parameters and of the start of each sequence, >= 0. Default: 0.
+
+    Returns:
+        The problem, with batches of up to 512 sequences.
+
+    Raises:
+        ValueError: if a number is out of its range, the text is not UTF-8, or it is too short.
+        TypeError: if a number is not an integer.
+        FileNotFoundError: if the text file does not exist.
     """
     generator = torch.Generator().manual_seed(checks.integer(seed, name="seed", minimum=0))
     length = checks.integer(length, name="length", minimum=1)
     sequences = checks.integer(sequences, name="sequences", minimum=1)
     codes, vocabulary = encoded(text)
-    part = len(codes) * 9 // 10
-    if part < 2 * length or len(codes) - part < 2 * length:
+    split = len(codes) * 9 // 10
+    if split < 2 * length or len(codes) - split < 2 * length:
         raise ValueError(f"the text must have at least {20 * length} characters, got {len(codes)}")
     model = Transformer(vocabulary, length, width=width, layers=layers, heads=heads)
     _initialize(model, generator)
-    seen = _sequences(codes[:part], length, sequences, generator)
-    unseen = _sequences(codes[part:], length, _VALIDATED, generator)
+    train = _sequences(codes[:split], length, sequences, generator)
+    validation = _sequences(codes[split:], length, _VALIDATION_SEQUENCES, generator)
 
     @torch.no_grad()
     def metrics(model: nn.Module) -> dict[str, float]:
-        parts = match_batch(torch.split(unseen, _CHUNK), model)
-        losses = [next_token_loss(model, part) for part in parts]
+        batches = match_batch(torch.split(validation, _BATCH_SEQUENCES), model)
+        losses = [next_token_loss(model, batch) for batch in batches]
         return {"validation loss": float(torch.stack(losses).mean())}
 
     name = f"character GPT, {layers} layers of {width}"
-    return Problem(
-        model, next_token_loss, list(torch.split(seen, _CHUNK)), name=name, metrics=metrics
-    )
+    batches = list(torch.split(train, _BATCH_SEQUENCES))
+    return Problem(model, next_token_loss, batches, name=name, metrics=metrics)
 
 
 def next_token_loss(model: nn.Module, batch: Tensor) -> Tensor:
-    """Return the mean cross-entropy of each next token of sequences (B, T + 1)."""
+    """Return the mean cross-entropy of the next tokens of sequences (B, T + 1) of tokens."""
     logits = model(batch[:, :-1])
     return nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
 
 
 def encoded(text: str) -> tuple[Tensor, int]:
-    """Return the characters of a text file, or of Python's help texts, as numbers; how many kinds.
+    """Return a text as codes of its characters.
+
+    Args:
+        text: path of a text file in UTF-8; empty for the help texts of Python.
+
+    Returns:
+        The code of each character, (T,) int64 from 0, and the number of different characters.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if the file is not UTF-8.
     """
-    content = _text_of(text)
-    kinds = sorted(set(content))
-    number = {kind: i for i, kind in enumerate(kinds)}
-    return torch.tensor([number[character] for character in content]), len(kinds)
+    content = _read_text(text)
+    characters = sorted(set(content))
+    code = {character: i for i, character in enumerate(characters)}
+    return torch.tensor([code[character] for character in content]), len(characters)
 
 
 def causal_language_model(
     folder: str, text: str = "", length: int = 128, sequences: int = 32
 ) -> Problem:
-    """Return a causal LM of Hugging Face from a local folder, as ``hf:FOLDER`` names it.
+    """Return a causal language model of Hugging Face from a local folder (``hf:FOLDER``).
 
     Args:
-        folder: with the model's configuration and weights and, for a text, its tokenizer.
-        text: a text file; by default Python's help texts.
-        length: tokens in a sequence.
-        sequences: at most so many, from the start of the text.
+        folder: folder with the configuration, the weights and the tokenizer of the model.
+        text: path of a text file in UTF-8. Default: empty, which selects the help texts of Python.
+        length: number of tokens in a sequence, >= 2. Default: 128.
+        sequences: largest number of sequences, >= 1. They are taken from the start of the text.
+            Default: 32.
+
+    Returns:
+        The problem, with one sequence per batch.
 
     Raises:
-        FileNotFoundError: if there is no such folder or text.
-        ValueError: if the text has fewer tokens than one sequence.
+        FileNotFoundError: if the folder or the text file does not exist.
+        ValueError: if a number is out of its range, the text is not UTF-8, or it has fewer tokens
+            than one sequence.
+        TypeError: if a number is not an integer.
     """
     length = checks.integer(length, name="length", minimum=2)
     sequences = checks.integer(sequences, name="sequences", minimum=1)
     if not folder or not Path(folder).is_dir():
-        raise FileNotFoundError(f"hf: must name a folder with a model, found none at {folder}")
+        raise FileNotFoundError(f"hf: must name a folder with a model, found no folder {folder!r}")
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    _LOG.info("attention is evaluated 'eager': the fused kernels have no second derivative")
+    _LOG.info("attention is evaluated 'eager', because fused kernels have no second derivative")
     model = AutoModelForCausalLM.from_pretrained(
         folder, local_files_only=True, attn_implementation="eager"
     )
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    ids = torch.tensor(tokenizer(_text_of(text))["input_ids"])
+    ids = torch.tensor(tokenizer(_read_text(text))["input_ids"])
     count = min(sequences, len(ids) // length)
     if not count:
         raise ValueError(f"the text must have at least {length} tokens, got {len(ids)}")
     batches = list(ids[: count * length].reshape(-1, 1, length))
 
     def loss(model: nn.Module, batch: Tensor) -> Tensor:
-        answer: Tensor = model(input_ids=batch, labels=batch, use_cache=False).loss
-        return answer
+        value: Tensor = model(input_ids=batch, labels=batch, use_cache=False).loss
+        return value
 
     return Problem(model, loss, batches, name=Path(folder).name)
 
@@ -276,41 +339,45 @@ def adam_steps(
     weight_decay: float,
     batches: Callable[[int], Any] | None = None,
 ) -> Iterator[tuple[int, float]]:
-    """Train by AdamW, and yield each step with its loss, before the parameters move.
+    """Train by AdamW, and yield each step with its loss before the parameters change.
 
     Args:
-        problem: its model is changed.
-        steps: how many.
-        learning_rate: warmed up over ten steps.
-        weight_decay: decoupled.
-        batches: returns the batch of a step; by default the problem's first.
+        problem: the problem. Its model is changed.
+        steps: number of training steps.
+        learning_rate: learning rate, reached by a linear warm-up over ten steps.
+        weight_decay: decoupled weight decay.
+        batches: function that returns the batch of a step. Default: the first batch of the problem
+            at each step.
+
+    Yields:
+        (step, loss) for the steps 0 to ``steps``, both included.
     """
     parameters = [p for p in problem.model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
         parameters, lr=learning_rate, weight_decay=weight_decay, betas=(0.9, 0.98)
     )
-    whole = list(problem.batches)
+    own_batches = list(problem.batches)
     problem.model.train()
     with limit_threads(problem.model):
         for step in range(steps + 1):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * min(1.0, (step + 1) / 10)
             optimizer.zero_grad()
-            loss = problem.loss(problem.model, batches(step) if batches else whole[0])
+            loss = problem.loss(problem.model, batches(step) if batches else own_batches[0])
             yield step, loss.item()
             if step < steps:
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
 
 
-def _text_of(text: str) -> str:
+def _read_text(text: str) -> str:
     if text and not Path(text).is_file():
-        raise FileNotFoundError(f"text must be a file, found none at {text}")
+        raise FileNotFoundError(f"text must be a file, found no file {text!r}")
     if text:
         try:
             return Path(text).read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
-            raise ValueError(f"text must be a file in UTF-8, and {text} is not") from error
+            raise ValueError(f"text must be a file in UTF-8, but {text} is not") from error
     from pydoc_data.topics import topics
 
     return "\n".join(topics[name] for name in sorted(topics))
@@ -322,7 +389,7 @@ def _sequences(codes: Tensor, length: int, count: int, generator: torch.Generato
 
 
 def _initialize(model: Transformer, generator: torch.Generator) -> None:
-    """Draw weights from N(0, 1 / √width), by a generator of one's own."""
+    """Draw weights from a normal distribution with standard deviation 1 / √width."""
     width = model.positions.shape[1]
     with torch.no_grad():
         for name, parameter in model.named_parameters():

@@ -1,10 +1,11 @@
-"""Stage 3a: which samples are neighbours.
+"""Stage 3a: the neighbour graph of the samples.
 
-On a grid, neighbours are offsets, the same at every sample, and no list of edges is needed.
-For samples anywhere, neighbours are the k nearest points. The ``diagonal`` rule is what the k = 4n
-nearest neighbours of Geniesse et al. (2024, arXiv 2411.12136, section 3) become on a grid in two
-dimensions; with ties kept it is defined in any dimension, while a plain k-NN search on a grid
-breaks ties by chance for n >= 3.
+On a grid, neighbours are given by offsets. The offsets are the same at every sample, so no list of
+edges is stored. For samples at arbitrary positions, neighbours are the k nearest points.
+
+On a two-dimensional grid, the ``diagonal`` rule equals the k = 4n nearest neighbours of Geniesse
+et al. (2024, arXiv 2411.12136, section 3). The rule keeps ties, so it is defined in any dimension.
+A k-nearest-neighbour search on a grid breaks ties arbitrarily for n >= 3.
 """
 
 from __future__ import annotations
@@ -23,17 +24,18 @@ from tlp_core.choices import GRID_RULES, KNN_METHODS, KNN_RULES, GridRule, KnnMe
 from tlp_core.topology.union_find import UnionFind
 
 _RECALL_SAMPLES = 1000
-"""Points on which the recall of nn-descent is measured: enough for two digits."""
+"""Number of points on which the recall of nn-descent is estimated; enough for two digits."""
 
 
 @dataclass(frozen=True)
 class GridGraph:
-    """Neighbours on a grid, kept as offsets.
+    """Neighbour graph of a grid, stored as offsets.
 
     Attributes:
         shape: number of points per axis (n,), C order, last axis fastest.
-        rule: name of the rule that made the offsets.
-        offsets: (K, n) int64, every neighbour's step along each axis, both signs.
+        rule: name of the rule that defines the offsets.
+        offsets: (K, n) int64, the offset of each neighbour along each axis, in grid steps. With
+            every offset the list contains its negative.
     """
 
     shape: tuple[int, ...]
@@ -47,40 +49,45 @@ class GridGraph:
 
     @property
     def number_of_edges(self) -> int:
-        """E, each edge counted once."""
-        return sum(self._number_along(step) for step in self._forward())
+        """E, the number of edges, each counted once."""
+        return sum(self._edges_along(offset) for offset in self._forward_offsets())
 
     def edges(self, out: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
-        """Return every edge once, (E, 2) int64: about N·K/2 rows, made only when asked for.
+        """Return the list of edges, which has about N·K/2 rows and is computed at each call.
 
         Args:
-            out: where to write them, of that shape and type; by default a new array.
+            out: (E, 2) int64, array to write the edges to. Default: a new array.
+
+        Returns:
+            (E, 2) int64, the sample ids at both ends of each edge, each edge once.
         """
         edges = np.empty((self.number_of_edges, 2), dtype=np.int64) if out is None else out
         ids = np.arange(self.number_of_samples, dtype=np.int64).reshape(self.shape)
         first = 0
-        for step in self._forward():
-            part = edges[first : first + self._number_along(step)]
-            part[:, 0], part[:, 1] = (ends.ravel() for ends in _shifted(ids, step))
-            first += len(part)
+        for offset in self._forward_offsets():
+            rows = edges[first : first + self._edges_along(offset)]
+            rows[:, 0], rows[:, 1] = (ends.ravel() for ends in _edge_ends(ids, offset))
+            first += len(rows)
         return edges
 
-    def _forward(self) -> list[list[int]]:
-        return [step for step in self.offsets.tolist() if step > [0] * len(step)]
+    def _forward_offsets(self) -> list[list[int]]:
+        return [offset for offset in self.offsets.tolist() if offset > [0] * len(offset)]
 
-    def _number_along(self, step: list[int]) -> int:
-        return math.prod(max(0, size - abs(s)) for size, s in zip(self.shape, step))
+    def _edges_along(self, offset: list[int]) -> int:
+        return math.prod(max(0, size - abs(step)) for size, step in zip(self.shape, offset))
 
 
 @dataclass(frozen=True)
 class EdgeGraph:
-    """Neighbours as a list of edges.
+    """Neighbour graph, stored as a list of edges.
 
     Attributes:
         number_of_samples: N.
-        edges: (E, 2) int64, each edge once, smaller sample id first, sorted.
+        edges: (E, 2) int64, sample ids, each edge once. :func:`knn_graph` writes the smaller
+            sample id first and sorts the edges.
         bridges: number of edges that were added to join separate components.
-        recall: share of the true k nearest neighbours that the search found; 1 for ``exact``.
+        recall: fraction, 0 to 1, of the true k nearest neighbours that the search found; 1 for
+            ``exact``.
     """
 
     number_of_samples: int
@@ -90,7 +97,7 @@ class EdgeGraph:
 
     @property
     def number_of_edges(self) -> int:
-        """E, each edge counted once."""
+        """E, the number of edges, each counted once."""
         return len(self.edges)
 
 
@@ -98,20 +105,25 @@ def grid_graph(shape: Sequence[int], *, rule: GridRule = "diagonal") -> GridGrap
     """Return the neighbour graph of a grid by one of four rules.
 
     Args:
-        shape: number of points per axis, C order.
-        rule: ``axis`` (2n neighbours), ``diagonal`` (at most two axes change: 2n², in 2D the
-            paper's 8), ``moore`` (3^n - 1) or ``freudenthal`` (2(2^n - 1), the edges of the
-            triangulation that TTK uses on image data whose x is the first axis: diagonals run
-            against that axis).
+        shape: number of points per axis (n,), C order, each >= 1.
+        rule: ``axis`` (2n neighbours), ``diagonal`` (at most two axes change: 2n² neighbours, in 2D
+            the 8 of the paper), ``moore`` (3^n - 1 neighbours) or ``freudenthal`` (2(2^n - 1)
+            neighbours: the edges of the triangulation that TTK uses on image data whose x is the
+            first axis; diagonals run against that axis). Default: ``diagonal``.
+
+    Returns:
+        The graph, with the offsets of the neighbours.
 
     Raises:
-        ValueError: for an unknown rule or fewer than two samples.
+        ValueError: if the rule is unknown, a size is below 1, or the grid has fewer than two
+            samples.
+        TypeError: if a size is not an integer.
     """
     sizes = checks.grid_shape(shape)
     checks.choice(rule, GRID_RULES, name="rule")
     n = len(sizes)
-    steps = np.array([s for s in product((-1, 0, 1), repeat=n) if any(s)], dtype=np.int64)
-    return GridGraph(shape=sizes, rule=rule, offsets=steps[_obeys(steps, rule)])
+    offsets = np.array([s for s in product((-1, 0, 1), repeat=n) if any(s)], dtype=np.int64)
+    return GridGraph(shape=sizes, rule=rule, offsets=offsets[_belongs_to(offsets, rule)])
 
 
 def knn_graph(
@@ -124,21 +136,28 @@ def knn_graph(
 ) -> EdgeGraph:
     """Return the k-nearest-neighbour graph of points, joined to one component.
 
+    If the rule leaves several components, the shortest possible edges are added to join them. They
+    form a minimum spanning tree of the components.
+
     Args:
-        points: (N, n) coordinates, finite.
-        k: neighbours of each point, itself excluded, 1 <= k < N; default 4n, as in the paper.
-        rule: ``mutual`` keeps an edge that both ends chose (the paper), ``union`` one that
-            either end chose.
+        points: (N, n) coordinates, finite, N >= 2.
+        k: number of neighbours of each point, without the point itself, 1 <= k < N. Default: 4n as
+            in the paper, or N - 1 if that is smaller.
+        rule: ``mutual`` keeps an edge if each end is among the k nearest of the other (the paper),
+            ``union`` if at least one end is. Default: ``mutual``.
         method: ``exact`` (KD-tree) or ``nn-descent`` (pynndescent; Dong et al. 2011, "Efficient
-            k-nearest neighbor graph construction"), whose first call compiles for half a minute.
-        seed: of nn-descent's random start.
+            k-nearest neighbor graph construction"). The first nn-descent call of a process
+            compiles for about half a minute. Default: ``exact``.
+        seed: random seed of nn-descent. Default: 0.
 
     Returns:
-        The graph. Where the rule left several components, the shortest possible edges join them
-        (a minimum spanning tree of the components), and ``bridges`` tells how many.
+        The graph. Its ``bridges`` is the number of edges that were added, its ``recall`` the
+        fraction of the true neighbours that were found.
 
     Raises:
-        ValueError: for k out of range, an unknown rule or method, or points that are not finite.
+        ValueError: if k is out of range, the rule or the method is unknown, or the points are not
+            finite or not of shape (N, n) with N >= 2.
+        TypeError: if k is not an integer.
     """
     coordinates = checks.points(points)
     checks.choice(rule, KNN_RULES, name="rule")
@@ -147,8 +166,8 @@ def knn_graph(
     k = min(4 * n, count - 1) if k is None else checks.integer(k, name="k", minimum=1)
     if k >= count:
         raise ValueError(f"k must be smaller than the number of points {count}, got {k}")
-    find = _exact_neighbors if method == "exact" else _descent_neighbors
-    neighbors, recall = find(coordinates, k, seed)
+    search = _exact_neighbors if method == "exact" else _descent_neighbors
+    neighbors, recall = search(coordinates, k, seed)
     edges = _select_edges(neighbors, rule)
     bridges = bridging_edges(coordinates, edges)
     joined = np.concatenate([edges, bridges])
@@ -163,11 +182,19 @@ def knn_graph(
 def bridging_edges(
     points: npt.NDArray[np.float64], edges: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """Return the shortest possible edges (B, 2) that join the components of a graph.
+    """Return the shortest possible edges that join the components of a graph.
 
-    Borůvka's rounds: every component proposes its shortest edge outwards, and proposals are taken
-    shortest first unless their ends have met, which yields a minimum spanning tree of the
-    components under Euclidean distance.
+    This is Borůvka's algorithm. In each round, every component proposes its shortest edge to
+    another component. Proposals are accepted shortest first, and skipped if their ends are already
+    in one component. The result is a minimum spanning tree of the components under Euclidean
+    distance.
+
+    Args:
+        points: (N, n) float64, coordinates of the samples.
+        edges: (E, 2) int64, edges of the graph.
+
+    Returns:
+        (B, 2) int64, the added edges, smaller sample id first; B is 0 for a connected graph.
     """
     components = UnionFind(len(points))
     components.unite_all(edges)
@@ -182,25 +209,25 @@ def bridging_edges(
     return np.array(bridges, dtype=np.int64).reshape(-1, 2)
 
 
-def _obeys(steps: npt.NDArray[np.int64], rule: GridRule) -> npt.NDArray[np.bool_]:
-    changed = np.count_nonzero(steps, axis=1)
-    turned = steps * np.append(-1, np.ones(steps.shape[1] - 1, dtype=np.int64))
-    one_sign = (turned >= 0).all(axis=1) | (turned <= 0).all(axis=1)
+def _belongs_to(offsets: npt.NDArray[np.int64], rule: GridRule) -> npt.NDArray[np.bool_]:
+    changed_axes = np.count_nonzero(offsets, axis=1)
+    mirrored = offsets * np.append(-1, np.ones(offsets.shape[1] - 1, dtype=np.int64))
+    one_sign = (mirrored >= 0).all(axis=1) | (mirrored <= 0).all(axis=1)
     allowed = {
-        "axis": changed == 1,
-        "diagonal": changed <= 2,
-        "moore": changed > 0,
+        "axis": changed_axes == 1,
+        "diagonal": changed_axes <= 2,
+        "moore": changed_axes > 0,
         "freudenthal": one_sign,
     }
     return np.asarray(allowed[rule])
 
 
-def _shifted(
-    ids: npt.NDArray[np.int64], step: list[int]
+def _edge_ends(
+    ids: npt.NDArray[np.int64], offset: list[int]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the samples that have a neighbour one step away, and those neighbours."""
-    start = tuple(slice(max(0, -s), size - max(0, s)) for s, size in zip(step, ids.shape))
-    end = tuple(slice(max(0, s), size - max(0, -s)) for s, size in zip(step, ids.shape))
+    """Return the samples that have a neighbour at an offset, and those neighbours."""
+    start = tuple(slice(max(0, -s), size - max(0, s)) for s, size in zip(offset, ids.shape))
+    end = tuple(slice(max(0, s), size - max(0, -s)) for s, size in zip(offset, ids.shape))
     return ids[start], ids[end]
 
 
@@ -222,53 +249,59 @@ def _descent_neighbors(
 
 
 def _without_self(found: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Drop each point from its own list (N, k+1); where duplicates crowded it out, the last."""
+    """Remove each point from its own list (N, k+1).
+
+    If duplicates of a point displaced it from its own list, the last entry is removed instead.
+    """
     is_self = found == np.arange(len(found), dtype=np.int64)[:, None]
     is_self[~is_self.any(axis=1), -1] = True
     return np.asarray(found[~is_self].reshape(len(found), -1))
 
 
 def _recall(points: npt.NDArray[np.float64], neighbors: npt.NDArray[np.int64]) -> float:
-    chosen = np.linspace(0, len(points) - 1, min(_RECALL_SAMPLES, len(points))).astype(np.int64)
+    tested = np.linspace(0, len(points) - 1, min(_RECALL_SAMPLES, len(points))).astype(np.int64)
     k = neighbors.shape[1]
-    true_distance, _ = cKDTree(points).query(points[chosen], k=k + 1)
-    found = np.linalg.norm(points[neighbors[chosen]] - points[chosen, None], axis=2)
-    return float(np.mean(found <= true_distance[:, -1:] * (1 + 1e-12)))
+    true_distance, _ = cKDTree(points).query(points[tested], k=k + 1)
+    distance = np.linalg.norm(points[neighbors[tested]] - points[tested, None], axis=2)
+    return float(np.mean(distance <= true_distance[:, -1:] * (1 + 1e-12)))
 
 
 def _select_edges(neighbors: npt.NDArray[np.int64], rule: KnnRule) -> npt.NDArray[np.int64]:
     count, k = neighbors.shape
-    one = np.repeat(np.arange(count, dtype=np.int64), k)
-    other = neighbors.ravel()
-    keys = np.minimum(one, other) * np.int64(count) + np.maximum(one, other)
-    unique, chosen_by = np.unique(keys, return_counts=True)
-    kept = unique[chosen_by == 2] if rule == "mutual" else unique
+    source = np.repeat(np.arange(count, dtype=np.int64), k)
+    target = neighbors.ravel()
+    keys = np.minimum(source, target) * np.int64(count) + np.maximum(source, target)
+    unique, occurrences = np.unique(keys, return_counts=True)
+    kept = unique[occurrences == 2] if rule == "mutual" else unique
     return np.stack([kept // count, kept % count], axis=1)
 
 
 def _shortest_outward_edges(tree: cKDTree, labels: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Return each component's shortest edge to another one, shortest first.
+    """Return the shortest edge of each component to another one, shortest first.
 
-    Each point asks for ever more neighbours until one is foreign, or until its list reaches
-    further than the best edge that its component has found.
+    The number of neighbours that are searched doubles in each round. A point is active until one of
+    its neighbours is in another component, or until its search radius reaches the length of the
+    shortest edge that is known for its component.
     """
     points = np.asarray(tree.data)
-    best = np.full(labels.max() + 1, np.inf)
-    edge = np.zeros((len(best), 2), dtype=np.int64)
-    asking = np.arange(len(points), dtype=np.int64)
+    shortest = np.full(labels.max() + 1, np.inf)
+    edge = np.zeros((len(shortest), 2), dtype=np.int64)
+    active = np.arange(len(points), dtype=np.int64)
     k = 2
-    while asking.size:
+    while active.size:
         k = min(2 * k, len(points))
-        distance, found = tree.query(points[asking], k=k)
-        foreign = labels[found] != labels[asking][:, None]
-        nearest = foreign.argmax(axis=1)
-        rows = np.flatnonzero(foreign.any(axis=1))
+        distance, found = tree.query(points[active], k=k)
+        is_outside = labels[found] != labels[active][:, None]
+        nearest = is_outside.argmax(axis=1)
+        rows = np.flatnonzero(is_outside.any(axis=1))
         rows = rows[np.argsort(-distance[rows, nearest[rows]], kind="stable")]
-        component, length = labels[asking[rows]], distance[rows, nearest[rows]]
-        better = length <= best[component]
-        rows, component = rows[better], component[better]
-        best[component] = length[better]  # of several for one component the last, shortest, stays
-        edge[component] = np.stack([asking[rows], found[rows, nearest[rows]]], axis=1)
-        reach = distance[:, -1]
-        asking = asking[~foreign.any(axis=1) & (reach < best[labels[asking]])]
-    return [(int(i), int(j)) for i, j in edge[np.argsort(best, kind="stable")]]
+        component, length = labels[active[rows]], distance[rows, nearest[rows]]
+        shorter = length <= shortest[component]
+        rows, component = rows[shorter], component[shorter]
+        # Rows are sorted by decreasing length, so the last assignment to a component is its
+        # shortest edge.
+        shortest[component] = length[shorter]
+        edge[component] = np.stack([active[rows], found[rows, nearest[rows]]], axis=1)
+        radius = distance[:, -1]
+        active = active[~is_outside.any(axis=1) & (radius < shortest[labels[active]])]
+    return [(int(i), int(j)) for i, j in edge[np.argsort(shortest, kind="stable")]]

@@ -1,12 +1,17 @@
-"""The sweep behind the merge tree: samples from low to high, each joined to the arcs it touches.
+"""The sweep of the merge tree: it visits the samples from low to high and assigns each to an arc.
 
-A sample whose lower neighbours lie in one component joins that component's arc; otherwise it is a
-node. On a grid most samples are settled before the sweep: where the lower neighbours are connected
-among themselves (the lower link of piecewise linear Morse theory, Edelsbrunner, Harer, Zomorodian
-2001, "Hierarchical Morse complexes", section 2), any one of them names the arc. That test reads
-memory in order, and leaves the sweep, which jumps about, one neighbour to look at instead of all.
-Components are tracked between arcs, not samples, so that the disjoint sets stay as small as the
-tree, and a grid's edges are never stored.
+If all lower neighbours of a sample lie in one component, the sample joins the arc of that
+component. Otherwise the sample is a node.
+
+On a grid, a first pass reduces the work of the sweep. The lower link of a sample is the graph of
+its lower neighbours (piecewise linear Morse theory: Edelsbrunner, Harer, Zomorodian 2001,
+"Hierarchical Morse complexes", section 2). All neighbours in one connected part of the lower link
+belong to the same component, so one representative of each part is enough. The first pass finds
+the representatives and reads memory in order. The sweep accesses memory at random and then reads
+one neighbour per part instead of all neighbours.
+
+Disjoint sets are sets of arcs, not of samples, so they are no larger than the tree. The edges of a
+grid are never stored.
 """
 
 from __future__ import annotations
@@ -23,32 +28,40 @@ from tlp_core.topology.union_find import find
 _NONE = -1
 
 _SAMPLE, _PARENT, _MERGED, _COMPONENT = 0, 1, 2, 3
-"""Rows of the table of nodes: sample, node above, number of arcs merged, component of its arc."""
+"""Rows of the node table.
 
-_FIRST_ROOM = 1024
-"""Nodes for which there is room at first; it doubles as they come."""
+They are the sample, the node above, the number of arcs that end at the node, and the parent of the
+node's arc in the disjoint sets.
+"""
 
-_WORD = 64
-"""Neighbours in one word of a lower link; more than these are taken in groups."""
+_INITIAL_CAPACITY = 1024
+"""Number of nodes for which memory is allocated first; the capacity doubles when it is full."""
+
+_WORD_BITS = 64
+"""Number of neighbours in one word of bits; more neighbours need several words.
+
+Lower links are evaluated within one word, so a sample can get representatives from several words.
+"""
 
 _DE_BRUIJN = np.uint64(0x03F79D71B4CB0A89)
-"""A word whose every six consecutive bits differ, so that they number the place of one bit."""
+"""A de Bruijn sequence: each run of six bits occurs once, and so encodes the position of a bit."""
 
 _BIT_NUMBER = np.empty(64, dtype=np.int64)
 _BIT_NUMBER[(_DE_BRUIJN << np.arange(64, dtype=np.uint64)) >> np.uint64(58)] = np.arange(64)
 
 _DIGIT_BITS = 11
 _DIGITS = 6
-"""A radix sort's digits: six of eleven bits hold a double, and 2,048 counters fit the cache."""
+"""Digits of the radix sort: six digits of 11 bits hold a double; 2,048 counters fit the cache."""
 
 
 class Sweep(NamedTuple):
-    """What the sweep found.
+    """Result of a sweep.
 
     Attributes:
-        sample_arc: (N,) int64, arc of each sample, named by its lower node.
-        node_sample: (M,) int64, critical samples in the order of the sweep.
-        parent: (M,) int64, the node above each node, -1 at the last of each component.
+        sample_arc: (N,) int64, arc of each sample, identified by the number of its lower node.
+        node_sample: (M,) int64, sample ids of the nodes, in the order of the sweep.
+        parent: (M,) int64, the node above each node; -1 at the last node of each component of the
+            graph.
         merged: (M,) int64, number of arcs that end at each node.
     """
 
@@ -59,9 +72,15 @@ class Sweep(NamedTuple):
 
 
 def sweep_order(values: npt.NDArray[np.float64]) -> npt.NDArray[np.integer[Any]]:
-    """Return sample ids by (value, id), non-finite values last, (N,) int32, or int64 above 2^31.
+    """Return the sample ids, sorted by (value, id), with non-finite values last.
 
-    A radix sort of the doubles' bits, whose time per sample hardly grows with their number.
+    This is a radix sort of the bits of the values. Its time per sample is nearly independent of N.
+
+    Args:
+        values: (N,) float64, losses.
+
+    Returns:
+        (N,) int32, or int64 if N >= 2^31.
     """
     dtype: type[np.signedinteger[Any]] = np.int32 if len(values) < 2**31 else np.int64
     ids: npt.NDArray[np.integer[Any]] = np.arange(len(values), dtype=dtype)
@@ -78,12 +97,15 @@ def sweep_order(values: npt.NDArray[np.float64]) -> npt.NDArray[np.integer[Any]]
 def sweep_grid(
     values: npt.NDArray[np.float64], order: npt.NDArray[np.integer[Any]], graph: GridGraph
 ) -> Sweep:
-    """Sweep a grid, whose edges are never stored.
+    """Sweep the samples of a grid without a list of edges.
 
     Args:
-        values: losses (N,), C order.
-        order: sample ids from low to high (N,).
-        graph: the neighbours of each sample.
+        values: (N,) float64, losses in C order.
+        order: (N,) sample ids from low to high, as :func:`sweep_order` returns them.
+        graph: neighbour graph of the grid.
+
+    Returns:
+        The nodes and the arc of each sample.
     """
     shape = np.array(graph.shape, dtype=np.int64)
     strides = np.cumprod(np.append(1, shape[:0:-1]))[::-1].astype(np.int64)
@@ -92,34 +114,43 @@ def sweep_grid(
     offsets, steps = graph.offsets[nearest], steps[nearest]
     finite = np.isfinite(values)
     heights = values if finite.all() else np.where(finite, values, np.inf)
-    ways = np.empty((len(values), -(-len(steps) // _WORD)), dtype=np.uint64)
-    for word in range(ways.shape[1]):
-        part = slice(word * _WORD, (word + 1) * _WORD)
-        link = _link(offsets[part])
-        _find_ways(heights, shape, offsets[part], steps[part], link, ways[:, word])
-    sample_arc, nodes = _sweep_grid(order, steps, ways)
+    representatives = np.empty((len(values), -(-len(steps) // _WORD_BITS)), dtype=np.uint64)
+    for word in range(representatives.shape[1]):
+        group = slice(word * _WORD_BITS, (word + 1) * _WORD_BITS)
+        link = _link(offsets[group])
+        out = representatives[:, word]
+        _find_representatives(heights, shape, offsets[group], steps[group], link, out)
+    sample_arc, nodes = _sweep_grid(order, steps, representatives)
     return Sweep(sample_arc, *nodes)
 
 
 def sweep_edges(order: npt.NDArray[np.integer[Any]], edges: npt.NDArray[np.int64]) -> Sweep:
-    """Sweep a graph given by its edges (E, 2)."""
+    """Sweep the samples of a graph that is given by its edges.
+
+    Args:
+        order: (N,) sample ids from low to high, as :func:`sweep_order` returns them.
+        edges: (E, 2) int64, sample ids at both ends of each edge.
+
+    Returns:
+        The nodes and the arc of each sample.
+    """
     starts, neighbors = _adjacency(edges, len(order))
     sample_arc, nodes = _sweep_edges(order, starts, neighbors)
     return Sweep(sample_arc, *nodes)
 
 
 def _link(offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
-    """Return, per neighbour, which of the others are neighbours of it, as bits (K,)."""
+    """Return, per neighbour, which of the other neighbours it is adjacent to, as bits (K,)."""
     known = {tuple(offset) for offset in offsets.tolist()}
     between = offsets[None] - offsets[:, None]
-    joined = [[tuple(step) in known for step in row] for row in between.tolist()]
+    adjacent = [[tuple(step) in known for step in row] for row in between.tolist()]
     bits = np.uint64(1) << np.arange(len(offsets), dtype=np.uint64)
-    return np.array([bits[row].sum(dtype=np.uint64) for row in np.array(joined)])
+    return np.array([bits[row].sum(dtype=np.uint64) for row in np.array(adjacent)])
 
 
 @numba.njit(cache=True)
 def _sort_keys(values, keys):  # type: ignore[no-untyped-def]
-    """Fill in unsigned keys that sort as the values do; count every digit of them."""
+    """Write unsigned keys in the order of the values, and return the counts of each digit."""
     counts = np.zeros((_DIGITS, 1 << _DIGIT_BITS), dtype=np.int64)
     sign = np.uint64(1) << np.uint64(63)
     low = np.uint64((1 << _DIGIT_BITS) - 1)
@@ -127,7 +158,7 @@ def _sort_keys(values, keys):  # type: ignore[no-untyped-def]
     for i in range(len(values)):
         if not np.isfinite(values[i]):
             key = ~np.uint64(0)
-        elif values[i] == 0.0:  # both zeros are one value
+        elif values[i] == 0.0:  # 0.0 and -0.0 must get the same key
             key = sign
         else:
             key = np.uint64(bits[i]) ^ (np.uint64(bits[i] >> 63) | sign)
@@ -150,8 +181,8 @@ def _scatter(keys, ids, sorted_keys, sorted_ids, counts, shift):  # type: ignore
 
 
 @numba.njit(cache=True)
-def _find_ways(heights, shape, offsets, steps, link, ways):  # type: ignore[no-untyped-def]
-    """Fill in, for each sample, one lower neighbour of each part of its lower link, as bits."""
+def _find_representatives(heights, shape, offsets, steps, link, out):  # type: ignore[no-untyped-def]
+    """Write, per sample, one neighbour of each connected part of its lower link, as bits."""
     length, outer = shape[-1], shape[:-1]
     place = np.zeros(len(outer), dtype=np.int64)
     lower = np.empty(length, dtype=np.uint64)
@@ -159,18 +190,18 @@ def _find_ways(heights, shape, offsets, steps, link, ways):  # type: ignore[no-u
         row = heights[first : first + length]
         lower[:] = 0
         for j in range(len(steps)):
-            if _stays_inside(place, outer, offsets[j]):
+            if _is_inside(place, outer, offsets[j]):
                 begin, end = max(0, -offsets[j, -1]), length - max(0, offsets[j, -1])
                 others = heights[first + steps[j] + begin : first + steps[j] + end]
                 _mark_lower(lower[begin:end], others, row[begin:end], np.uint64(j), steps[j] < 0)
         for x in range(length):
-            ways[first + x] = _one_of_each(lower[x], link)
+            out[first + x] = _one_per_part(lower[x], link)
         _advance(place, outer)
 
 
 @numba.njit(cache=True)
 def _mark_lower(lower, others, own, bit, equal_is_lower):  # type: ignore[no-untyped-def]
-    if equal_is_lower:  # the smaller id is the lower
+    if equal_is_lower:  # equal values are ordered by sample id
         for x in range(len(own)):
             lower[x] |= np.uint64(others[x] <= own[x]) << bit
     else:
@@ -179,7 +210,7 @@ def _mark_lower(lower, others, own, bit, equal_is_lower):  # type: ignore[no-unt
 
 
 @numba.njit(cache=True)
-def _stays_inside(place, shape, offset):  # type: ignore[no-untyped-def]
+def _is_inside(place, shape, offset):  # type: ignore[no-untyped-def]
     inside = True
     for axis in range(len(shape)):
         inside &= 0 <= place[axis] + offset[axis] < shape[axis]
@@ -188,7 +219,7 @@ def _stays_inside(place, shape, offset):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True)
 def _advance(place, shape):  # type: ignore[no-untyped-def]
-    """Go to the next place in C order."""
+    """Move ``place`` to the next grid index in C order."""
     for axis in range(len(shape) - 1, -1, -1):
         place[axis] += 1
         if place[axis] < shape[axis]:
@@ -197,110 +228,110 @@ def _advance(place, shape):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _one_of_each(members, link):  # type: ignore[no-untyped-def]
-    """Return one neighbour of each connected part of ``members``, all of them as bits."""
+def _one_per_part(members, link):  # type: ignore[no-untyped-def]
+    """Return one neighbour of each connected part of ``members``; both are sets of bits."""
     chosen, reached = np.uint64(0), np.uint64(0)
     while reached != members:
         rest = members & ~reached
-        ahead = rest & (~rest + np.uint64(1))
-        chosen |= ahead
-        reached |= ahead
-        while ahead and reached != members:
-            new = link[_lowest_bit(ahead)] & members & ~reached
-            ahead = (ahead & (ahead - np.uint64(1))) | new
+        frontier = rest & (~rest + np.uint64(1))
+        chosen |= frontier
+        reached |= frontier
+        while frontier and reached != members:
+            new = link[_lowest_bit(frontier)] & members & ~reached
+            frontier = (frontier & (frontier - np.uint64(1))) | new
             reached |= new
     return chosen
 
 
 @numba.njit(cache=True)
 def _lowest_bit(word):  # type: ignore[no-untyped-def]
-    """Return the number of the lowest bit that is set."""
+    """Return the position of the lowest bit that is set."""
     lowest = word & (~word + np.uint64(1))
     return _BIT_NUMBER[(lowest * _DE_BRUIJN) >> np.uint64(58)]
 
 
 @numba.njit(cache=True)
-def _sweep_grid(order, steps, ways):  # type: ignore[no-untyped-def]
-    nodes = np.empty((4, _FIRST_ROOM), dtype=np.int64)
+def _sweep_grid(order, steps, representatives):  # type: ignore[no-untyped-def]
+    nodes = np.empty((4, _INITIAL_CAPACITY), dtype=np.int64)
     component = nodes[_COMPONENT]
-    arc_of = np.empty(len(order), dtype=np.int64)
-    found = np.empty(len(steps), dtype=np.int64)
+    sample_arc = np.empty(len(order), dtype=np.int64)
+    lower_arcs = np.empty(len(steps), dtype=np.int64)
     node, last = 0, len(order) - 1
     for k in range(len(order)):
         sample, count = np.int64(order[k]), 0
-        for word in range(ways.shape[1]):
-            way = ways[sample, word]
-            while way:
-                neighbor = sample + steps[_WORD * word + _lowest_bit(way)]
-                count = _note(find(component, arc_of[neighbor]), found, count)
-                way &= way - np.uint64(1)
+        for word in range(representatives.shape[1]):
+            bits = representatives[sample, word]
+            while bits:
+                neighbor = sample + steps[_WORD_BITS * word + _lowest_bit(bits)]
+                count = _add_arc(find(component, sample_arc[neighbor]), lower_arcs, count)
+                bits &= bits - np.uint64(1)
         if count == 1 and k < last:
-            arc_of[sample] = found[0]
+            sample_arc[sample] = lower_arcs[0]
             continue
-        nodes = _with_node(nodes, node, sample, found[:count])
+        nodes = _add_node(nodes, node, sample, lower_arcs[:count])
         component = nodes[_COMPONENT]
-        arc_of[sample] = node
+        sample_arc[sample] = node
         node += 1
-    _close(arc_of, sample, found[:count])
-    return arc_of, nodes[:_COMPONENT, :node].copy()
+    _assign_root(sample_arc, sample, lower_arcs[:count])
+    return sample_arc, nodes[:_COMPONENT, :node].copy()
 
 
 @numba.njit(cache=True)
 def _sweep_edges(order, starts, neighbors):  # type: ignore[no-untyped-def]
-    nodes = np.empty((4, _FIRST_ROOM), dtype=np.int64)
+    nodes = np.empty((4, _INITIAL_CAPACITY), dtype=np.int64)
     component = nodes[_COMPONENT]
-    arc_of = np.full(len(order), _NONE, dtype=np.int64)
-    found = np.empty(np.max(starts[1:] - starts[:-1]), dtype=np.int64)
+    sample_arc = np.full(len(order), _NONE, dtype=np.int64)
+    lower_arcs = np.empty(np.max(starts[1:] - starts[:-1]), dtype=np.int64)
     node, last = 0, len(order) - 1
     for k in range(len(order)):
         sample, count = np.int64(order[k]), 0
         for e in range(starts[sample], starts[sample + 1]):
-            if arc_of[neighbors[e]] != _NONE:
-                count = _note(find(component, arc_of[neighbors[e]]), found, count)
+            if sample_arc[neighbors[e]] != _NONE:
+                count = _add_arc(find(component, sample_arc[neighbors[e]]), lower_arcs, count)
         if count == 1 and k < last:
-            arc_of[sample] = found[0]
+            sample_arc[sample] = lower_arcs[0]
             continue
-        nodes = _with_node(nodes, node, sample, found[:count])
+        nodes = _add_node(nodes, node, sample, lower_arcs[:count])
         component = nodes[_COMPONENT]
-        arc_of[sample] = node
+        sample_arc[sample] = node
         node += 1
-    _close(arc_of, sample, found[:count])
-    return arc_of, nodes[:_COMPONENT, :node].copy()
+    _assign_root(sample_arc, sample, lower_arcs[:count])
+    return sample_arc, nodes[:_COMPONENT, :node].copy()
 
 
 @numba.njit(cache=True)
-def _note(component, found, count):  # type: ignore[no-untyped-def]
-    """Add a component to ``found`` if it is a new one."""
+def _add_arc(arc, arcs, count):  # type: ignore[no-untyped-def]
+    """Add an arc to the first ``count`` of ``arcs`` if it is new, and return the new count."""
     for j in range(count):
-        if found[j] == component:
+        if arcs[j] == arc:
             return count
-    found[count] = component
+    arcs[count] = arc
     return count + 1
 
 
 @numba.njit(cache=True)
-def _with_node(nodes, node, sample, found):  # type: ignore[no-untyped-def]
-    """Make a sample a node, at which the arcs of the components found end; room as is needed."""
+def _add_node(nodes, node, sample, lower_arcs):  # type: ignore[no-untyped-def]
+    """Add a node, end the given arcs at it, and return the table, enlarged if it was full."""
     if node == nodes.shape[1]:
         nodes = np.concatenate((nodes, np.empty_like(nodes)), axis=1)
     nodes[_SAMPLE, node], nodes[_PARENT, node] = sample, _NONE
-    nodes[_MERGED, node], nodes[_COMPONENT, node] = len(found), node
-    for arc in found:
+    nodes[_MERGED, node], nodes[_COMPONENT, node] = len(lower_arcs), node
+    for arc in lower_arcs:
         nodes[_PARENT, arc] = node
         nodes[_COMPONENT, arc] = node
     return nodes
 
 
 @numba.njit(cache=True)
-def _close(arc_of, root, found):  # type: ignore[no-untyped-def]
-    """Put the root on the arc that reaches it last; a graph of one component has one."""
-    if len(found):
-        arc_of[root] = np.max(found)
+def _assign_root(sample_arc, root, lower_arcs):  # type: ignore[no-untyped-def]
+    """Assign the root to the arc that reaches it last; in a connected graph there is one."""
+    if len(lower_arcs):
+        sample_arc[root] = np.max(lower_arcs)
 
 
 @numba.njit(cache=True)
 def _adjacency(edges, count):  # type: ignore[no-untyped-def]
-    """Return, per sample, where its neighbours start (count+1,), and all neighbours (2E,)."""
+    """Return where the neighbours of each sample start (count+1,), and all neighbours (2E,)."""
     starts = np.zeros(count + 1, dtype=np.int64)
     for e in range(len(edges)):
         starts[edges[e, 0] + 1] += 1

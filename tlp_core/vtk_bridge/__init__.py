@@ -1,4 +1,4 @@
-"""Records of the core to and from VTK data; the only package that knows VTK."""
+"""Conversion between the records of ``tlp_core`` and VTK data; only this package imports VTK."""
 
 from tlp_core.vtk_bridge.arrays import add_array, add_text, make_cells, make_points
 from tlp_core.vtk_bridge.drawing import (
@@ -39,7 +39,6 @@ __all__ = [
     "descriptors_to_table",
     "drawing",
     "given_ranks",
-    "graph_lines",
     "grid_slice",
     "landscape_shape",
     "landscape_to_grid",

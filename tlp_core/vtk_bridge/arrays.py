@@ -1,7 +1,7 @@
-"""NumPy arrays into memory that VTK owns.
+"""Conversion of NumPy arrays to VTK arrays that own their memory.
 
-(A ``vtkCellArray`` that borrows NumPy memory does not keep it alive, and its content turns to
-garbage.)
+All functions copy. A ``vtkCellArray`` that refers to NumPy memory does not keep this memory alive,
+so its content becomes invalid.
 """
 
 from __future__ import annotations
@@ -19,14 +19,26 @@ from vtkmodules.vtkCommonDataModel import (
 
 
 def add_array(data: vtkFieldData, name: str, values: npt.NDArray[Any]) -> None:
-    """Add a copy of values (T,) or (T, C) as an array."""
+    """Add a copy of an array to point, cell, row or field data.
+
+    Args:
+        data: where the array is added. An array of the same name is replaced.
+        name: name of the array.
+        values: (T,) or (T, C), T tuples of C components.
+    """
     array = numpy_to_vtk(np.ascontiguousarray(values), deep=1)
     array.SetName(name)
     data.AddArray(array)
 
 
 def add_text(data: vtkFieldData, name: str, text: str) -> None:
-    """Add a text as an array of one string."""
+    """Add a text as a string array with one value.
+
+    Args:
+        data: where the array is added. An array of the same name is replaced.
+        name: name of the array.
+        text: its value.
+    """
     array = vtkStringArray()
     array.SetName(name)
     array.InsertNextValue(text)
@@ -34,7 +46,7 @@ def add_text(data: vtkFieldData, name: str, text: str) -> None:
 
 
 def make_points(coordinates: npt.NDArray[np.float64]) -> vtkPoints:
-    """Return points at coordinates (N, 3)."""
+    """Return VTK points at coordinates (N, 3) float64."""
     points = vtkPoints()
     points.SetData(numpy_to_vtk(np.ascontiguousarray(coordinates), deep=1))
     return points
@@ -43,7 +55,13 @@ def make_points(coordinates: npt.NDArray[np.float64]) -> vtkPoints:
 def make_cells(
     connectivity: npt.NDArray[np.integer[Any]], offsets: npt.NDArray[np.integer[Any]]
 ) -> vtkCellArray:
-    """Return cells: cell c has the points ``connectivity[offsets[c]:offsets[c + 1]]``."""
+    """Return cells, where cell c has the points ``connectivity[offsets[c]:offsets[c + 1]]``.
+
+    Args:
+        connectivity: point ids of all cells, one after the other.
+        offsets: (C + 1,) index of the first point id of each cell, and the length of
+            ``connectivity``.
+    """
     cells = vtkCellArray()
     cells.SetData(_ids(offsets), _ids(connectivity))
     return cells

@@ -1,4 +1,4 @@
-"""Profiles as polygons, lines and points, and the numbers that summarise a tree as tables."""
+"""Profiles as VTK polygons, lines and points; persistence diagrams and descriptors as tables."""
 
 from __future__ import annotations
 
@@ -22,19 +22,22 @@ from tlp_core.topology.merge_tree import MergeTree
 from tlp_core.vtk_bridge.arrays import add_array, add_text, make_cells, make_points
 
 _LIFT = 1e-2
-"""Outline and points lie this share of the width above the basins, so that they are seen."""
+"""z distance, as a fraction of the width, between basins, outline, critical points and tree.
+
+Without it, the basins would hide what is drawn in the same plane.
+"""
 
 _ASPECT = 0.7
-"""Height of a profile over its width where the height scale is automatic."""
+"""Height of a profile divided by its width, if the height scale is automatic."""
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """How high a loss lies in the drawing of a profile.
+    """The vertical axis of a drawn profile: it maps losses to heights y.
 
     Attributes:
-        scale: factor on the loss, or on its decimal logarithm.
-        logarithmic: whether the loss axis is.
+        scale: factor by which the loss, or its decimal logarithm, is multiplied.
+        logarithmic: True if the loss axis is logarithmic.
         loss_range: lowest and highest loss of the axis.
     """
 
@@ -43,7 +46,7 @@ class Drawing:
     loss_range: tuple[float, float]
 
     def height(self, loss: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Return y of losses."""
+        """Return the y coordinates of losses, float64 of the same shape."""
         values = np.asarray(loss, dtype=np.float64)
         return np.asarray(self.scale * (np.log10(values) if self.logarithmic else values))
 
@@ -55,19 +58,23 @@ def drawing(
     logarithmic: bool = False,
     loss_range: tuple[float, float] = (0.0, 0.0),
 ) -> Drawing:
-    """Return how a profile is drawn.
+    """Return the vertical axis for the drawing of a profile.
 
     Args:
-        profile: what to draw.
-        scale: factor on the height; 0 makes the range of the loss axis 0.7 as high as the profile
-            is wide.
-        logarithmic: draw the decimal logarithm of the loss.
-        loss_range: of the loss axis, such as one that several profiles share; two equal numbers
-            take the profile's own.
+        profile: the profile.
+        scale: factor by which the loss, or its decimal logarithm, is multiplied. If it is 0, the
+            range of the loss axis becomes 0.7 times as high as the profile is wide. Default: 0.
+        logarithmic: draw the decimal logarithm of the loss. Default: False.
+        loss_range: lowest and highest loss of the axis, for example a range that several profiles
+            share. Two equal numbers select the range of the profile. Default: (0, 0).
+
+    Returns:
+        The axis, with its scale and its range.
 
     Raises:
-        ValueError: if the range runs downward, or a logarithmic axis would need the logarithm of a
-            loss that is not positive.
+        ValueError: if an end of the range is not finite, the lowest loss is above the highest, or a
+            logarithmic axis has a loss that is not positive.
+        TypeError: if an end of the range is not a number.
     """
     heights = profile.outline[:, 1]
     own = (float(heights.min()), float(heights.max()))
@@ -88,17 +95,27 @@ def drawing(
 
 
 def profile_to_basins(profile: Profile, drawing: Drawing) -> vtkPolyData:
-    """Return one triangle strip per basin, x in units of the width, y as ``drawing`` says."""
+    """Return the basins as polygons, one triangle strip per basin.
+
+    Args:
+        profile: the profile.
+        drawing: the vertical axis.
+
+    Returns:
+        Polygons in the plane z = 0: x from 0 to the total width, y from ``drawing``. Cell data are
+        the arrays of the basins; point data is the loss; field data are the height scale, the range
+        of the axis and the total width.
+    """
     basins = profile.basins
-    center = np.repeat(basins.center, np.diff(basins.rung_start))
+    center = np.repeat(basins.center, np.diff(basins.step_start))
     points = np.zeros((len(center), 2, 3))
-    points[:, 0, 0] = center - basins.rung_width / 2
-    points[:, 1, 0] = center + basins.rung_width / 2
-    points[:, :, 1] = drawing.height(basins.rung_height)[:, None]
+    points[:, 0, 0] = center - basins.step_width / 2
+    points[:, 1, 0] = center + basins.step_width / 2
+    points[:, :, 1] = drawing.height(basins.step_height)[:, None]
     polydata = vtkPolyData()
     polydata.SetPoints(make_points(points.reshape(-1, 3)))
-    polydata.SetStrips(make_cells(np.arange(2 * len(center)), 2 * basins.rung_start))
-    add_array(polydata.GetPointData(), names.LOSS, np.repeat(basins.rung_height, 2))
+    polydata.SetStrips(make_cells(np.arange(2 * len(center)), 2 * basins.step_start))
+    add_array(polydata.GetPointData(), names.LOSS, np.repeat(basins.step_height, 2))
     data = polydata.GetCellData()
     add_array(data, names.BASIN_ID, np.arange(len(basins), dtype=np.int64))
     add_array(data, names.PARENT_ID, basins.parent)
@@ -121,37 +138,60 @@ def profile_to_basins(profile: Profile, drawing: Drawing) -> vtkPolyData:
 def profile_to_critical_points(
     profile: Profile, drawing: Drawing, coordinates: npt.NDArray[np.float64]
 ) -> vtkPolyData:
-    """Return minima and saddles as vertices; ``coordinates`` (N, n) tells where they lie."""
-    found = profile.critical_points
-    lift = np.full(len(found.x), 2 * _LIFT * profile.total_width)
-    points = np.stack([found.x, drawing.height(found.height), lift], axis=1)
+    """Return the critical points of a profile as vertices.
+
+    Args:
+        profile: the profile.
+        drawing: the vertical axis.
+        coordinates: (N, n) float64, coordinates α of all samples.
+
+    Returns:
+        One vertex per critical point, with its arrays and its coordinates as point data.
+    """
+    critical = profile.critical_points
+    lift = np.full(len(critical.x), 2 * _LIFT * profile.total_width)
+    points = np.stack([critical.x, drawing.height(critical.height), lift], axis=1)
     polydata = vtkPolyData()
     polydata.SetPoints(make_points(points))
     polydata.SetVerts(make_cells(np.arange(len(points)), np.arange(len(points) + 1)))
     data = polydata.GetPointData()
-    add_array(data, names.SAMPLE_ID, found.sample)
-    add_array(data, names.CRITICAL_TYPE, found.type.astype(np.int32))
-    add_array(data, names.LOSS, found.height)
-    add_array(data, names.PERSISTENCE, found.persistence)
-    add_array(data, names.BASIN_ID, found.basin)
-    add_array(data, names.COORDINATES, coordinates[found.sample])
+    add_array(data, names.SAMPLE_ID, critical.sample)
+    add_array(data, names.CRITICAL_TYPE, critical.type.astype(np.int32))
+    add_array(data, names.LOSS, critical.height)
+    add_array(data, names.PERSISTENCE, critical.persistence)
+    add_array(data, names.BASIN_ID, critical.basin)
+    add_array(data, names.COORDINATES, coordinates[critical.sample])
     data.SetActiveScalars(names.CRITICAL_TYPE)
     return polydata
 
 
 def profile_to_samples(tree: MergeTree, segmentation: vtkDataSet) -> vtkDataSet:
-    """Return the segmentation with each sample's basin, and its type or -1 for regular samples."""
+    """Return the segmentation with the basin and the critical type of each sample.
+
+    Args:
+        tree: the merge tree of the profile.
+        segmentation: the N samples.
+
+    Returns:
+        A shallow copy with the point data ``BasinId`` and ``CriticalType``, which is -1 at samples
+        that are not nodes.
+    """
     samples = segmentation.NewInstance()
     samples.ShallowCopy(segmentation)
-    kinds = np.full(len(tree.values), REGULAR, dtype=np.int8)
-    kinds[tree.node_vertex] = tree.node_type
+    types = np.full(len(tree.values), REGULAR, dtype=np.int8)
+    types[tree.node_vertex] = tree.node_type
     add_array(samples.GetPointData(), names.BASIN_ID, tree.vertex_arc)
-    add_array(samples.GetPointData(), names.CRITICAL_TYPE, kinds)
+    add_array(samples.GetPointData(), names.CRITICAL_TYPE, types)
     return samples
 
 
 def profile_to_outline(profile: Profile, drawing: Drawing) -> vtkPolyData:
-    """Return the outline as one polyline."""
+    """Return the outline of a profile as one polyline, with the loss as point data.
+
+    Args:
+        profile: the profile.
+        drawing: the vertical axis.
+    """
     x, height = profile.outline.T
     lift = np.full(len(x), _LIFT * profile.total_width)
     points = np.stack([x, drawing.height(height), lift], axis=1)
@@ -163,10 +203,21 @@ def profile_to_outline(profile: Profile, drawing: Drawing) -> vtkPolyData:
 
 
 def profile_to_tree(profile: Profile, drawing: Drawing) -> vtkPolyData:
-    """Return the merge tree drawn over its profile: a line up each basin, then to its parent's."""
+    """Return the merge tree, drawn over its profile.
+
+    Each arc is a polyline: vertical in the middle of its basin, then horizontal to the middle of
+    the basin that contains it.
+
+    Args:
+        profile: the profile.
+        drawing: the vertical axis.
+
+    Returns:
+        One polyline per basin, with the loss as point data, basin and persistence as cell data.
+    """
     basins = profile.basins
-    above = np.where(basins.parent < 0, profile.total_width / 2, basins.center[basins.parent])
-    x = np.stack([basins.center, basins.center, above], axis=1)
+    outer = np.where(basins.parent < 0, profile.total_width / 2, basins.center[basins.parent])
+    x = np.stack([basins.center, basins.center, outer], axis=1)
     loss = np.stack([basins.floor, basins.death, basins.death], axis=1)
     lift = np.full(x.shape, 3 * _LIFT * profile.total_width)
     polydata = vtkPolyData()
@@ -181,22 +232,38 @@ def profile_to_tree(profile: Profile, drawing: Drawing) -> vtkPolyData:
 
 
 def tree_to_diagram(tree: MergeTree) -> vtkTable:
-    """Return the persistence diagram: a row for each branch, most persistent first."""
-    found = tree.branches()
+    """Return the persistence diagram of a merge tree.
+
+    Args:
+        tree: the merge tree, simplified or not.
+
+    Returns:
+        One row per branch, the branch of the global minimum first, then by falling persistence.
+    """
+    pairs = tree.branches()
     table = vtkTable()
     data = table.GetRowData()
-    add_array(data, names.BIRTH, found.birth)
-    add_array(data, names.DEATH, found.death)
-    add_array(data, names.PERSISTENCE, found.persistence)
-    add_array(data, names.SIZE, found.size)
-    add_array(data, names.MINIMUM_ID, found.minimum)
-    add_array(data, names.SADDLE_ID, found.saddle)
-    add_array(data, names.BASIN_ID, tree.vertex_arc[found.minimum])
+    add_array(data, names.BIRTH, pairs.birth)
+    add_array(data, names.DEATH, pairs.death)
+    add_array(data, names.PERSISTENCE, pairs.persistence)
+    add_array(data, names.SIZE, pairs.size)
+    add_array(data, names.MINIMUM_ID, pairs.minimum)
+    add_array(data, names.SADDLE_ID, pairs.saddle)
+    add_array(data, names.BASIN_ID, tree.vertex_arc[pairs.minimum])
     return table
 
 
 def descriptors_to_table(descriptors: Descriptors, extra: Mapping[str, str | float]) -> vtkTable:
-    """Return one row: ``extra`` columns first, then every descriptor, then why some are NaN."""
+    """Return descriptors as a table with one row.
+
+    Args:
+        descriptors: the descriptors of one landscape.
+        extra: values of further columns, by name; they come first.
+
+    Returns:
+        The further columns, one column per descriptor, and the column ``undefined`` with the reason
+        for each descriptor that is NaN.
+    """
     table = vtkTable()
     reasons = "; ".join(f"{name}: {reason}" for name, reason in descriptors.undefined.items())
     for name, value in {**extra, **descriptors.as_dict(), "undefined": reasons}.items():

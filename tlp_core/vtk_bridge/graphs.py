@@ -1,4 +1,4 @@
-"""Neighbour graphs as VTK lines, and the values at their points."""
+"""Conversion of neighbour graphs to and from VTK cells, and the point arrays of their samples."""
 
 from __future__ import annotations
 
@@ -26,13 +26,17 @@ from tlp_core.vtk_bridge.samples import landscape_shape
 def with_graph(
     dataset: vtkDataSet, graph: GridGraph | EdgeGraph, rule: str, *, implicit: bool = False
 ) -> vtkUnstructuredGrid:
-    """Return the same points and arrays with one VTK_LINE cell for each edge of a graph.
+    """Return the samples with one VTK_LINE cell per edge of a neighbour graph.
 
     Args:
         dataset: the samples.
-        graph: their neighbours.
-        rule: what made the graph, for field data.
-        implicit: leave the cells out; :func:`dataset_graph` finds a grid's graph by its rule.
+        graph: their neighbour graph.
+        rule: name of the rule of the graph; it is stored in the field data ``GraphRule``.
+        implicit: omit the cells. :func:`dataset_graph` then restores the graph of a grid from its
+            rule. Default: False.
+
+    Returns:
+        A grid with the points, the point data and the field data of the samples.
     """
     grid = vtkUnstructuredGrid()
     grid.SetPoints(dataset.GetPoints())
@@ -45,13 +49,19 @@ def with_graph(
 
 
 def dataset_graph(dataset: vtkDataSet) -> GridGraph | EdgeGraph:
-    """Return the neighbour graph of a dataset's points.
+    """Return the neighbour graph of the points of a dataset.
 
-    Image data is read by the ``freudenthal`` rule, as TTK does; a grid without cells by the rule
-    that :func:`with_graph` noted; anything else by the edges of its cells.
+    Image data has the ``freudenthal`` rule, as in TTK. A grid without cells has the rule that
+    :func:`with_graph` stored. The graph of any other dataset is given by the edges of its cells.
+
+    Args:
+        dataset: the samples.
+
+    Returns:
+        The neighbour graph.
 
     Raises:
-        ValueError: if there are no edges.
+        ValueError: if the dataset has no edges.
     """
     if dataset.IsA("vtkImageData"):
         return _image_graph(dataset.GetDimensions())
@@ -61,23 +71,30 @@ def dataset_graph(dataset: vtkDataSet) -> GridGraph | EdgeGraph:
     if not len(edges):
         raise ValueError(
             "a merge tree needs edges between the samples, got none; "
-            "put TLP Neighbor Graph before it"
+            "put TLP Neighbor Graph before the merge tree filter"
         )
     return EdgeGraph(number_of_samples=dataset.GetNumberOfPoints(), edges=edges)
 
 
 def point_values(dataset: vtkDataSet, name: str) -> npt.NDArray[np.float64]:
-    """Return a point array of one component, (N,) float64; NaN where ``IsFinite`` says so.
+    """Return a point array of one component.
+
+    Args:
+        dataset: the samples.
+        name: name of the array.
+
+    Returns:
+        (N,) float64. Of the array ``Loss``, values with ``IsFinite`` 0 are NaN.
 
     Raises:
-        ValueError: if there is no such array, or it has several components.
+        ValueError: if the array does not exist, or it has several components.
     """
     data = dataset.GetPointData()
     array = data.GetArray(name) if name else None
     if array is None:
-        there = [data.GetArrayName(i) for i in range(data.GetNumberOfArrays())]
+        existing = [data.GetArrayName(i) for i in range(data.GetNumberOfArrays())]
         raise ValueError(
-            f"the input must have a point array {name!r}, got {', '.join(there) or 'no arrays'}"
+            f"the input must have a point array {name!r}, got {', '.join(existing) or 'no arrays'}"
         )
     if array.GetNumberOfComponents() != 1:
         raise ValueError(
@@ -91,16 +108,32 @@ def point_values(dataset: vtkDataSet, name: str) -> npt.NDArray[np.float64]:
 
 
 def given_ranks(dataset: vtkDataSet, name: str) -> npt.NDArray[np.int64] | None:
-    """Return the order that a TTK filter gave the samples, such as a simplification; or None.
+    """Return the order of the samples that a TTK filter, such as a simplification, has stored.
 
-    TTK keeps it in a point array ``NAME_Order``, by which its merge tree filter goes.
+    TTK stores the order in the point array ``NAME_Order``. TTK's merge tree filter uses this order.
+
+    Args:
+        dataset: the samples.
+        name: name of the array of losses.
+
+    Returns:
+        (N,) int64, rank of each sample; None if the array ``NAME_Order`` does not exist.
     """
     array = dataset.GetPointData().GetArray(f"{name}_Order")
     return None if array is None else np.asarray(vtk_to_numpy(array), dtype=np.int64)
 
 
 def graph_lines(graph: GridGraph | EdgeGraph) -> vtkCellArray:
-    """Return the edges as cells, written where VTK keeps them, without another copy."""
+    """Return the edges of a graph as VTK cells.
+
+    The edges of a grid are written directly into the memory of VTK, without a second copy.
+
+    Args:
+        graph: the neighbour graph.
+
+    Returns:
+        E cells of two points each.
+    """
     count = graph.number_of_edges
     connectivity, offsets = vtkIdTypeArray(), vtkIdTypeArray()
     connectivity.SetNumberOfValues(2 * count)
@@ -118,7 +151,7 @@ def graph_lines(graph: GridGraph | EdgeGraph) -> vtkCellArray:
 
 
 def _image_graph(dimensions: tuple[int, int, int]) -> GridGraph:
-    """Return the neighbours on image data, whose samples count x fastest."""
+    """Return the graph of image data, whose sample ids run along x first."""
     graph = grid_graph(dimensions, rule="freudenthal")
     return replace(graph, shape=graph.shape[::-1], offsets=graph.offsets[:, ::-1])
 
@@ -142,7 +175,7 @@ def _line_edges(dataset: vtkDataSet) -> npt.NDArray[np.int64]:
 
 
 def _extracted_edges(dataset: vtkDataSet) -> npt.NDArray[np.int64]:
-    """Return the edges of cells of any kind, each once."""
+    """Return the edges of cells of any type, each edge once, (E, 2)."""
     extract = vtkExtractEdges()
     extract.SetInputData(dataset)
     extract.UseAllPointsOn()

@@ -1,4 +1,4 @@
-"""Landscapes to VTK data sets, and what those say of themselves."""
+"""Conversion of landscapes to VTK datasets, and access to their field data."""
 
 from __future__ import annotations
 
@@ -21,14 +21,23 @@ from tlp_core.topology.merge_tree import shown_levels
 from tlp_core.vtk_bridge.arrays import add_array, add_text, make_cells, make_points
 
 IMAGE_DIMENSIONS = 3
-"""Landscapes of up to three directions are image data too."""
+"""Largest number of directions of a landscape that can be converted to image data."""
 
 
 def landscape_to_grid(landscape: Landscape, *, step: float | None = None) -> vtkUnstructuredGrid:
-    """Return the samples as points, in the order of their ids, without cells.
+    """Return the samples of a landscape as points without cells.
 
-    Points are the first three coordinates. ``Loss`` shows non-finite losses, marked in
-    ``IsFinite``, at the largest finite loss. Of a training, ``step`` goes into field data.
+    Args:
+        landscape: the landscape, of n directions.
+        step: training step, stored in the field data ``Step``. Default: None, not stored.
+
+    Returns:
+        N points in the order of the sample ids. A point is the first three coordinates α, and 0 for
+        missing ones. In the point data, ``Loss`` of a non-finite sample is the largest finite loss,
+        and its ``IsFinite`` is 0.
+
+    Raises:
+        ValueError: if no loss is finite.
     """
     coordinates = landscape.coordinates()
     points = np.zeros((len(coordinates), 3))
@@ -41,13 +50,16 @@ def landscape_to_grid(landscape: Landscape, *, step: float | None = None) -> vtk
 
 
 def step_of(dataset: vtkDataSet) -> float | None:
-    """Return the step of a training; None where there is none."""
+    """Return the training step in the field data ``Step``; None if it does not exist."""
     array = dataset.GetFieldData().GetArray(names.STEP)
     return None if array is None else float(array.GetValue(0))
 
 
 def with_vertices(grid: vtkUnstructuredGrid) -> vtkUnstructuredGrid:
-    """Return the same grid with a cell at each point, without which VTK's files lose the points."""
+    """Return the grid with one vertex cell per point.
+
+    VTK's file writers drop points that no cell uses.
+    """
     count = grid.GetNumberOfPoints()
     points = vtkUnstructuredGrid()
     points.ShallowCopy(grid)
@@ -56,10 +68,21 @@ def with_vertices(grid: vtkUnstructuredGrid) -> vtkUnstructuredGrid:
 
 
 def landscape_to_image(landscape: Landscape, *, step: float | None = None) -> vtkImageData:
-    """Return the same samples as image data, empty if scattered or in more directions than 3.
+    """Return the samples of a landscape as image data.
 
-    VTK's first axis is the fastest and ours the slowest, so samples change their order here;
-    ``SampleId`` tells which is which.
+    VTK stores the first axis fastest, a landscape stores it slowest. The samples are therefore
+    reordered, and the point data ``SampleId`` holds the sample id of each point.
+
+    Args:
+        landscape: the landscape, of n directions.
+        step: training step, stored in the field data ``Step``. Default: None, not stored.
+
+    Returns:
+        The image, with the arrays of :func:`landscape_to_grid` except ``Coordinates``. It is empty
+        if the samples are scattered or n > 3.
+
+    Raises:
+        ValueError: if no loss is finite.
     """
     image = vtkImageData()
     n = landscape.number_of_directions
@@ -75,19 +98,33 @@ def landscape_to_image(landscape: Landscape, *, step: float | None = None) -> vt
 
 
 def landscape_shape(dataset: vtkDataSet) -> tuple[int, ...] | None:
-    """Return the number of points per axis in ``Shape``; None for points that are no grid."""
+    """Return the number of points per axis (n,) in the field data ``Shape``.
+
+    Returns None for samples that are not on a grid.
+    """
     array = dataset.GetFieldData().GetArray(names.SHAPE)
     return None if array is None else tuple(int(size) for size in vtk_to_numpy(array))
 
 
 def provenance(dataset: vtkDataSet) -> dict[str, Any]:
-    """Return the facts that made a landscape; empty where there are none."""
+    """Return the metadata of a landscape in the field data ``Provenance``; empty if there is none.
+
+    Raises:
+        ValueError: if the field data is not JSON.
+    """
     array = dataset.GetFieldData().GetAbstractArray(names.PROVENANCE)
     return {} if array is None else dict(json.loads(array.GetValue(0)))
 
 
 def sample_coordinates(dataset: vtkDataSet) -> npt.NDArray[np.float64]:
-    """Return ``Coordinates`` (N, n), or the points themselves (N, 3) without that array."""
+    """Return the coordinates of the samples, float64.
+
+    Args:
+        dataset: the samples.
+
+    Returns:
+        (N, n), the point data ``Coordinates``, or (N, 3), the points, if this array does not exist.
+    """
     array = dataset.GetPointData().GetArray(names.COORDINATES)
     points = vtk_to_numpy(array if array is not None else dataset.GetPoints().GetData())
     return np.asarray(points.reshape(dataset.GetNumberOfPoints(), -1), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Cells between the samples in a plane or space along some directions of a grid."""
+"""Slices of a grid along two or three of its directions."""
 
 from __future__ import annotations
 
@@ -26,48 +26,54 @@ from tlp_core.vtk_bridge.samples import landscape_shape
 def grid_slice(
     dataset: vtkDataSet, directions: Sequence[int], position: Sequence[float]
 ) -> vtkUnstructuredGrid:
-    """Return the samples of a grid that lie in a plane or space along some of its directions.
+    """Return a slice of a grid: the samples along two or three of its directions.
 
     Args:
-        dataset: the samples of a grid of n directions, as :func:`landscape_to_grid` makes them,
-            perhaps with more point arrays.
-        directions: two or three different ones of 1 to n, those along x, y and z.
-        position: coordinates α along the other directions, in their order, each moved to the
-            nearest sample; 0 for those that are missing.
+        dataset: the samples of a grid of n directions, from :func:`landscape_to_grid`, with any
+            further point arrays.
+        directions: two or three different directions, 1 to n, that become x, y and z.
+        position: coordinates α of the slice along the other directions, in the order of the
+            directions, each within the distance of its axis. Each is rounded to the nearest
+            sample. A missing one is 0.
 
     Returns:
         Pixels or voxels between the samples, at their coordinates, with all point arrays.
 
     Raises:
-        ValueError: if the samples are no grid, or directions or position lie outside of it.
+        ValueError: if the samples are not a complete grid of two or more directions, or directions
+            or position are outside the grid.
+        TypeError: if a coordinate of the position is not a number.
     """
     shape = landscape_shape(dataset)
     if shape is None:
-        raise ValueError("a slice needs samples on a grid, and field data 'Shape' is not there")
+        raise ValueError(
+            "a slice needs samples on a grid, got samples without field data 'Shape'; "
+            "use a landscape that was sampled on a grid"
+        )
     if int(np.prod(shape)) != dataset.GetNumberOfPoints():
         raise ValueError(
             f"a slice needs all {int(np.prod(shape))} samples of the grid, got "
-            f"{dataset.GetNumberOfPoints()}; put it before what leaves some out"
+            f"{dataset.GetNumberOfPoints()}; put the slice before filters that remove samples"
         )
     if len(shape) < 2:
         raise ValueError("a slice needs a landscape of two or more directions, got one")
-    shown = _slice_directions(directions, len(shape))
+    slice_axes = _slice_axes(directions, len(shape))
     distance = vtk_to_numpy(dataset.GetFieldData().GetArray(names.DISTANCE))
     ids = np.arange(dataset.GetNumberOfPoints(), dtype=np.int64).reshape(shape)
-    ids = ids[_slice_index(shape, distance, shown, position)]
-    hidden_removed = [axis for axis in range(len(shape)) if axis in shown]
-    ids = ids.transpose([hidden_removed.index(axis) for axis in shown])
-    axes = [axis_points(shape[axis], distance[axis]) for axis in shown]
+    ids = ids[_slice_index(shape, distance, slice_axes, position)]
+    remaining = [axis for axis in range(len(shape)) if axis in slice_axes]
+    ids = ids.transpose([remaining.index(axis) for axis in slice_axes])
+    axes = [axis_points(shape[axis], distance[axis]) for axis in slice_axes]
     points = np.zeros((ids.size, 3))
-    points[:, : len(shown)] = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(
+    points[:, : len(slice_axes)] = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(
         ids.size, -1
     )
     grid = vtkUnstructuredGrid()
     grid.SetPoints(make_points(points))
     corners = _cell_corners(ids.shape)
-    kind = VTK_VOXEL if len(shown) == 3 else VTK_PIXEL
+    cell_type = VTK_VOXEL if len(slice_axes) == 3 else VTK_PIXEL
     offsets = np.arange(len(corners) + 1) * corners.shape[1]
-    grid.SetCells(kind, make_cells(corners.ravel(), offsets))
+    grid.SetCells(cell_type, make_cells(corners.ravel(), offsets))
     for i in range(dataset.GetPointData().GetNumberOfArrays()):
         array = dataset.GetPointData().GetArray(i)
         add_array(grid.GetPointData(), array.GetName(), vtk_to_numpy(array)[ids.ravel()])
@@ -80,23 +86,31 @@ def grid_slice(
 
 
 def critical_points_in(part: vtkUnstructuredGrid) -> vtkPolyData:
-    """Return as vertices the samples of a slice that are minima and saddles, without the root."""
+    """Return the minima and saddles of a slice as vertices, without the root.
+
+    Args:
+        part: a slice, from :func:`grid_slice`.
+
+    Returns:
+        One vertex per critical sample, with all point arrays; empty if the slice has no point array
+        ``CriticalType``.
+    """
     points = vtkPolyData()
-    kinds = part.GetPointData().GetArray(names.CRITICAL_TYPE)
-    if kinds is None:
+    type_array = part.GetPointData().GetArray(names.CRITICAL_TYPE)
+    if type_array is None:
         return points
-    types = vtk_to_numpy(kinds)
-    chosen = np.flatnonzero((types != REGULAR) & (types != CriticalType.ROOT))
-    points.SetPoints(make_points(vtk_to_numpy(part.GetPoints().GetData())[chosen]))
-    points.SetVerts(make_cells(np.arange(len(chosen)), np.arange(len(chosen) + 1)))
+    types = vtk_to_numpy(type_array)
+    critical = np.flatnonzero((types != REGULAR) & (types != CriticalType.ROOT))
+    points.SetPoints(make_points(vtk_to_numpy(part.GetPoints().GetData())[critical]))
+    points.SetVerts(make_cells(np.arange(len(critical)), np.arange(len(critical) + 1)))
     for i in range(part.GetPointData().GetNumberOfArrays()):
         array = part.GetPointData().GetArray(i)
-        add_array(points.GetPointData(), array.GetName(), vtk_to_numpy(array)[chosen])
+        add_array(points.GetPointData(), array.GetName(), vtk_to_numpy(array)[critical])
     return points
 
 
-def _slice_directions(directions: Sequence[int], n: int) -> list[int]:
-    """Return axes from numbers of directions, 1 to n."""
+def _slice_axes(directions: Sequence[int], n: int) -> list[int]:
+    """Return the axes, counted from 0, of directions, counted from 1."""
     if len(directions) not in (2, 3) or len(set(directions)) < len(directions):
         raise ValueError(f"a slice needs two or three different directions, got {directions}")
     if not all(1 <= direction <= n for direction in directions):
@@ -107,18 +121,18 @@ def _slice_directions(directions: Sequence[int], n: int) -> list[int]:
 def _slice_index(
     shape: tuple[int, ...],
     distance: npt.NDArray[np.float64],
-    shown: Sequence[int],
+    slice_axes: Sequence[int],
     position: Sequence[float],
 ) -> tuple[slice | int, ...]:
     index: list[slice | int] = [slice(None)] * len(shape)
-    hidden = [axis for axis in range(len(shape)) if axis not in shown]
-    if len(position) > len(hidden):
+    fixed_axes = [axis for axis in range(len(shape)) if axis not in slice_axes]
+    if len(position) > len(fixed_axes):
         raise ValueError(
-            f"the position of a slice needs at most {len(hidden)} coordinates, one for each other "
-            f"direction, got {len(position)}"
+            f"the position of a slice must have at most {len(fixed_axes)} coordinates, one for "
+            f"each other direction, got {len(position)}"
         )
-    for place, axis in enumerate(hidden):
-        alpha = checks.real(position[place], name="position") if place < len(position) else 0.0
+    for i, axis in enumerate(fixed_axes):
+        alpha = checks.real(position[i], name="position") if i < len(position) else 0.0
         if abs(alpha) > distance[axis]:
             raise ValueError(
                 f"the position along direction {axis + 1} must be from {-distance[axis]:g} to "
@@ -129,7 +143,7 @@ def _slice_index(
 
 
 def _cell_corners(shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
-    """Return the corners of the cells of a grid in VTK's order, first axis fastest, (C, 2^d)."""
+    """Return the corners of the cells of a grid, in VTK's order, first axis fastest, (C, 2^d)."""
     ids = np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)
     steps = [(slice(None, -1), slice(1, None))[bit] for bit in (0, 1)]
     corners = [

@@ -1,4 +1,4 @@
-"""Merge trees to and from the three outputs of TTK's merge tree filter."""
+"""Conversion of merge trees to and from the three outputs of TTK's merge tree filter."""
 
 from __future__ import annotations
 
@@ -21,7 +21,15 @@ from tlp_core.vtk_bridge.graphs import given_ranks, point_values
 
 
 def tree_to_nodes(tree: MergeTree, dataset: vtkDataSet) -> vtkUnstructuredGrid:
-    """Return the critical samples as points, with the arrays of TTK's filter."""
+    """Return the nodes of a merge tree as points (port 0 of TTK's filter).
+
+    Args:
+        tree: the merge tree, of M nodes.
+        dataset: the samples.
+
+    Returns:
+        M points with the arrays of TTK's filter as point data.
+    """
     nodes = vtkUnstructuredGrid()
     nodes.SetPoints(make_points(_positions(dataset, tree.node_vertex)))
     data = nodes.GetPointData()
@@ -37,7 +45,15 @@ def tree_to_nodes(tree: MergeTree, dataset: vtkDataSet) -> vtkUnstructuredGrid:
 
 
 def tree_to_arcs(tree: MergeTree, dataset: vtkDataSet) -> vtkUnstructuredGrid:
-    """Return the arcs as lines from lower to upper node, with the arrays of TTK's filter."""
+    """Return the arcs of a merge tree as lines (port 1 of TTK's filter).
+
+    Args:
+        tree: the merge tree, of A arcs.
+        dataset: the samples.
+
+    Returns:
+        A lines from the lower to the upper node, with the arrays of TTK's filter as cell data.
+    """
     lower = np.arange(tree.number_of_arcs, dtype=np.int32)
     upper = tree.parent[:-1]
     arcs = vtkUnstructuredGrid()
@@ -54,7 +70,15 @@ def tree_to_arcs(tree: MergeTree, dataset: vtkDataSet) -> vtkUnstructuredGrid:
 
 
 def tree_to_segmentation(tree: MergeTree, dataset: vtkDataSet) -> vtkDataSet:
-    """Return the input with the arc of every sample, as TTK's filter does."""
+    """Return the samples with the arc of each sample (port 2 of TTK's filter).
+
+    Args:
+        tree: the merge tree.
+        dataset: the N samples.
+
+    Returns:
+        A shallow copy with the point data ``SegmentationId`` and ``RegionSize``.
+    """
     segmentation = dataset.NewInstance()
     segmentation.ShallowCopy(dataset)
     data = segmentation.GetPointData()
@@ -66,20 +90,23 @@ def tree_to_segmentation(tree: MergeTree, dataset: vtkDataSet) -> vtkDataSet:
 def skeleton_to_tree(
     nodes: vtkDataSet, arcs: vtkDataSet, segmentation: vtkDataSet, name: str
 ) -> MergeTree:
-    """Return the merge tree in the three outputs of TTK's filter or of the built-in one.
+    """Return the merge tree that the outputs of TTK's filter or of the built-in filter describe.
 
-    Node numbers are the filter's own and are put into the order of the sweep. TTK keeps node
-    scalars in float32, so losses are read from the segmentation. An arc from a node to itself,
-    which TTK writes where the root is a saddle, is dropped.
+    The nodes are renumbered in the order of the sweep. TTK stores node scalars as float32, so the
+    losses are read from the segmentation. If the root is a saddle, TTK writes an arc from this node
+    to itself; this arc is dropped.
 
     Args:
-        nodes: port 0.
-        arcs: port 1.
-        segmentation: port 2.
-        name: point array of the losses in the segmentation.
+        nodes: output of port 0.
+        arcs: output of port 1.
+        segmentation: output of port 2.
+        name: name of the point array of the losses in the segmentation.
+
+    Returns:
+        The merge tree.
 
     Raises:
-        ValueError: if an array is missing, or the three belong to different trees.
+        ValueError: if an array is missing, or the outputs belong to different trees.
     """
     values = point_values(segmentation, name)
     vertex = _integers(nodes.GetPointData(), names.VERTEX_ID, "nodes")
@@ -89,26 +116,28 @@ def skeleton_to_tree(
     arc_id = _integers(arcs.GetCellData(), names.SEGMENTATION_ID, "arcs")
     segment = _integers(segmentation.GetPointData(), names.SEGMENTATION_ID, "segmentation")
 
-    _same_tree(vertex.min() >= 0 and vertex.max() < len(values), "a node is no sample")
+    _require_same_tree(vertex.min() >= 0 and vertex.max() < len(values), "a node is not a sample")
     rank = _sweep_ranks(values, given_ranks(segmentation, name))
     order = np.argsort(rank[vertex])
     number = _inverse(node_id[order])
     proper = up != down
-    lower, upper = (_looked_up(number, ends[proper], "node") for ends in (down, up))
+    lower, upper = (_look_up(number, ends[proper], "node") for ends in (down, up))
     count = len(vertex)
-    _same_tree(len(lower) == count - 1, f"{len(lower)} arcs for {count} nodes")
-    _same_tree(bool((np.sort(lower) == np.arange(count - 1)).all()), "a node lacks its arc")
-    _same_tree(bool((lower < upper).all()), "an arc runs downward")
+    _require_same_tree(len(lower) == count - 1, f"{len(lower)} arcs for {count} nodes")
+    _require_same_tree(
+        bool((np.sort(lower) == np.arange(count - 1)).all()), "a node has no arc above it"
+    )
+    _require_same_tree(bool((lower < upper).all()), "an arc runs downward")
 
     parent = np.full(count, -1, dtype=np.int64)
     parent[lower] = upper
-    arc = _looked_up(_inverse(arc_id), segment, "arc")
-    vertex_arc = _looked_up(number, down[arc], "node")
+    arc = _look_up(_inverse(arc_id), segment, "arc")
+    vertex_arc = _look_up(number, down[arc], "node")
     root = vertex[order[-1]]
     vertex_arc[vertex_arc == count - 1] = np.flatnonzero(parent == count - 1)[-1]
-    _same_tree(
+    _require_same_tree(
         bool((vertex_arc[vertex[order[:-1]]] == np.arange(count - 1)).all()),
-        "a node lies on another arc",
+        "a node is on the arc of another node",
     )
     tree = MergeTree(
         values=values,
@@ -118,11 +147,13 @@ def skeleton_to_tree(
         node_type=node_types(np.bincount(parent[:-1], minlength=count)),
         vertex_arc=vertex_arc,
     )
-    inside = np.delete(np.arange(len(values)), root)
-    held = rank[inside]
-    low = rank[tree.node_vertex[vertex_arc[inside]]]
-    high = rank[tree.node_vertex[parent[vertex_arc[inside]]]]
-    _same_tree(bool(((low <= held) & (held < high)).all()), "a sample lies outside its arc")
+    others = np.delete(np.arange(len(values)), root)
+    sample_rank = rank[others]
+    low = rank[tree.node_vertex[vertex_arc[others]]]
+    high = rank[tree.node_vertex[parent[vertex_arc[others]]]]
+    _require_same_tree(
+        bool(((low <= sample_rank) & (sample_rank < high)).all()), "a sample is outside its arc"
+    )
     return tree
 
 
@@ -133,7 +164,7 @@ def _positions(dataset: vtkDataSet, ids: npt.NDArray[np.int64]) -> npt.NDArray[n
 
 
 def _region_sizes(tree: MergeTree) -> npt.NDArray[np.int64]:
-    """Return the number of regular samples on each arc (A,), as TTK counts: nodes are none."""
+    """Return the number of samples on each arc (A,), without nodes, as TTK counts."""
     counts = np.bincount(tree.vertex_arc, minlength=tree.number_of_arcs)
     at_nodes = np.bincount(tree.vertex_arc[tree.node_vertex], minlength=tree.number_of_arcs)
     return np.asarray(counts - at_nodes, dtype=np.int64)
@@ -143,7 +174,7 @@ def _integers(data: vtkFieldData, name: str, port: str) -> npt.NDArray[np.int64]
     array: vtkDataArray | None = data.GetArray(name)
     if array is None or not array.GetNumberOfTuples():
         raise ValueError(
-            f"the {port} of a merge tree must have an array {name!r}, and have none; "
+            f"the {port} of a merge tree must have an array {name!r}, got none; "
             "connect ports 0, 1 and 2 of one merge tree filter"
         )
     return np.asarray(vtk_to_numpy(array), dtype=np.int64)
@@ -152,7 +183,7 @@ def _integers(data: vtkFieldData, name: str, port: str) -> npt.NDArray[np.int64]
 def _sweep_ranks(
     values: npt.NDArray[np.float64], given: npt.NDArray[np.int64] | None
 ) -> npt.NDArray[np.int64]:
-    """Return the place of each sample in the sweep (N,)."""
+    """Return the rank of each sample in the order of the sweep (N,)."""
     heights = values if given is None else checked_ranks(values, given)
     rank = np.empty(len(values), dtype=np.int64)
     rank[sweep_order(heights)] = np.arange(len(values))
@@ -163,17 +194,17 @@ def _inverse(ids: npt.NDArray[np.int64]) -> dict[int, int]:
     return {int(value): place for place, value in enumerate(ids)}
 
 
-def _looked_up(
+def _look_up(
     places: dict[int, int], ids: npt.NDArray[np.int64], what: str
 ) -> npt.NDArray[np.int64]:
     unique, inverse = np.unique(ids, return_inverse=True)
     unknown = [int(value) for value in unique if int(value) not in places]
-    _same_tree(not unknown, f"{what} {unknown[:1]} is unknown")
+    _require_same_tree(not unknown, f"{what} {unknown[:1]} is unknown")
     return np.array([places[int(value)] for value in unique], dtype=np.int64)[inverse]
 
 
-def _same_tree(agrees: bool, difference: str) -> None:
-    if not agrees:
+def _require_same_tree(condition: bool, difference: str) -> None:
+    if not condition:
         raise ValueError(
             f"nodes, arcs and segmentation must come from one merge tree: {difference}; "
             "connect ports 0, 1 and 2 of one merge tree filter"

@@ -1,0 +1,121 @@
+"""One character GPT at three widths: landscapes during training.
+
+The experiment tests how the topology of the landscape depends on the loss and on the width.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tlp_core.choices import ExperimentSize
+from tlp_core.experiments.claims import Claim, correlation, correlation_within
+from tlp_core.experiments.definition import Curves, Experiment, Look, Network, Training
+from tlp_core.experiments.rows import Row, group_rows
+from tlp_core.experiments.transitions import (
+    DESCRIPTORS,
+    lag_claims,
+    save_checkpoints,
+    transformer_looks,
+)
+from tlp_core.problem import Problem, match_batch
+from tlp_core.problems.transformer import adam_steps, character_gpt, encoded
+from tlp_core.progress import Progress
+
+
+def scaling_networks(size: ExperimentSize) -> list[Network]:
+    """Return the networks of a size: a character GPT for each of three widths and each seed."""
+    seeds = {"quick": 1, "medium": 3, "full": 5}[size]
+    widths = (32, 64, 128) if size == "full" else (16, 32, 64)
+    return [_gpt(width, seed, size) for width in widths for seed in range(seeds)]
+
+
+def scaling_looks(size: ExperimentSize) -> list[Look]:
+    """Return the looks of a size: the whole network, and the first and last block at the end."""
+    resolution = {"quick": 7, "medium": 15, "full": 41}[size]
+    parts = {"block0": "blocks.0.*", "block3": "blocks.3.*"}
+    return transformer_looks(resolution, 0.05, {} if size == "quick" else parts, last_only=True)
+
+
+def scaling_claims(rows: list[Row], _folder: Path) -> list[Claim]:
+    """Test how descriptors depend on the loss during training, and on the width at its end.
+
+    Args:
+        rows: rows of the table of descriptors.
+        _folder: folder of the experiment; not used.
+    """
+    results = []
+    for (look,), look_rows in group_rows(rows, ["look"]).items():
+        last = [row for row in look_rows if row["step"] == max(r["step"] for r in look_rows)]
+        results += [
+            correlation(
+                f"a larger network has {statement} ({look})", last, "width", column, positive=grows
+            )
+            for column, (statement, grows) in DESCRIPTORS.items()
+        ]
+        if len(look_rows) > len(last):
+            results += [
+                correlation_within(
+                    f"as the validation loss falls, the landscape gets {statement} ({look})",
+                    look_rows,
+                    "validation loss",
+                    column,
+                    ("width", "seed"),
+                    positive=not grows,
+                )
+                for column, (statement, grows) in DESCRIPTORS.items()
+            ]
+            results += lag_claims(look_rows, "validation loss", "width", "seed", logarithmic=True)
+    return results
+
+
+def _gpt(width: int, seed: int, size: ExperimentSize) -> Network:
+    last = {"quick": 120, "medium": 1000, "full": 10_000}[size]
+    sequences = {"quick": 16, "medium": 32, "full": 256}[size]
+    checkpoints = {"quick": 8, "medium": 12, "full": 24}[size]
+
+    def make() -> Problem:
+        return character_gpt(width=width, sequences=sequences, seed=seed)
+
+    steps = [0, *np.geomspace(last / 100, last, checkpoints).round().astype(int).tolist()]
+    return Network({"width": width, "seed": seed}, make, partial(_train_gpt, seed=seed), steps)
+
+
+def _train_gpt(problem: Problem, training: Training, progress: Progress, *, seed: int) -> Curves:
+    """Train on random sequences from the first nine tenths of the text."""
+    codes, _ = encoded("")
+    codes = codes[: len(codes) * 9 // 10]
+    length = next(iter(problem.batches)).shape[1] - 1
+    generator = torch.Generator().manual_seed(seed)
+
+    def batch(_step: int) -> torch.Tensor:
+        starts = torch.randint(len(codes) - length, (32,), generator=generator).tolist()
+        sequences = torch.stack([codes[start : start + length + 1] for start in starts])
+        return match_batch(sequences, problem.model)
+
+    steps = adam_steps(
+        problem, training.steps[-1], learning_rate=1e-3, weight_decay=0.1, batches=batch
+    )
+    return save_checkpoints(problem, training, progress, steps)
+
+
+SCALING = Experiment(
+    "One GPT at three sizes",
+    scaling_networks,
+    scaling_looks,
+    scaling_claims,
+    rows="width",
+    columns="step",
+    figures=(("validation loss", "number_of_minima"), ("validation loss", "width_at_half_depth")),
+    series=(
+        "training loss",
+        "validation loss",
+        "number_of_minima",
+        "global_minimum_depth",
+        "width_at_half_depth",
+        "top_eigenvalue",
+    ),
+)

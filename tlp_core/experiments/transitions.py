@@ -1,0 +1,120 @@
+"""Landscapes of transformers during training, and the lag of their changes.
+
+The experiments on transformers test whether the topology of the landscape changes before or after
+the transition of the training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tlp_core.analysis.change_points import MINIMUM_POINTS, find_transitions
+from tlp_core.directions.settings import DirectionSettings
+from tlp_core.experiments.claims import Claim, mean
+from tlp_core.experiments.definition import Curves, Look, Training
+from tlp_core.experiments.results import series_by
+from tlp_core.experiments.rows import Row
+from tlp_core.problem import Problem
+from tlp_core.progress import Progress
+from tlp_core.sampling.settings import GridSettings
+
+DESCRIPTORS = {
+    "number_of_minima": ("fewer minima", False),
+    "global_minimum_depth": ("a deeper basin", True),
+    "width_at_half_depth": ("a wider basin", True),
+    "top_eigenvalue": ("a flatter minimum", False),
+}
+"""Columns: the claim on a better network, and whether the column grows with the quality."""
+
+_SIGNIFICANCE = 0.05
+"""Largest p-value of a transition."""
+
+
+def transformer_looks(
+    resolution: int, distance: float, parts: Mapping[str, str], *, last_only: bool = False
+) -> list[Look]:
+    """Return looks at the whole network and at parts of it, given by patterns of parameter names.
+
+    The distances were found by trial. They are large enough that losses exceed those of the
+    untrained network, and small enough that the neighbours of the centre are in its basin.
+    """
+    directions = DirectionSettings(n=2, method="lanczos", normalization="layer")
+    samples = GridSettings(resolution, distance)
+    return [
+        Look("2D", directions, samples),
+        *(
+            Look(name, replace(directions, parameters=pattern), samples, last_only=last_only)
+            for name, pattern in parts.items()
+        ),
+    ]
+
+
+def lag_claims(rows: list[Row], event: str, *names: str, logarithmic: bool = False) -> list[Claim]:
+    """Test whether each descriptor changes before a column of the table does.
+
+    Args:
+        rows: rows of one look.
+        event: column whose change is the transition.
+        names: columns that identify a network.
+        logarithmic: measure lags in orders of magnitude, for steps on a logarithmic scale.
+            Default: False.
+    """
+    transitions = _change_steps(rows, event, *names)
+    unit = "orders of magnitude in steps" if logarithmic else "steps"
+    results = []
+    for column in DESCRIPTORS:
+        changes = _change_steps(rows, column, *names)
+        pairs = np.array([(changes[network], step) for network, step in transitions.items()])
+        both = np.isfinite(pairs).all(axis=1)
+        scaled = np.log10(np.maximum(pairs, 1)) if logarithmic else pairs
+        results.append(
+            mean(
+                f"{column} announces the transition ({rows[0]['look']})",
+                f"{unit} from the change of the {event} to its own "
+                f"({both.sum()} of {len(pairs)} networks have both)",
+                scaled[:, 0] - scaled[:, 1],
+                null_value=0.0,
+                alternative="less",
+            )
+        )
+    return results
+
+
+def _change_steps(rows: list[Row], column: str, *names: str) -> dict[tuple[Any, ...], float]:
+    """Return the step at which a column changes, for each network.
+
+    The largest significant transition defines the levels before and after the change. The change is
+    at the step, nearest to the transition, at which the series crosses the middle between the two
+    levels. It is NaN if no transition is significant.
+    """
+    changes = {}
+    for network, (steps, values) in series_by(rows, column, *names).items():
+        finite = np.isfinite(values)
+        steps, values = steps[finite], values[finite]
+        too_few = len(values) < MINIMUM_POINTS
+        found = () if too_few else find_transitions(values, steps, significance=_SIGNIFICANCE)
+        changes[network] = np.nan
+        if found:
+            largest = max(found, key=lambda change: abs(change.after - change.before))
+            middle = (largest.before + largest.after) / 2
+            is_after = (values > middle) == (largest.after > largest.before)
+            crossings = np.flatnonzero(is_after[1:] & ~is_after[:-1]) + 1
+            changes[network] = steps[crossings[np.abs(crossings - largest.index).argmin()]]
+    return changes
+
+
+def save_checkpoints(
+    problem: Problem, training: Training, progress: Progress, steps: Iterable[tuple[int, float]]
+) -> Curves:
+    """Run a training, save its checkpoints, and return its loss at each step."""
+    losses = []
+    for step, loss in steps:
+        losses.append(loss)
+        if step in training.steps:
+            training.save(problem, step, {"training loss": loss})
+        progress(step / training.steps[-1], f"loss {loss:.2g}")
+    return {"training loss": losses}
