@@ -1,14 +1,13 @@
-"""An experiment of a paper with its pictures: small multiples of all profiles, and a state file.
+"""An experiment of a paper with small multiples of its profiles, as pictures and state files.
 
     pvpython -m tlp_paraview.experiment pinn --size quick -o FOLDER
 
-Does what ``tlp experiment`` does, or takes what that has done, and draws it.
+It runs ``tlp experiment``, which reuses existing results, and draws the profiles.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,9 +19,8 @@ from paraview import simple
 from tlp_core.cli import experiment as command
 from tlp_core.experiments import named_experiment
 from tlp_core.experiments.results import PERSISTENCE
-from tlp_core.experiments.rows import group_rows
-from tlp_core.landscape.table import Run, arrange, find_runs
-from tlp_paraview import charts, multiples, pipeline, styles, views
+from tlp_core.landscape.table import LandscapeTable, Run, arrange, find_runs
+from tlp_paraview import multiples, pipeline, styles, views
 from tlp_paraview.commands import exit_code, in_words
 
 _COLUMNS = 7
@@ -43,37 +41,17 @@ def _run(options: argparse.Namespace) -> int:
     chosen, folder = named_experiment(options.name), Path(options.output)
     with pipeline.pipeline_errors() as errors:
         for look, runs in _runs_by_look(folder, chosen).items():
-            sweep = arrange(_thinned(runs, chosen.columns), chosen.rows, chosen.columns)
-            draw(sweep, folder / f"profiles_{look}")
-        draw_charts(chosen, folder)
+            table = arrange(_thinned(runs, chosen.columns), chosen.rows, chosen.columns)
+            draw_multiples(table, folder / f"profiles_{look}")
     return exit_code(errors)
 
 
-def draw(sweep: Any, stem: Path) -> None:
-    """Write the picture of a sweep, NAME.png, and its state file, NAME.pvsm."""
-    logarithmic = multiples.can_be_logarithmic(sweep)
-    layout = multiples.show_multiples(sweep, threshold=PERSISTENCE, logarithmic=logarithmic)
+def draw_multiples(table: LandscapeTable, stem: Path) -> None:
+    """Write the picture of a table, NAME.png, and its state file, NAME.pvsm."""
+    logarithmic = multiples.can_be_logarithmic(table)
+    layout = multiples.show_multiples(table, threshold=PERSISTENCE, logarithmic=logarithmic)
     simple.SaveScreenshot(f"{stem}.png", layout, SeparatorColor=styles.WHITE)
     simple.SaveState(f"{stem}.pvsm")
-    _clear()
-
-
-def draw_charts(chosen: Any, folder: Path) -> None:
-    """Write the charts of an experiment from its table, for each look."""
-    with open(folder / "descriptors.csv", newline="", encoding="utf-8") as file:
-        table = list(csv.DictReader(file))
-    with open(folder / "landscapes.csv", newline="", encoding="utf-8") as file:
-        _, *parameters, _step, _look = csv.DictReader(file).fieldnames or ()
-    parameters.sort(key=lambda name: name != chosen.rows)
-    for (look,), rows in group_rows(table, ["look"]).items():
-        last = [row for row in rows if row["step"] == rows[-1]["step"]]
-        for x, y in chosen.figures:
-            name = f"{y} over {x} {look}".replace(" ", "_")
-            shown = last if x in parameters else rows
-            charts.draw_points(shown, x, y, chosen.rows, folder / f"{name}.png")
-        if chosen.series and len({row["step"] for row in rows}) > 1:
-            path = folder / f"training_{look}.png"
-            charts.draw_training(rows, chosen.series, parameters, path)
     _clear()
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from paraview import servermanager, simple
 
 from tlp_core import array_names as names
-from tlp_paraview import styles, versions
+from tlp_paraview import roles, styles, versions
+from tlp_paraview.roles import Role
 
 SIZE = (1600, 900)
 """Size of pictures in pixels, both views together."""
@@ -103,8 +104,8 @@ def has_own_range(profile: Any) -> bool:
 
 
 def basins_in(view: Any) -> list[Any]:
-    """Return the representations of the basins that are drawn in a view."""
-    return [r for r in _representations(view) if _is_profile(r) and r.Input.Port == 0]
+    """Return the visible representations of basins in a view."""
+    return list(roles.visible(view, Role.BASINS))
 
 
 def profiles_in(view: Any) -> list[Any]:
@@ -128,9 +129,8 @@ def fit(view: Any, size: tuple[int, int] | None = None) -> None:
 
 def recolor(view: Any) -> None:
     """Spread the colours of a landscape's surfaces over the losses that they show now."""
-    for shown in _representations(view):
-        colored = getattr(shown, "ColorArrayName", [None, ""])[1] == names.LOSS
-        if colored and (losses := shown.Input.PointData[names.LOSS]) is not None:
+    for shown in roles.visible(view, Role.LANDSCAPE):
+        if (losses := shown.Input.PointData[names.LOSS]) is not None:
             styles.rescale(shown.LookupTable, losses.GetRange(0))
 
 
@@ -168,13 +168,13 @@ def _fit_fonts(view: Any, size: tuple[int, int]) -> None:
     font = _font(size) * (1.0 if _has_color_bar(view) else _BARE)
     if not view.AxesGrid.Visibility:  # a legend by itself
         font = min(size[1] / _FONT[0], size[0] / _LEGEND)
-    for shown in _representations(view):
-        if hasattr(shown, "ScalarBarThickness"):
-            shown.TitleFontSize, shown.LabelFontSize = _points(font), _points(0.85 * font)
-            shown.ScalarBarThickness = max(6, round(0.9 * font))
-        elif hasattr(shown, "FontSize") and hasattr(shown, "WindowLocation"):
-            longest = size[0] * 0.95 / (_LETTER * max(len(_words(shown)), 1))
-            shown.FontSize = _points(min(font, longest))
+    for bar in roles.visible(view, Role.COLOR_BAR):
+        bar.TitleFontSize, bar.LabelFontSize = _points(font), _points(0.85 * font)
+        bar.ScalarBarThickness = max(6, round(0.9 * font))
+    for shown in roles.visible(view, Role.TEXT, Role.LOSS_TITLE):
+        letters = len(getattr(shown.Input, "Text", ""))  # a time has none
+        longest = size[0] * 0.95 / (_LETTER * max(letters, 1))
+        shown.FontSize = _points(min(font, longest))
     for axis in "XYZ":
         setattr(view.AxesGrid, f"{axis}TitleFontSize", _points(font))
         setattr(view.AxesGrid, f"{axis}LabelFontSize", _points(0.85 * font))
@@ -190,12 +190,12 @@ def _fit_profile(profile: Any, view: Any, size: tuple[int, int]) -> None:
     span = (high - low) * scale
     stretch = (top - bottom) * size[1] * pixel / span if span > 0 else 1.0
     for shown in _drawn(profile, view):
-        if _is_moved(shown):  # points, which the representation's scale would stretch too
+        if roles.role_of(shown) == Role.CRITICAL_POINTS:  # its own scale would stretch the discs
             shown.Input.Transform.Scale = [1.0, stretch, 1.0]
             shown.GaussianRadius = _RADIUS * _font(size) * pixel
             continue
         shown.Scale = [1.0, stretch, 1.0]
-        if shown.Input.Port == 0 and has_own_range(profile):
+        if roles.role_of(shown) == Role.BASINS and has_own_range(profile):
             styles.rescale(shown.LookupTable, ranges.average_loss)
 
     y = (low + high) / 2 * scale * stretch - ((bottom + top) / 2 - 0.5) * size[1] * pixel
@@ -207,9 +207,8 @@ def _fit_profile(profile: Any, view: Any, size: tuple[int, int]) -> None:
     view.CameraViewUp = [0.0, 1.0, 0.0]
     view.CameraParallelScale = pixel * size[1] / 2
 
-    for shown in _representations(view):
-        if _words(shown) in LOSS_TITLES:
-            shown.Input.Text = LOSS_TITLES[int(profile.LogarithmicLoss)]
+    for shown in roles.visible(view, Role.LOSS_TITLE):
+        shown.Input.Text = LOSS_TITLES[int(profile.LogarithmicLoss)]
     grid = view.AxesGrid
     grid.XTitle = "" if not grid.XTitle else _width_title(profile)
     grid.DataScale = [1.0, scale * stretch, 1.0]
@@ -241,13 +240,17 @@ def _width_title(profile: Any) -> str:
 
 
 def _drawn(profile: Any, view: Any) -> list[Any]:
-    """Return the representations of the outputs of a profile, and of its moved points."""
+    """Return the representations of a profile's outputs; its points pass through a transform."""
     return [
         shown
-        for shown in _representations(view)
-        if (_is_profile(shown) and shown.Input.SMProxy == profile.SMProxy)
-        or (_is_moved(shown) and shown.Input.Input.SMProxy == profile.SMProxy)
+        for shown in roles.visible(view, *roles.PROFILE_PARTS)
+        if _profile_behind(shown).SMProxy == profile.SMProxy
     ]
+
+
+def _profile_behind(shown: Any) -> Any:
+    moved = roles.role_of(shown) == Role.CRITICAL_POINTS
+    return shown.Input.Input if moved else shown.Input
 
 
 def _font(size: tuple[int, int]) -> float:
@@ -255,26 +258,8 @@ def _font(size: tuple[int, int]) -> float:
     return max(_LEAST_FONT, min(size[1] / _FONT[0], size[0] / _FONT[1]))
 
 
-def _representations(view: Any) -> list[Any]:
-    return [shown for shown in view.Representations if getattr(shown, "Visibility", 0)]
-
-
-def _is_profile(shown: Any) -> bool:
-    port = getattr(shown, "Input", None)
-    return port is not None and port.SMProxy.GetXMLName() == "TLPLandscapeProfile"
-
-
-def _is_moved(shown: Any) -> bool:
-    port = getattr(shown, "Input", None)
-    return port is not None and port.SMProxy.GetXMLName() == "TransformFilter"
-
-
-def _words(shown: Any) -> str:
-    return str(getattr(getattr(shown, "Input", None), "Text", ""))
-
-
 def _has_color_bar(view: Any) -> bool:
-    return any(hasattr(shown, "ScalarBarThickness") for shown in _representations(view))
+    return any(roles.visible(view, Role.COLOR_BAR))
 
 
 def _points(size: float) -> int:

@@ -10,7 +10,8 @@ from paraview import simple
 
 from tlp_core import array_names as names
 from tlp_core.array_names import CriticalType
-from tlp_paraview import versions
+from tlp_paraview import roles, versions
+from tlp_paraview.roles import Role
 
 COLOR_MAP = Path(__file__).parent / "colormaps" / "tlp_blues.json"
 
@@ -74,6 +75,7 @@ def color_bar(
     bar.Position = list(position)
     bar.ScalarBarLength = 0.5
     bar.Visibility = 1
+    roles.mark(bar, Role.COLOR_BAR)
 
 
 def show_critical_points(
@@ -121,10 +123,11 @@ def text(
     color: list[float] = BLACK,
     position: tuple[float, float] | None = None,
     location: str = "Upper Center",
+    role: Role = Role.TEXT,
 ) -> Any:
-    """Write words at a share of the width and height of a view, or at one of its edges."""
+    """Write a text at a fraction of the width and height of a view, or at one of its edges."""
     source = simple.Text(registrationName=words, Text=words)
-    shown = simple.Show(source, view)
+    shown = roles.mark(simple.Show(source, view), role)
     shown.Color = color
     shown.WindowLocation = location if position is None else "Any Location"
     if position is not None:

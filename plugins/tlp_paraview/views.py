@@ -15,9 +15,10 @@ from paraview import servermanager, simple
 
 from tlp_core import array_names as names
 from tlp_core import checks
-from tlp_paraview import fitting, interaction, styles, versions
+from tlp_paraview import fitting, interaction, roles, styles, versions
 from tlp_paraview.fitting import SIZE, Ranges
 from tlp_paraview.pipeline import Pipeline, number_of_directions, steps_of, title
+from tlp_paraview.roles import Role
 
 StepRange = Literal["all steps", "each step"]
 STEP_RANGES: tuple[StepRange, ...] = get_args(StepRange)
@@ -134,24 +135,27 @@ def show_profile(
     if ranges is not None:
         fitting.share(pipeline.profile, ranges)
     colors = ranges or fitting.ranges_of(pipeline.profile)
-    basins = simple.Show(pipeline.basins, view)
+    basins = roles.mark(simple.Show(pipeline.basins, view), Role.BASINS)
     span = colors.average_loss if colors is not None else (0.0, 1.0)
     blues = styles.color_by_loss(basins, ("CELLS", names.AVERAGE_LOSS), span)
     if not bare:
         styles.color_bar(blues, "average loss", view)
     styles.flat(basins)
-    styles.solid(simple.Show(pipeline.outline, view), styles.BLACK, LineWidth=1.5)
+    outline = roles.mark(simple.Show(pipeline.outline, view), Role.OUTLINE)
+    styles.solid(outline, styles.BLACK, LineWidth=1.5)
     points = simple.Transform(
         registrationName="Critical Points", Input=pipeline.critical_points, Transform="Transform"
     )
-    styles.show_critical_points(points, view, legend=not bare)
+    discs = styles.show_critical_points(points, view, legend=not bare)
+    roles.mark(discs, Role.CRITICAL_POINTS)
     styles.axes(view, ("" if bare else "number of samples", "", ""), (1.0, 1.0, 1.0))
     view.AxesGrid.AxesToLabel = 3  # only left and bottom
     view.AxesGrid.ShowGrid = 1
     steps = steps_of(pipeline.source)
     styles.text(heading or title(pipeline, metrics=not steps), view)
     if not bare:
-        styles.text(fitting.LOSS_TITLES[0], view, position=(0.08, 0.885))
+        place = (0.08, 0.885)
+        styles.text(fitting.LOSS_TITLES[0], view, position=place, role=Role.LOSS_TITLE)
         if steps:
             _show_step(view)
 
@@ -164,7 +168,8 @@ def show_tree(pipeline: Pipeline) -> Any:
     show_profile(pipeline, view)
     simple.Show(pipeline.basins, view).Opacity = 0.3
     simple.Hide(pipeline.outline, view)
-    styles.solid(simple.Show(pipeline.branches, view), styles.BLACK, LineWidth=2.0)
+    branches = roles.mark(simple.Show(pipeline.branches, view), Role.BRANCHES)
+    styles.solid(branches, styles.BLACK, LineWidth=2.0)
     fitting.fit_layout(layout, SIZE)
     return layout
 
@@ -265,6 +270,7 @@ def _show_surface(pipeline: Pipeline, part: Any, view: Any, span: tuple[float, f
     shown = simple.Show(surface, view)
     shown.SetRepresentationType("Surface")
     colors = styles.color_by_loss(shown, ("POINTS", names.LOSS), span)
+    roles.mark(shown, Role.LANDSCAPE)
     styles.color_bar(colors, "loss", view)
     radius = _RADIUS * _width(pipeline)
     discs = styles.show_critical_points(points, view, radius=radius)
@@ -306,6 +312,7 @@ def _show_contours(part: Any, view: Any, span: tuple[float, float]) -> None:
         shown = simple.Show(contour, view)
         shown.SetRepresentationType("Surface")
         colors = styles.color_by_loss(shown, ("POINTS", names.LOSS), (span[0], float(levels[-1])))
+        roles.mark(shown, Role.LANDSCAPE)
         shown.Opacity = _OPACITIES[i]
         if i == 0:
             styles.color_bar(colors, "loss", view)
@@ -333,6 +340,7 @@ def _show_points(pipeline: Pipeline, view: Any, span: tuple[float, float]) -> No
     shown = simple.Show(samples, view)
     shown.SetRepresentationType("Point Gaussian")
     colors = styles.color_by_loss(shown, ("POINTS", names.LOSS), span)
+    roles.mark(shown, Role.LANDSCAPE)
     styles.color_bar(colors, "loss", view)
     third = "loss" if curve else "direction 3"
     styles.axes(view, ("direction 1", "direction 2", third), (1, 1, scale))
@@ -342,7 +350,7 @@ def _show_points(pipeline: Pipeline, view: Any, span: tuple[float, float]) -> No
 def _show_step(view: Any) -> None:
     note = simple.AnnotateTime(registrationName="Step")
     note.Format = versions.TIME_FORMAT
-    shown = simple.Show(note, view)
+    shown = roles.mark(simple.Show(note, view), Role.TEXT)
     shown.Color = styles.BLACK
     shown.WindowLocation = "Any Location"
     shown.Position = [0.4, 0.885]

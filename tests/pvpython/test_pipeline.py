@@ -378,7 +378,7 @@ def test_an_experiment_leaves_pictures_and_a_state_file(run_pvpython, tmp_path):
         "training_2D.png",
     }
     with Image.open(tmp_path / "resnet" / "training_2D.png") as picture:
-        assert picture.size == (1200, 5 * 240)
+        assert picture.size == (1080, 5 * 228)
         pixels = np.asarray(picture.convert("RGB"), dtype=int)
     for color in (31, 99, 168), (43, 153, 89):  # of the lines with and without skips
         assert (np.abs(pixels - color).max(axis=2) <= 1).sum() > 100

@@ -87,6 +87,7 @@ def run(options: argparse.Namespace, report: Callable[[str], None]) -> bool:
     Raises:
         ValueError: for options that do not fit the experiment.
     """
+    from tlp_core.experiments.charts import draw_charts
     from tlp_core.experiments.claims import markdown_table
     from tlp_core.experiments.run import (
         describe_sampling_time,
@@ -120,6 +121,11 @@ def run(options: argparse.Namespace, report: Callable[[str], None]) -> bool:
         report("a part is done; the same command without --only gathers all parts into tables")
         return False
     print(markdown_table(claims), end="")
+    try:
+        for picture in draw_charts(experiment, Path(options.output)):
+            report(f"wrote {picture}")
+    except ModuleNotFoundError as error:
+        report(f"no charts were drawn: {error}; install tlp_core[plot]")
     return True
 
 

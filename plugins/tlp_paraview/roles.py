@@ -1,0 +1,48 @@
+"""Marks on the representations that the suite makes, by which it recognises them later.
+
+A mark is an annotation of the representation's proxy, which ParaView saves in state files. So a
+representation that a user adds is never taken for one of the suite's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Any
+
+_KEY = "TLPRole"
+
+
+class Role(StrEnum):
+    """What a representation shows."""
+
+    BASINS = "basins"
+    OUTLINE = "outline"
+    BRANCHES = "branches"
+    CRITICAL_POINTS = "critical points of a profile"
+    LANDSCAPE = "landscape"
+    COLOR_BAR = "color bar"
+    TEXT = "text"
+    LOSS_TITLE = "title of the loss axis"
+
+
+PROFILE_PARTS = (Role.BASINS, Role.OUTLINE, Role.BRANCHES, Role.CRITICAL_POINTS)
+"""Representations that are stretched together."""
+
+
+def mark(shown: Any, role: Role) -> Any:
+    """Mark a representation, and return it."""
+    shown.SMProxy.SetAnnotation(_KEY, str(role))
+    return shown
+
+
+def role_of(shown: Any) -> str | None:
+    """Return the role of a representation; None of one that the suite did not make."""
+    return shown.SMProxy.GetAnnotation(_KEY)
+
+
+def visible(view: Any, *roles: Role) -> Iterator[Any]:
+    """Yield the visible representations of a view that have one of some roles."""
+    for shown in view.Representations:
+        if role_of(shown) in roles and shown.Visibility:
+            yield shown

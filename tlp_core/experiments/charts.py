@@ -1,0 +1,179 @@
+"""Charts of an experiment's table, drawn by matplotlib."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tlp_core.atomic_files import atomic_write
+from tlp_core.experiments.definition import Experiment
+from tlp_core.experiments.rows import Row, group_rows
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Values = npt.NDArray[np.float64]
+
+_COLORS = ("#1f63a8", "#2b9959", "#944fb5", "#595959", "#1ab3bd", "#8c5729", "#d973a8", "#999e1a")
+"""Colours of the values of a parameter; red and orange mean minima and saddles."""
+
+_LOGARITHMIC_RANGE = 30
+"""Ratio of the largest to the smallest positive value above which an axis is logarithmic."""
+
+_LOGARITHMIC_STEPS = 10
+"""Ratio of the largest to the smallest gap between steps above which their axis is logarithmic."""
+
+
+def draw_charts(experiment: Experiment, folder: Path) -> list[Path]:
+    """Draw the charts of an experiment from the tables in its folder.
+
+    For each look: a chart for each pair of columns in ``figures``, and one of the columns in
+    ``series`` over the steps of the training.
+
+    Args:
+        experiment: the experiment.
+        folder: folder of its results.
+
+    Returns:
+        The ``.png`` files.
+
+    Raises:
+        ModuleNotFoundError: if matplotlib is not installed.
+        FileNotFoundError: if the folder has no tables.
+    """
+    with open(folder / "descriptors.csv", newline="", encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    with open(folder / "landscapes.csv", newline="", encoding="utf-8") as file:
+        _, *parameters, _step, _look = csv.DictReader(file).fieldnames or ()
+    parameters.sort(key=lambda name: name != experiment.rows)
+    pictures = []
+    for (look,), rows in group_rows(table, ["look"]).items():
+        last = [row for row in rows if row["step"] == rows[-1]["step"]]
+        for x, y in experiment.figures:
+            path = folder / f"{y} over {x} {look}.png".replace(" ", "_")
+            pictures.append(
+                draw_points(last if x in parameters else rows, x, y, experiment.rows, path)
+            )
+        if experiment.series and len({row["step"] for row in rows}) > 1:
+            path = folder / f"training_{look}.png"
+            pictures.append(draw_training(rows, experiment.series, parameters, path))
+    return pictures
+
+
+def draw_points(table: Sequence[Row], x: str, y: str, color: str, path: Path) -> Path:
+    """Draw one column of a table over another, with a point for each row.
+
+    Args:
+        table: a row for each landscape.
+        x: name of the column on the horizontal axis.
+        y: name of the column on the vertical axis.
+        color: the parameter that decides the colours of the points.
+        path: of the picture.
+
+    Returns:
+        The path.
+
+    Raises:
+        ModuleNotFoundError: if matplotlib is not installed.
+    """
+    figure = _figure(6.4, 4.8)
+    axes = figure.subplots()
+    colors = _colors(table, color)
+    for (kind,), rows in group_rows(table, [color]).items():
+        axes.plot(
+            _column(rows, x), _column(rows, y), "o", color=colors[kind], label=f"{color} {kind}"
+        )
+    _scale(axes, x, _column(table, x), "x")
+    _scale(axes, y, _column(table, y), "y")
+    return _save(figure, [axes], path)
+
+
+def draw_training(
+    table: Sequence[Row], columns: Sequence[str], parameters: Sequence[str], path: Path
+) -> Path:
+    """Draw columns of a table over the steps of training, one chart below the other.
+
+    Args:
+        table: a row for each checkpoint of each network.
+        columns: names of the columns, each with a line for each network.
+        parameters: that identify a network; the first decides the colours of the lines.
+        path: of the picture.
+
+    Returns:
+        The path.
+
+    Raises:
+        ModuleNotFoundError: if matplotlib is not installed.
+    """
+    gaps = np.diff(np.unique(_column(table, "step")))
+    offset = 1.0 if gaps.max() > _LOGARITHMIC_STEPS * gaps.min() else 0.0
+    figure = _figure(9.0, 1.9 * len(columns))
+    panels = list(figure.subplots(len(columns), squeeze=False, sharex=True)[:, 0])
+    colors = _colors(table, parameters[0])
+    for axes, column in zip(panels, columns):
+        for rows in group_rows(table, parameters).values():
+            kind = rows[0][parameters[0]]
+            steps, values = _column(rows, "step") + offset, _column(rows, column)
+            finite = np.isfinite(values)
+            label = f"{parameters[0]} {kind}"
+            axes.plot(
+                steps[finite], values[finite], ".-", color=colors[kind], label=label, linewidth=1
+            )
+        _scale(axes, column, _column(table, column), "y")
+    if offset:
+        panels[-1].set_xscale("log")
+    panels[-1].set_xlabel("step + 1" if offset else "step")
+    return _save(figure, panels, path)
+
+
+def _figure(width: float, height: float) -> Figure:
+    """Return an empty figure; without pyplot, which would keep it and may open a window."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=120, layout="constrained")
+
+
+def _scale(axes: Axes, name: str, values: Values, axis: str) -> None:
+    """Label an axis, and make it logarithmic, or of whole numbers, as its values need."""
+    from matplotlib.ticker import MaxNLocator
+
+    getattr(axes, f"set_{axis}label")(name.replace("_", " "))
+    finite = values[np.isfinite(values)]
+    if len(finite) and finite.min() == finite.max():
+        getattr(axes, f"set_{axis}lim")(finite.min() - 1, finite.max() + 1)
+    if len(finite) and finite.min() > 0 and finite.max() > _LOGARITHMIC_RANGE * finite.min():
+        getattr(axes, f"set_{axis}scale")("log")
+    elif len(finite) and (finite == finite.round()).all():
+        getattr(axes, f"{axis}axis").set_major_locator(MaxNLocator(integer=True))
+
+
+def _save(figure: Figure, panels: Sequence[Axes], path: Path) -> Path:
+    """Add a legend with one entry for each label beside the charts, and write the picture."""
+    handles, labels = panels[0].get_legend_handles_labels()
+    unique: Mapping[str, Any] = dict(zip(labels, handles))
+    panels[0].legend(
+        unique.values(), unique.keys(), loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False
+    )
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="0.9", linewidth=0.6)
+    figure.align_ylabels(panels)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary)
+    return path
+
+
+def _colors(table: Sequence[Row], name: str) -> dict[str, str]:
+    """Return a colour for each value of a parameter."""
+    kinds = dict.fromkeys(row[name] for row in table)
+    return {kind: _COLORS[i % len(_COLORS)] for i, kind in enumerate(kinds)}
+
+
+def _column(table: Sequence[Row], name: str) -> Values:
+    return np.array([float(row[name]) for row in table])
