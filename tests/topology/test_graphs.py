@@ -104,6 +104,7 @@ def test_bridges_are_as_short_as_can_be(seed, count, edges, ties):
     assert lengths.sum() == pytest.approx(shortest_joining_length(points, given_edges))
 
 
+@pytest.mark.slow
 def test_nn_descent_finds_most_neighbors_and_tells_how_many():
     points = np.random.default_rng(1).random((400, 3))
     graph = knn_graph(points, k=8, rule="union", method="nn-descent", seed=5)
