@@ -2,6 +2,7 @@
 
 import ast
 import gzip
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -93,7 +94,7 @@ LOSS_RANGES = {
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory):
-    """What scripts and states show: one process for each of the two kinds, at the same time."""
+    """What scripts and states show: one process for each of the two kinds."""
     folders = {kind: tmp_path_factory.mktemp(kind) for kind in ("scripts", "states")}
 
     def summary(kind, name):
@@ -121,7 +122,9 @@ def opened(tmp_path_factory):
     def run(kind):
         return run_snippets(snippets[kind], folders[kind], display=True)
 
-    with ThreadPoolExecutor(2) as threads:
+    # another process of pytest-xdist has the other core
+    at_once = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
+    with ThreadPoolExecutor(at_once) as threads:
         results = dict(zip(snippets, threads.map(run, snippets)))
     return folders, results
 
