@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import io
+import os
+from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +16,16 @@ from torch import nn
 
 from tests import paraview_programs
 from tlp_core import Problem
+from tlp_core.cli.main import main
 from tlp_core.topology.graphs import EdgeGraph
 
 DATA = Path(__file__).parent / "data"
 TTK_CASES = sorted(path.name.removesuffix(".in.npz") for path in DATA.glob("*.in.npz"))
+
+
+def pytest_collection_modifyitems(items):
+    """Start what takes long first: at the end, other processes would wait for it."""
+    items.sort(key=lambda item: not {"paraview", "slow"} & set(item.keywords))
 
 
 @pytest.fixture(params=TTK_CASES)
@@ -56,6 +67,34 @@ def run_pvpython(tmp_path):
         return paraview_programs.run_pvpython(code, tmp_path, **options)
 
     return run
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The folder of an experiment that ran, and what the command printed."""
+
+    folder: Path
+    text: str
+
+
+@pytest.fixture(scope="session")
+def resnet_experiment(tmp_path_factory):
+    """The quick form of an experiment, run once from the command line.
+
+    Processes of pytest-xdist share it: the first runs it, the others wait. Tests do not write into
+    its folder.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder, text = shared / "resnet_experiment", shared / "resnet_experiment.txt"
+    with open(shared / "resnet_experiment.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not text.exists():
+            with redirect_stdout(io.StringIO()) as printed:
+                assert main(["experiment", "resnet", "--quick", "-o", str(folder)]) == 0
+            text.write_text(printed.getvalue(), encoding="utf-8")
+    return Experiment(folder, text.read_text(encoding="utf-8"))
 
 
 def random_edge_graph(rng: np.random.Generator, count: int, extra: int) -> EdgeGraph:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -36,12 +37,22 @@ def launcher(name: str) -> Path:
     return path
 
 
+def xvfb_run() -> list[str]:
+    """Return the command that gives a program a display.
+
+    Each process of pytest-xdist searches from a display number of its own: two searches from the
+    same number can find the same display.
+    """
+    program = os.environ.get("TLP_XVFB_RUN") or "xvfb-run"
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return [program, "-n", str(99 + 200 * worker), "-a", "-s", "-screen 0 1600x1000x24 -noreset"]
+
+
 def run(
     command: list[str | Path], folder: Path, *, display: bool = False, timeout: float = 180
 ) -> Result:
     """Run a command with a home of its own and, on request, with a display."""
-    xvfb = os.environ.get("TLP_XVFB_RUN") or "xvfb-run"
-    prefix = [xvfb, "-a", "-s", "-screen 0 1600x1000x24 -noreset"] if display else []
+    prefix = xvfb_run() if display else []
     home = folder / "home"
     home.mkdir(exist_ok=True)
     environment = {**os.environ, "HOME": str(home), "NUMBA_CACHE_DIR": str(numba_cache())}
@@ -64,6 +75,50 @@ def run_pvpython(code: str, folder: Path, *, display: bool = False, timeout: flo
     script.write_text("from paraview.simple import *\n" + code, encoding="utf-8")
     command: list[str | Path] = [launcher("pvpython"), "--dr", "--", script]
     return run(command, folder, display=display, timeout=timeout)
+
+
+SNIPPETS = """
+import builtins, json, pathlib, sys, traceback
+import paraview.simple
+
+for name, code in json.loads(pathlib.Path("snippets.json").read_text()).items():
+    print("\\nsnippet", name, flush=True)
+    left = 0
+    try:
+        exec(compile(code, name, "exec"), {"__name__": "__main__", **vars(paraview.simple)})
+    except SystemExit as end:
+        left = end.code or 0
+    except BaseException:
+        left = 1
+        traceback.print_exc()
+    ResetSession()
+    sys.stderr.flush()
+    print("\\nexit code", left, flush=True)
+"""
+
+
+def run_snippets(
+    snippets: dict[str, str], folder: Path, *, display: bool = False, timeout: float = 300
+) -> dict[str, Result]:
+    """Run several pieces of code in one pvpython, one after another, each in an empty session.
+
+    Returns:
+        For each name what its code printed, and the exit code that it asked for.
+
+    Raises:
+        RuntimeError: if the program ended early, with what it printed.
+    """
+    (folder / "snippets.json").write_text(json.dumps(snippets), encoding="utf-8")
+    done = run_pvpython(SNIPPETS, folder, display=display, timeout=timeout)
+    results = {}
+    for part in done.text.split("\nsnippet ")[1:]:
+        name, _, text = part.partition("\n")
+        text, ended, code = text.rpartition("\nexit code ")
+        if ended:
+            results[name] = Result(int(code.split()[0]), text)
+    if done.code or len(results) < len(snippets):
+        raise RuntimeError(f"pvpython must run all snippets, ended with {done.code}:\n{done.text}")
+    return results
 
 
 def has_ttk(folder: Path) -> bool:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests import strategies
 from tlp_core import grid_graph, landscape_distances, merge_tree, persistence_diagram
 from tlp_core.choices import DIAGRAM_DISTANCES
 
@@ -29,10 +30,9 @@ def cheapest_matching(one, other, total):
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.integers(0, 10**6))
-def test_distances_are_the_cheapest_matchings(seed):
-    rng = np.random.default_rng(seed)
-    trees = [path_tree(rng.random(rng.integers(2, 10))) for _ in range(2)]
+@given(*[st.integers(2, 9).flatmap(strategies.distinct_losses) for _ in range(2)])
+def test_distances_are_the_cheapest_matchings(first, second):
+    trees = [path_tree(first), path_tree(second)]
     one, other = (persistence_diagram(tree) for tree in trees)
     bottleneck = landscape_distances(trees)[0, 1]
     assert bottleneck == pytest.approx(cheapest_matching(one, other, total=False))

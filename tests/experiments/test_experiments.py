@@ -105,10 +105,10 @@ def test_sizes_grow_and_networks_are_told_apart(name):
         assert all(list(network.steps) == sorted(set(network.steps)) for network in networks)
 
 
-def test_the_quick_form_of_an_experiment_runs_from_the_command_line(tmp_path, capsys):
-    assert main(["experiment", "resnet", "--quick", "-o", str(tmp_path)]) == 0
-    assert "| a better model has fewer saddles |" in capsys.readouterr().out
-    table = rows_of(tmp_path / "descriptors.csv")
+@pytest.mark.slow
+def test_the_quick_form_of_an_experiment_runs_from_the_command_line(resnet_experiment, capsys):
+    assert "| a better model has fewer saddles |" in resnet_experiment.text
+    table = rows_of(resnet_experiment.folder / "descriptors.csv")
     last = max(int(row["step"]) for row in table)
     accuracy = {
         row["skip"]: float(row["test accuracy"]) for row in table if int(row["step"]) == last

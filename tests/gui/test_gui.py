@@ -19,7 +19,28 @@ EVENTS = """<?xml version="1.0" ?>
            arguments="TLPLossLandscape"/>
   <pqevent object="pqClientMainWindow/propertiesDock/propertiesPanel/Accept" command="activate"
            arguments=""/>
+  <pqevent object="pqClientMainWindow/menubar/menu_Macros" command="activate" arguments="check"/>
 </pqevents>
+"""
+
+CHECK = """
+import json
+from paraview import servermanager, simple
+(source,) = simple.GetSources().values()
+ports = [source.GetDataInformation(port).DataInformation for port in range(2)]
+made = {
+    "kind": source.SMProxy.GetXMLName(),
+    "points": [port.GetNumberOfPoints() for port in ports],  # before anything asks for an update
+    "shown": [
+        (str(each.Representation), int(each.Visibility))
+        for each in simple.GetActiveView().Representations
+        if getattr(each, "Input", None) == source
+    ],
+}
+samples, image = (servermanager.Fetch(source, idx=port) for port in range(2))
+made["range"] = samples.GetPointData().GetArray("Loss").GetRange()
+made["dimensions"] = image.GetDimensions()
+print("told", json.dumps(made), flush=True)
 """
 
 HEAD = f"""
@@ -83,11 +104,16 @@ def gui(launcher, folder, body):
     script.write_text(HEAD + lines)
     command = [launcher("paraview"), "--dr", f"--script={script}"]
     done = run(command, folder, display=True, timeout=300)
+    return done, told_by(done)
+
+
+def told_by(done):
+    """Return the facts that a script printed."""
     told = {}
     for line in done.text.splitlines():
         if line.startswith("told "):
             told.update(json.loads(line.removeprefix("told ")))
-    return done, told
+    return told
 
 
 def difference(picture, baseline):
@@ -101,6 +127,9 @@ def difference(picture, baseline):
 
 def test_menu_panel_and_apply_make_a_landscape(launcher, tmp_path):
     (tmp_path / "events.xml").write_text(EVENTS)
+    macros = tmp_path / "home" / ".config" / "ParaView" / "Macros"
+    macros.mkdir(parents=True)
+    (macros / "check.py").write_text(CHECK)
     done = run(
         [
             launcher("paraview"),
@@ -114,7 +143,13 @@ def test_menu_panel_and_apply_make_a_landscape(launcher, tmp_path):
         timeout=300,
     )
     assert done.code == 0, done.text
-    assert done.errors == []
+    assert done.errors == [], done.text
+    made = told_by(done)
+    assert made["kind"] == "TLPLossLandscape"
+    assert made["points"] == [41 * 41, 41 * 41]
+    assert [visible for _, visible in made["shown"]].count(1) >= 1
+    assert made["range"] == pytest.approx([-0.1, 4.827160493827167])
+    assert made["dimensions"] == [41, 41, 1]
 
 
 TRAINING = """

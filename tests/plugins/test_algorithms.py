@@ -14,6 +14,7 @@ from tlp_paraview.landscape_source import TLPLossLandscape
 from tlp_paraview.merge_tree import TLPMergeTree
 from tlp_paraview.neighbor_graph import TLPNeighborGraph
 from vtkmodules.util.numpy_support import vtk_to_numpy
+from vtkmodules.vtkCommonCore import vtkOutputWindow
 from vtkmodules.vtkCommonDataModel import vtkPolyData, vtkUnstructuredGrid
 
 from tlp_core import Landscape, load_problem, vtk_bridge
@@ -222,14 +223,62 @@ def test_points_anywhere_get_a_knn_graph(messages):
     assert "a grid graph needs field data 'Shape'" in messages[-1][1]
 
 
+def arrays_of(data):
+    """Return every array of a dataset or table by its place and name, as type, shape and bytes."""
+    found = {}
+
+    def keep(place, array):
+        if array is None:
+            return
+        if array.IsA("vtkStringArray"):
+            values = [array.GetValue(i) for i in range(array.GetNumberOfValues())]
+            found[place] = ("string", values)
+        else:
+            values = vtk_to_numpy(array)
+            found[place] = (values.dtype.str, values.shape, values.tobytes())
+
+    def keep_all(place, attributes):
+        for i in range(attributes.GetNumberOfArrays()):
+            array = attributes.GetAbstractArray(i)
+            keep((place, array.GetName()), array)
+
+    keep_all("field", data.GetFieldData())
+    if data.IsA("vtkTable"):
+        keep_all("rows", data.GetRowData())
+        return found
+    keep_all("points", data.GetPointData())
+    keep_all("cells", data.GetCellData())
+    if data.IsA("vtkImageData"):
+        found["grid"] = (data.GetDimensions(), data.GetOrigin(), data.GetSpacing())
+        return found
+    if data.GetPoints() is not None:
+        keep("places", data.GetPoints().GetData())
+    kinds = ("Verts", "Lines", "Polys", "Strips") if data.IsA("vtkPolyData") else ("Cells",)
+    for kind in kinds:
+        cells = getattr(data, f"Get{kind}")()
+        keep((kind, "offsets"), cells.GetOffsetsArray())
+        keep((kind, "ids"), cells.GetConnectivityArray())
+    return found
+
+
 def test_inputs_are_not_changed(messages):
-    source = wells()
-    graph, tree, profile, descriptors = chain(source)
-    run(graph)
-    arrays = graph.GetOutputDataObject(0).GetPointData().GetNumberOfArrays()
-    run(profile, descriptors)
-    assert graph.GetOutputDataObject(0).GetPointData().GetNumberOfArrays() == arrays
-    segmentation = tree.GetOutputDataObject(2).GetPointData()
+    source, part = wells(), TLPLandscapeSlice()
+    part.SetInputConnection(source.GetOutputPort(0))
+    algorithms = (source, *chain(source), part)
+    before = {}
+    for algorithm in algorithms:
+        run(algorithm)
+        for port in range(algorithm.GetNumberOfOutputPorts()):
+            place = (type(algorithm).__name__, port)
+            before[place] = arrays_of(algorithm.GetOutputDataObject(port))
+    assert len(before) == 15
+    assert sum(("points", names.LOSS) in arrays for arrays in before.values()) >= 5
+    run(*algorithms)
+    for algorithm in algorithms:
+        for port in range(algorithm.GetNumberOfOutputPorts()):
+            place = (type(algorithm).__name__, port)
+            assert arrays_of(algorithm.GetOutputDataObject(port)) == before[place], place
+    segmentation = algorithms[2].GetOutputDataObject(2).GetPointData()
     assert segmentation.GetArray(names.BASIN_ID) is None
     assert messages == []
 
@@ -259,12 +308,33 @@ def test_a_source_without_lines_is_told(messages):
     assert image_tree.GetOutputDataObject(2).IsA("vtkImageData")
 
 
-def test_an_input_of_a_wrong_type_is_told(messages):
-    profile = TLPLandscapeProfile()
+@pytest.fixture
+def vtk_errors():
+    """What VTK itself tells as errors."""
+    told = []
+
+    def note(_window, _event, text=None):
+        told.append(text)
+
+    note.CallDataType = "string0"
+    window = vtkOutputWindow.GetInstance()
+    tag = window.AddObserver("ErrorEvent", note)
+    yield told
+    window.RemoveObserver(tag)
+
+
+@pytest.mark.parametrize("kind", [TLPLandscapeProfile, TLPLandscapeDescriptors])
+def test_an_input_of_a_wrong_type_is_told(messages, vtk_errors, kind):
+    algorithm = kind()
     for port in range(3):
-        profile.SetInputDataObject(port, vtkPolyData())
-    profile.SetInputArrayToProcess(0, 0, 0, 0, names.LOSS)
-    assert not profile.GetExecutive().Update() or messages
+        algorithm.SetInputDataObject(port, vtkPolyData())
+    algorithm.SetInputArrayToProcess(0, 0, 0, 0, names.LOSS)
+    assert not algorithm.GetExecutive().Update()
+    assert messages == []
+    for port, text in enumerate(vtk_errors):  # the segmentation may be of any type of dataset
+        assert f"input port index {port} " in text
+        assert "is of type vtkPolyData, but a vtkUnstructuredGrid is required" in text
+    assert len(vtk_errors) == 2
 
 
 def test_the_threshold_fills_basins_without_sampling_again(messages):

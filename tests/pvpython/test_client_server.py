@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.paraview_programs import ERROR_LINE, launcher, numba_cache, run
+from tests.paraview_programs import ERROR_LINE, launcher, numba_cache, run, xvfb_run
 
 pytestmark = pytest.mark.paraview
 
@@ -66,7 +66,6 @@ def server(request, tmp_path):
     if request.param > 1 and mpiexec is None:
         pytest.skip("no mpiexec")
     several = [mpiexec, "-n", "2", "--oversubscribe"] if request.param > 1 else []
-    xvfb = os.environ.get("TLP_XVFB_RUN") or "xvfb-run"
     log = tmp_path / "server.log"
     environment = {
         **os.environ,
@@ -78,10 +77,7 @@ def server(request, tmp_path):
     with open(log, "w") as file:
         process = subprocess.Popen(
             [
-                xvfb,
-                "-a",
-                "-s",
-                "-noreset",
+                *xvfb_run(),
                 *several,
                 str(launcher("pvserver")),
                 f"--server-port={port}",
@@ -91,10 +87,9 @@ def server(request, tmp_path):
             stdout=file,
             stderr=subprocess.STDOUT,
         )
-    for _ in range(100):
-        if "Accepting connection" in log.read_text():
-            break
-        time.sleep(0.2)
+    while "Accepting connection" not in log.read_text():
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.05)
     yield port, log
     process.terminate()
     process.wait(timeout=30)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.paraview_programs import ROOT, run
+from tests.paraview_programs import ROOT, run, run_snippets
 
 pytestmark = pytest.mark.paraview
 
@@ -34,31 +34,9 @@ PROPERTIES = {
 }
 
 
-def test_the_launcher_loads_the_plugin_and_properties_are_a_contract(run_pvpython):
-    done = run_pvpython(
-        f"for name in {list(PROPERTIES)}:\n"
-        "    print(name, *sorted(globals()[name](registrationName=name).ListProperties()))\n"
-    )
-    found = dict(line.split(" ", 1) for line in done.text.splitlines() if line.startswith("TLP"))
-    assert found == PROPERTIES
-
-
-def test_filters_connect_in_a_script_before_anything_ran(run_pvpython):
-    done = run_pvpython(
-        "source = TLPLossLandscape(Resolution=9)\n"
-        "graph = TLPNeighborGraph(Input=source)\n"
-        "tree = TLPMergeTree(Input=graph)\n"
-        "profile = TLPLandscapeProfile(Nodes=tree[0], Arcs=tree[1], Segmentation=tree[2])\n"
-        "profile.UpdatePipeline()\n"
-        "print('basins', profile.GetDataInformation().GetNumberOfCells())\n"
-    )
-    assert done.errors == []
-    assert "basins 3" in done.text
-
-
 BUILD = """
-from tlp_paraview import pipeline
 import sys
+from tlp_paraview import pipeline
 with pipeline.pipeline_errors() as errors:
     built = pipeline.build(TLPLossLandscape({options}))
 print("filter", built.tree_filter)
@@ -66,44 +44,147 @@ print("basins", built.profile.GetDataInformation().GetNumberOfCells())
 sys.exit(1 if errors else 0)
 """
 
+BAD_INPUTS = {
+    "Resolution=40": "resolution must be odd, so that the centre sample is the model itself",
+    "Resolution=1": "resolution must be odd and >= 3, got 1",
+    "NumberOfDirections=3": "n must be at most the number of parameters, 2, got 3",
+    "Problem='file', ProblemFile='no.py'": "found no file 'no.py'",
+    "Problem='file', ProblemFile='bad.py'": "bad.py must parse: line 1",
+    "Problem='file', ProblemFile='empty.py'": "must define a function make_problem",
+    "Problem='file', ProblemFile='raises.py'": "raised ZeroDivisionError: division by zero",
+    "Problem='file', ProblemFile='vector.py'": "must return a scalar, got shape",
+    "Problem='file', ProblemFile='infinite.py'": "must be finite at the model itself",
+    "Problem='file', ProblemFile='constant.py'": "must depend on the model's parameters",
+    "Problem='pinn-convection', Checkpoint='other.pt'": "must fit the network of",
+}
 
-def test_build_says_which_merge_tree_filter_it_uses(run_pvpython, monkeypatch):
-    monkeypatch.delenv("TLP_TTK_PLUGIN", raising=False)
-    done = run_pvpython(BUILD.format(options="Arguments='n=3', NumberOfDirections=3, Resolution=9"))
+CONTRACT = f"""
+for name in {list(PROPERTIES)}:
+    print(name, *sorted(globals()[name](registrationName=name).ListProperties()))
+"""
+
+UNRUN = """
+source = TLPLossLandscape(Resolution=9)
+graph = TLPNeighborGraph(Input=source)
+tree = TLPMergeTree(Input=graph)
+profile = TLPLandscapeProfile(Nodes=tree[0], Arcs=tree[1], Segmentation=tree[2])
+profile.UpdatePipeline()
+print('basins', profile.GetDataInformation().GetNumberOfCells())
+"""
+
+IMPLICIT = """
+source = TLPLossLandscape(Resolution=9)
+for choice in ('on', 'off', 'automatic'):
+    graph = TLPNeighborGraph(Input=source, ImplicitGraph=choice)
+    tree = TLPMergeTree(Input=graph)
+    profile = TLPLandscapeProfile(Nodes=tree[0], Arcs=tree[1], Segmentation=tree[2])
+    profile.UpdatePipeline()
+    lines = graph.GetDataInformation().GetNumberOfCells()
+    print('lines', lines, profile.GetDataInformation().GetNumberOfCells())
+    profile.MaxMinima = 1
+    profile.UpdatePipeline()
+    print('one', profile.GetDataInformation().GetNumberOfCells())
+"""
+
+UNFIT = """
+import numpy as np
+from vtkmodules.vtkCommonDataModel import vtkUnstructuredGrid
+from tlp_core import vtk_bridge
+from tlp_core.topology.graphs import EdgeGraph
+from tlp_paraview import pipeline
+from paraview import simple
+kept = pipeline.ttk_filter
+pipeline.ttk_filter = lambda: simple.TLPMergeTree  # stands for TTK's where that is not there
+
+
+def samples(losses, directions=2):
+    data = vtkUnstructuredGrid()
+    points = np.zeros((len(losses), 3))
+    points[:, 0] = range(len(losses))
+    data.SetPoints(vtk_bridge.make_points(points))
+    vtk_bridge.add_array(data.GetPointData(), "Loss", np.array(losses))
+    vtk_bridge.add_array(data.GetPointData(), "Coordinates", points[:, :directions])
+    path = np.stack([np.arange(len(losses) - 1), np.arange(1, len(losses))], axis=1)
+    graph = EdgeGraph(number_of_samples=len(losses), edges=path)
+    producer = TrivialProducer()
+    producer.GetClientSideObject().SetOutput(vtk_bridge.with_graph(data, graph, "path"))
+    producer.UpdatePipeline()
+    return producer
+
+
+grid = TLPNeighborGraph(Input=TLPLossLandscape(Resolution=5), ImplicitGraph="on")
+grid.UpdatePipeline()
+for graph in (samples([0., 3., 1.]), samples([0., 1., 2.], directions=1), samples([]), grid):
+    print("told:", pipeline._merge_tree(graph)[1])
+pipeline.ttk_filter = kept
+"""
+
+SNIPPETS = {
+    "contract": CONTRACT,
+    "unrun": UNRUN,
+    "build": BUILD.format(options="Arguments='n=3', NumberOfDirections=3, Resolution=9"),
+    "implicit": IMPLICIT,
+    **{options: BUILD.format(options=options) for options in BAD_INPUTS},
+    "unfit": UNFIT,
+}
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """What the snippets printed, each by its name; one pvpython runs them all."""
+    folder = tmp_path_factory.mktemp("snippets")
+    write_bad_problems(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("TLP_TTK_PLUGIN", raising=False)
+        return run_snippets(SNIPPETS, folder)
+
+
+def test_the_launcher_loads_the_plugin_and_properties_are_a_contract(ran):
+    lines = ran["contract"].text.splitlines()
+    found = dict(line.split(" ", 1) for line in lines if line.startswith("TLP"))
+    assert found == PROPERTIES
+
+
+def test_filters_connect_in_a_script_before_anything_ran(ran):
+    assert ran["unrun"].errors == []
+    assert "basins 3" in ran["unrun"].text
+
+
+def test_build_says_which_merge_tree_filter_it_uses(ran):
+    done = ran["build"]
     assert done.code == 0
     assert "basins 3" in done.text
     assert re.search("filter (TTK's merge tree filter|TLP Merge Tree)", done.text)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (
-            "Resolution=40",
-            "resolution must be odd, so that the centre sample is the model itself, got 40",
-        ),
-        ("Resolution=1", "resolution must be odd and >= 3, got 1"),
-        ("NumberOfDirections=3", "n must be at most the number of parameters, 2, got 3"),
-        ("Problem='file', ProblemFile='no.py'", "found no file 'no.py'"),
-        ("Problem='file', ProblemFile='bad.py'", "bad.py must parse: line 1"),
-        ("Problem='file', ProblemFile='empty.py'", "must define a function make_problem"),
-        ("Problem='file', ProblemFile='raises.py'", "raised ZeroDivisionError: division by zero"),
-        ("Problem='file', ProblemFile='vector.py'", "must return a scalar, got shape"),
-        ("Problem='file', ProblemFile='infinite.py'", "must be finite at the model itself"),
-        ("Problem='file', ProblemFile='constant.py'", "must depend on the model's parameters"),
-        ("Problem='pinn-convection', Checkpoint='other.pt'", "must fit the network of"),
-    ],
-)
-def test_bad_input_is_one_sentence_an_exit_code_and_nothing_downstream(
-    run_pvpython, tmp_path, options, message
-):
-    write_bad_problems(tmp_path)
-    done = run_pvpython(BUILD.format(options=options))
+@pytest.mark.parametrize(("options", "message"), BAD_INPUTS.items())
+def test_bad_input_is_one_sentence_an_exit_code_and_nothing_downstream(ran, options, message):
+    done = ran[options]
     assert done.code == 1
     assert "basins 0" in done.text
     assert len(done.errors) == 1, done.text
     assert "TLP Loss Landscape: " in done.errors[0]
     assert message in done.errors[0]
+
+
+def test_an_implicit_graph_gives_the_same_profile(ran):
+    assert ran["implicit"].errors == []
+    lines = ran["implicit"].text.splitlines()
+    found = [line for line in lines if line.startswith(("lines", "one"))]
+    assert found == ["lines 0 3", "one 1", "lines 272 3", "one 1", "lines 272 3", "one 1"]
+
+
+def test_where_ttks_filter_cannot_work_the_built_in_one_does_and_says_why(ran):
+    told = [line for line in ran["unfit"].text.splitlines() if line.startswith("told:")]
+    crashes = "TTK's filter crashes where the highest sample joins several basins"
+    reasons = (
+        crashes,
+        crashes,
+        "there is no tree",
+        "the graph is implicit, and TTK's filter needs its lines",
+    )
+    wanted = [f"told: TLP Merge Tree (built in: {reason})" for reason in reasons]
+    assert told == wanted, ran["unfit"].text
 
 
 def write_bad_problems(folder):
@@ -215,71 +296,6 @@ def check_picture(path):
     assert all(min(p) > 200 for p in border)
 
 
-UNFIT = """
-import numpy as np
-from vtkmodules.vtkCommonDataModel import vtkUnstructuredGrid
-from tlp_core import vtk_bridge
-from tlp_core.topology.graphs import EdgeGraph
-from tlp_paraview import pipeline
-from paraview import simple
-pipeline.ttk_filter = lambda: simple.TLPMergeTree  # stands for TTK's where that is not there
-
-
-def samples(losses, directions=2):
-    data = vtkUnstructuredGrid()
-    points = np.zeros((len(losses), 3))
-    points[:, 0] = range(len(losses))
-    data.SetPoints(vtk_bridge.make_points(points))
-    vtk_bridge.add_array(data.GetPointData(), "Loss", np.array(losses))
-    vtk_bridge.add_array(data.GetPointData(), "Coordinates", points[:, :directions])
-    path = np.stack([np.arange(len(losses) - 1), np.arange(1, len(losses))], axis=1)
-    graph = EdgeGraph(number_of_samples=len(losses), edges=path)
-    producer = TrivialProducer()
-    producer.GetClientSideObject().SetOutput(vtk_bridge.with_graph(data, graph, "path"))
-    producer.UpdatePipeline()
-    return producer
-
-
-grid = TLPNeighborGraph(Input=TLPLossLandscape(Resolution=5), ImplicitGraph="on")
-grid.UpdatePipeline()
-for graph in (samples([0., 3., 1.]), samples([0., 1., 2.], directions=1), samples([]), grid):
-    print("told:", pipeline._merge_tree(graph)[1])
-"""
-
-
-def test_where_ttks_filter_cannot_work_the_built_in_one_does_and_says_why(run_pvpython):
-    done = run_pvpython(UNFIT)
-    told = [line for line in done.text.splitlines() if line.startswith("told:")]
-    crashes = "TTK's filter crashes where the highest sample joins several basins"
-    reasons = (
-        crashes,
-        crashes,
-        "there is no tree",
-        "the graph is implicit, and TTK's filter needs its lines",
-    )
-    assert told == [f"told: TLP Merge Tree (built in: {reason})" for reason in reasons], done.text
-
-
-def test_an_implicit_graph_gives_the_same_profile(run_pvpython):
-    done = run_pvpython(
-        "from tlp_paraview import pipeline\n"
-        "source = TLPLossLandscape(Resolution=9)\n"
-        "for choice in ('on', 'off', 'automatic'):\n"
-        "    graph = TLPNeighborGraph(Input=source, ImplicitGraph=choice)\n"
-        "    tree = TLPMergeTree(Input=graph)\n"
-        "    profile = TLPLandscapeProfile(Nodes=tree[0], Arcs=tree[1], Segmentation=tree[2])\n"
-        "    profile.UpdatePipeline()\n"
-        "    lines = graph.GetDataInformation().GetNumberOfCells()\n"
-        "    print('lines', lines, profile.GetDataInformation().GetNumberOfCells())\n"
-        "    profile.MaxMinima = 1\n"
-        "    profile.UpdatePipeline()\n"
-        "    print('one', profile.GetDataInformation().GetNumberOfCells())\n"
-    )
-    assert done.errors == []
-    found = [line for line in done.text.splitlines() if line.startswith(("lines", "one"))]
-    assert found == ["lines 0 3", "one 1", "lines 272 3", "one 1", "lines 272 3", "one 1"]
-
-
 RANKS = """
 import sys
 from paraview.simple import *
@@ -335,27 +351,10 @@ def test_a_command_that_is_stopped_says_so_in_one_line(run_pvpython):
     assert "FATL" not in done.text
 
 
-EVEN = """
-import numpy as np
-from tlp_core import Landscape
-from tlp_paraview import pipeline, views
-
-shape = (3, 3, 3)
-Landscape(np.full(shape, 2.0), np.ones(3), np.ones(shape, dtype=bool)).save("even.zarr")
-built = pipeline.build(TLPLandscapeReader(FileName=["even.zarr"]))
-views.show_landscape(built)
-print("told:", [source.Text for source in GetSources().values() if hasattr(source, "Text")])
-views.close_views()
-"""
-
-
-def test_a_landscape_without_any_surface_says_why(run_pvpython):
-    done = run_pvpython(EVEN, display=True)
-    assert done.errors == []
-    assert "all losses are 2" in done.text
-
-
-def test_an_experiment_leaves_pictures_and_a_state_file(run_pvpython, tmp_path):
+def test_an_experiment_leaves_pictures_and_a_state_file(resnet_experiment, run_pvpython, tmp_path):
+    """It takes what ``tlp experiment`` has done, and draws it."""
+    shutil.copytree(resnet_experiment.folder, tmp_path / "resnet")
+    trained = (tmp_path / "resnet" / "descriptors.csv").read_bytes()
     done = run_pvpython(
         "import sys\nfrom tlp_paraview import experiment\n"
         "sys.exit(experiment.main(['resnet', '--size', 'quick', '-o', 'resnet']))\n",
@@ -364,6 +363,7 @@ def test_an_experiment_leaves_pictures_and_a_state_file(run_pvpython, tmp_path):
     assert done.code == 0, done.text
     assert done.errors == []
     assert "| a better model has fewer saddles |" in done.text
+    assert (tmp_path / "resnet" / "descriptors.csv").read_bytes() == trained
     left = {path.name for path in (tmp_path / "resnet").iterdir() if path.is_file()}
     assert left == {
         "claims.csv",
@@ -391,8 +391,19 @@ def test_an_experiment_leaves_pictures_and_a_state_file(run_pvpython, tmp_path):
     assert "profiles 2" in again.text
 
 
-def test_views_leave_settings_alone_and_survive_failures(run_pvpython):
-    code = """
+EVEN = """
+import numpy as np
+from tlp_core import Landscape
+from tlp_paraview import pipeline, views
+
+shape = (3, 3, 3)
+Landscape(np.full(shape, 2.0), np.ones(3), np.ones(shape, dtype=bool)).save("even.zarr")
+built = pipeline.build(TLPLandscapeReader(FileName=["even.zarr"]))
+views.show_landscape(built)
+print("told:", [source.Text for source in GetSources().values() if hasattr(source, "Text")])
+"""
+
+SETTINGS = """
 from paraview import servermanager
 from tlp_paraview import interaction, pipeline, versions, views
 def told(run):
@@ -414,9 +425,23 @@ print("range", list(failed.profile.LossRange), failed.profile.KeepPlaces)
 for name in ("a.xyz", "nowhere/a.png"):
     print("told", told(lambda: views.save_animation(name, layout)))
 views.save_animation("one.png", layout, size=(300, 200))
-views.close_views()
 """
-    done = run_pvpython(code, display=True)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """What snippets that draw printed; one pvpython with a display runs them all."""
+    snippets = {"even": EVEN, "settings": SETTINGS}
+    return run_snippets(snippets, tmp_path_factory.mktemp("drawn"), display=True)
+
+
+def test_a_landscape_without_any_surface_says_why(drawn):
+    assert drawn["even"].errors == []
+    assert "all losses are 2" in drawn["even"].text
+
+
+def test_views_leave_settings_alone_and_survive_failures(drawn):
+    done = drawn["settings"]
     assert done.code == 0, done.text
     assert len(done.errors) == 1
     assert "arguments of two-wells must fit" in done.errors[0]

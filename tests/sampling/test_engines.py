@@ -99,8 +99,20 @@ def test_a_loss_that_cannot_be_batched_is_told_and_evaluated_one_at_a_time(
         sample_grid(problem, directions, resolution=3, distance=1.0, engine="batched")
 
 
-@pytest.mark.skipif(available_cores() < 2, reason="one core has one worker")
+@pytest.fixture
+def two_threads():
+    """Grant two threads, whatever OMP_NUM_THREADS says."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
 def test_an_engine_that_gives_other_losses_is_not_used(small_problem, directions):
+    if available_cores() < 2:
+        pytest.skip("one core has one worker")
+
     def loss(_model, batch):
         return small_problem.loss(small_problem.model, batch)  # not the model that is passed in
 

@@ -1,5 +1,6 @@
 """Several processes on one landscape, and processes that are killed."""
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -17,17 +18,35 @@ from tlp_core.sampling.partition import SinglePart
 from tlp_core.sampling.settings import RunSettings
 
 SLOW = """
+import os
+import pathlib
+import signal
 import time
 import torch
 from tlp_core import Problem
 
 
-def make_problem(seconds=0.002):
+def kill(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def make_problem(seconds=0.002, store="", chunks=0, calls=0, then=""):
+    # once the store has so many chunks, so many calls pass before it stops or waits
+    passed = []
+    if then == "stop writing":
+        pathlib.Path.replace = kill  # zarr renames what it has written
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(2, 6), torch.nn.Tanh(), torch.nn.Linear(6, 1))
     x = torch.randn(40, 2)
 
     def loss(model, batch):
+        folder = pathlib.Path(store)
+        if then and folder.exists() and len(list(folder.glob("loss/c/*/*/0"))) >= chunks:
+            passed.append(1)
+            if len(passed) > calls and then == "stop":
+                kill()
+            if len(passed) > calls and then == "wait":
+                time.sleep(600)  # until the test ends it
         time.sleep(seconds)
         return (model(batch[0]) - batch[1]).square().mean()
 
@@ -37,11 +56,17 @@ def make_problem(seconds=0.002):
 OPTIONS = ["--method", "random", "-n", "3", "-r", "5", "--engine", "single"]
 
 
-@pytest.fixture
-def problem_file(tmp_path):
-    path = tmp_path / "slow.py"
+@pytest.fixture(scope="module")
+def problem_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("problem") / "slow.py"
     path.write_text(SLOW)
     return str(path)
+
+
+def arguments(problem_file, store, **more):
+    """Return the arguments of a command; more are those of the problem."""
+    told = ["-a", ", ".join(f"{k}={v}" for k, v in {"store": store, **more}.items())]
+    return ["sample", problem_file, "-o", str(store), *OPTIONS, "-q", *(told if more else [])]
 
 
 def command(problem_file, store, *more):
@@ -55,42 +80,69 @@ def files(store):
 
 
 def chunks(store):
-    return {k: v for k, v in files(store).items() if k.parts[:2] == ("loss", "c")}
+    return {k: v for k, v in files(store).items() if k.parts[:2] == ("loss", "c") and not k.suffix}
 
 
-@pytest.fixture
-def undisturbed_store(problem_file, tmp_path):
-    path = tmp_path / "preserve_model.zarr"
+@pytest.fixture(scope="module")
+def undisturbed_store(problem_file, tmp_path_factory):
+    path = tmp_path_factory.mktemp("preserve_model") / "preserve_model.zarr"
     subprocess.run(command(problem_file, path, "-q"), check=True, capture_output=True)
     return files(path)
 
 
-def test_killed_at_random_and_gone_on_with_the_bytes_are_those_of_an_undisturbed_run(
-    problem_file, undisturbed_store, tmp_path
+@pytest.fixture
+def sample(problem_file):
+    """Return a function that samples in a process of its own, which has torch already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["__main__", "torch", "tlp_core", "tlp_core.cli.main"])
+    started = []
+
+    def start(store, **more):
+        process = context.Process(target=main, args=(arguments(problem_file, store, **more),))
+        process.start()
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.join()
+
+
+def wait_for_chunks(store, count, is_running):
+    """Wait until a store has so many chunks; fail if the process ends before."""
+    while len(chunks(store)) < count:
+        assert is_running()
+        time.sleep(0.002)
+
+
+def test_killed_anywhere_and_resumed_the_bytes_are_those_of_an_undisturbed_run(
+    sample, problem_file, undisturbed_store, tmp_path
 ):
-    """At least 20 times a process is killed about when it samples; the next goes on."""
+    """For each of 5 chunks: killed in it, before it is renamed, and once it has appeared."""
     rng = np.random.default_rng(0)
-    start = time.monotonic()
-    quick = command(problem_file, tmp_path / "once.zarr", "-q")
-    subprocess.run(quick, check=True, capture_output=True)
-    begins = time.monotonic() - start - 125 * 0.002  # from there on it samples
-    killed, number = 0, 0
-    while killed < 20:
-        number += 1
+    killed = 0
+    for number in range(2):
         store = tmp_path / f"killed{number}.zarr"
-        slow = command(problem_file, store, "-q", "-a", "seconds=0.03")
-        for _ in range(7):
-            process = subprocess.Popen(slow, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            time.sleep(begins + rng.uniform(-0.2, 0.5))
-            process.kill()
-            killed += process.wait() == -signal.SIGKILL
-            if store.exists():
-                Landscape.open(store)  # whatever was written can be read
-        subprocess.run(slow, check=True, capture_output=True)
-        assert chunks(store) == chunks(tmp_path / "once.zarr")
-        assert {
-            k: v for k, v in files(store).items() if k in undisturbed_store
-        } == undisturbed_store
+        for count in range(5):
+            for then in ("stop", "stop writing", "wait"):
+                calls, ready = rng.integers(24), count + (then == "wait")
+                if ready == 5:
+                    continue  # nothing is left to be killed in
+                process = sample(store, chunks=ready, calls=calls, then=then)
+                if then == "wait":
+                    wait_for_chunks(store, ready, process.is_alive)
+                    process.kill()
+                process.join()
+                assert process.exitcode == -signal.SIGKILL
+                killed += 1
+                assert len(chunks(store)) == ready
+                if store.exists():
+                    Landscape.open(store)  # whatever was written can be read
+        assert main(arguments(problem_file, store)) == 0
+        left = files(store)
+        assert {path: left[path] for path in undisturbed_store} == undisturbed_store
+    assert killed >= 20
 
 
 def test_two_processes_on_one_store_do_not_disturb_each_other(
@@ -137,11 +189,11 @@ def test_a_rank_that_fails_ends_the_run_and_the_store_goes_on(
     failing.write_text(
         SLOW.replace(
             "        time.sleep(seconds)\n",
-            "        import os\n"
-            "        calls.append(1)\n"
-            "        if os.environ.get('OMPI_COMM_WORLD_RANK', '0') == '1' and len(calls) > 30:\n"
+            "        all_calls.append(1)\n"
+            "        rank = os.environ.get('OMPI_COMM_WORLD_RANK', '0')\n"
+            "        if rank == '1' and len(all_calls) > 30:\n"
             "            raise ValueError('a broken node')\n",
-        ).replace("import time\n", "calls = []\n")
+        ).replace("import os\n", "import os\nall_calls = []\n")
     )
     done = mpiexec(command(str(failing), store))
     assert done.returncode != 0
@@ -172,17 +224,20 @@ def mpiexec(program):
 
 def test_ctrl_c_leaves_a_store_that_goes_on(problem_file, undisturbed_store, tmp_path):
     store = tmp_path / "stopped.zarr"
+    program = [sys.executable, "-m", "tlp_core.cli.main"]
     process = subprocess.Popen(
-        command(problem_file, store, "-a", "seconds=0.02"), stderr=subprocess.PIPE, text=True
+        [*program, *arguments(problem_file, store, chunks=1, calls=9, then="wait")],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # the one that waits is the one that is told
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    while not store.exists():
-        time.sleep(0.01)
-    time.sleep(0.2)
+    wait_for_chunks(store, 1, lambda: process.poll() is None)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=30)
     assert process.returncode == INCOMPLETE
     assert "the same command resumes" in told
     assert "Traceback" not in told
+    assert len(chunks(store)) == 1
     subprocess.run(command(problem_file, store), check=True, capture_output=True)
     assert files(store) == undisturbed_store
 

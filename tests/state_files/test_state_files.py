@@ -1,12 +1,17 @@
-"""Each state file opens in a fresh process, from any folder, and shows what its script shows."""
+"""Each state file opens from any folder, and shows what its script shows and what was recorded."""
 
+import ast
 import gzip
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image, ImageChops, ImageStat
 
 from tests.conftest import DATA
-from tests.paraview_programs import ROOT
+from tests.paraview_programs import ROOT, run_snippets
 
 pytestmark = pytest.mark.paraview
 
@@ -15,31 +20,126 @@ OLD_STATES = sorted((DATA / "states").glob("*.pvsm.gz"))
 
 SUMMARY = """
 from paraview import servermanager
-from tlp_paraview import fitting, pipeline, views
+from tlp_paraview import fitting, pipeline
 for profile in pipeline.all_profiles():
     profile.UpdatePipeline()
-    basins = servermanager.Fetch(profile, idx=0)
-    sizes = basins.GetCellData().GetArray("Size")
-    print("sizes", [sizes.GetValue(i) for i in range(sizes.GetNumberOfTuples())])
-print("steps", *GetTimeKeeper().TimestepValues)
+    table = servermanager.Fetch(profile, idx=0).GetCellData()
+    values = {{
+        name: [table.GetArray(name).GetValue(i) for i in range(table.GetNumberOfTuples())]
+        for name in ("Size", "Birth", "Death")
+    }}
+    print("sizes", values["Size"])
+    print("range", [min(values["Birth"]), max(values["Death"])])
+print("steps", [*GetTimeKeeper().TimestepValues])
 layout = next(iter(GetLayouts().values()))
 print("views", sum(layout.GetViewLocation(view) >= 0 for view in GetRenderViews()))
 fitting.fit_layout(layout, (1600, 900))
 SaveScreenshot({picture!r}, layout, ImageResolution=[1600, 900])
-views.close_views()
+"""
+
+GONE = """
+LoadState("gone.pvsm")
+FindSource("Profile").UpdatePipeline()
+source = FindSource("Your model")
+source.Problem, source.Checkpoint, source.Normalization = "two-wells", "", "none"
+FindSource("Profile").UpdatePipeline()
+print("cells", FindSource("Profile").GetDataInformation(0).GetNumberOfCells())
 """
 
 VIEWS = {"small_multiples": 10}
-STEPS = {"training_over_time": "0.0 5.0 10.0 20.0 40.0 80.0 160.0 320.0"}
+STEPS = {"training_over_time": [0, 5, 10, 20, 40, 80, 160, 320]}
+
+# What the states showed when they were made. The sizes are those of all basins where the losses
+# are in a store, and of the basins of at least 5 % of the samples where opening samples them.
+STORED_SIZES = {
+    "two_wells": [[340, 401, 1681]],
+    "small_multiples": [
+        [1681],
+        [1681],
+        [1681],
+        [1681],
+        [1681],
+        [1, 1, 1, 1, 1, 1, 2, 6, 35, 68, 570, 707, 791, 836, 1025, 1028, 1132, 1382, 1681],
+        [1, 3, 25, 83, 106, 179, 991, 1247, 1681],
+        [2, 8, 248, 1304, 1681],
+        [11, 21, 126, 143, 171, 435, 1169, 1262, 1681],
+    ],
+}
+SAMPLED_SIZES = {
+    "pinn_convection_profile": [[8495, 9261]],
+    "pinn_convection_4d": [[4722, 11738, 11939, 14400, 14641]],
+    "training_over_time": [[73, 77, 134, 961]],
+    "your_model": [[75, 125, 229, 278, 303, 961]],
+}
+# lowest and highest loss of each profile
+LOSS_RANGES = {
+    "two_wells": [[-0.10000000000000003, 4.827160493827167]],
+    "small_multiples": [
+        [7.189491952885874e-06, 100.04871368408203],
+        [8.506558515364304e-06, 74.17208862304688],
+        [1.6651269106660038e-05, 182.953857421875],
+        [2.3433185560861602e-05, 114.36598205566406],
+        [4.98331428389065e-05, 291.8908996582031],
+        [0.00021089729852974415, 200.60409545898438],
+        [0.0002586125920061022, 11188.017578125],
+        [0.0005347644910216331, 1555.349609375],
+        [0.0006100940518081188, 791.6277465820312],
+    ],
+    "pinn_convection_profile": [[1.4471288523e-05, 1052.304077]],
+    "pinn_convection_4d": [[1.4471288523e-05, 2293.506348]],
+    "training_over_time": [[0.4388291240, 9.150936127]],
+    "your_model": [[0.016524385661, 16.78747749]],
+}
 
 
-def shown(run_pvpython, code, picture):
-    done = run_pvpython(code + SUMMARY.format(picture=str(picture)), display=True)
-    assert done.code == 0, done.text
-    assert done.errors == []
-    told = [line for line in done.text.splitlines() if line.startswith(("sizes", "views", "steps"))]
-    assert told[0] != "sizes []"
-    return sorted(told)  # several profiles come in any order
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    """What scripts and states show: one process for each of the two kinds."""
+    folders = {kind: tmp_path_factory.mktemp(kind) for kind in ("scripts", "states")}
+
+    def summary(kind, name):
+        return SUMMARY.format(picture=str(folders[kind] / f"{name}.png"))
+
+    snippets = {"scripts": {}, "states": {}}
+    for state in STATES:
+        run_script = f"exec(open({str(state.with_suffix('.py'))!r}).read())\n"
+        snippets["scripts"][state.stem] = run_script + summary("scripts", state.stem)
+        load = f"LoadState({str(state)!r})\n"
+        snippets["states"][state.stem] = load + summary("states", state.stem)
+    for old in OLD_STATES:
+        text = gzip.decompress(old.read_bytes()).decode()
+        resolution = '<Element index="0" value="21"/>'
+        assert text.count(resolution) == 1
+        file = folders["states"] / old.stem
+        file.write_text(text.replace(resolution, resolution.replace("21", "9")))
+        load = f"LoadState({old.stem!r})\n"
+        snippets["states"][old.name] = load + summary("states", old.stem)
+    state = (ROOT / "state_files" / "your_model.pvsm").read_text(encoding="utf-8")
+    gone = state.replace("two_moons.py", "no_moons.py")
+    (folders["states"] / "gone.pvsm").write_text(gone, encoding="utf-8")
+    snippets["states"]["gone"] = GONE
+
+    def run(kind):
+        return run_snippets(snippets[kind], folders[kind], display=True)
+
+    # another process of pytest-xdist has the other core
+    at_once = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
+    with ThreadPoolExecutor(at_once) as threads:
+        results = dict(zip(snippets, threads.map(run, snippets)))
+    return folders, results
+
+
+def shown(result):
+    """Return what the summary of a session printed; profiles are in any order."""
+    assert result.code == 0, result.text
+    assert result.errors == []
+    found = {}
+    for line in result.text.splitlines():
+        name, _, value = line.partition(" ")
+        if name in ("sizes", "range", "steps", "views"):
+            found.setdefault(name, []).append(ast.literal_eval(value))
+    assert all(found["sizes"])
+    return {name: sorted(values) for name, values in found.items()}
 
 
 def test_there_is_a_state_for_each_thing_a_user_looks_for():
@@ -56,28 +156,36 @@ def test_there_is_a_state_for_each_thing_a_user_looks_for():
     assert all(f"\n## {stem}\n" in text for stem in stems)
 
 
-@pytest.mark.parametrize("state", STATES, ids=lambda path: path.stem)
-def test_a_state_shows_what_its_script_shows(run_pvpython, tmp_path, state):
-    from PIL import Image, ImageChops, ImageStat
-
-    script = f"exec(open({str(state.with_suffix('.py'))!r}).read())"
-    told = shown(run_pvpython, script, tmp_path / "script.png")
-    assert shown(run_pvpython, f"LoadState({str(state)!r})", tmp_path / "state.png") == told
-    assert told[-1] == f"views {VIEWS.get(state.stem, 2)}"
-    assert told[-2] == f"steps {STEPS.get(state.stem, '')}".strip()
-    pictures = [Image.open(tmp_path / f"{k}.png").convert("RGB") for k in ("script", "state")]
+@pytest.mark.parametrize("name", [path.stem for path in STATES])
+def test_a_state_shows_what_its_script_shows(opened, name):
+    folders, results = opened
+    state = shown(results["states"][name])
+    assert state == shown(results["scripts"][name])
+    assert state["views"] == [VIEWS.get(name, 2)]
+    assert state["steps"] == [STEPS.get(name, [])]
+    pictures = [Image.open(folders[kind] / f"{name}.png").convert("RGB") for kind in folders]
     difference = ImageStat.Stat(ImageChops.difference(*pictures)).mean
     assert max(difference) < 2.0
 
 
+@pytest.mark.parametrize("name", [path.stem for path in STATES])
+def test_a_state_shows_what_was_recorded(opened, name):
+    state = shown(opened[1]["states"][name])
+    sizes = sorted(sorted(profile) for profile in state["sizes"])
+    if name in STORED_SIZES:
+        assert sizes == sorted(STORED_SIZES[name])
+        assert state["range"] == pytest.approx(np.array(LOSS_RANGES[name]), rel=1e-12)
+        return
+    large = [[size for size in profile if size >= 0.05 * max(profile)] for profile in sizes]
+    for found, recorded in zip(large, SAMPLED_SIZES[name], strict=True):
+        assert found[-1] == recorded[-1]
+        assert found == pytest.approx(recorded, rel=0.03, abs=3)
+    assert state["range"] == pytest.approx(np.array(LOSS_RANGES[name]), rel=1e-3)
+
+
 @pytest.mark.parametrize("state", OLD_STATES, ids=lambda path: path.stem)
-def test_a_state_of_an_older_version_still_opens(run_pvpython, tmp_path, state):
-    text = gzip.decompress(state.read_bytes()).decode()
-    resolution = '<Element index="0" value="21"/>'
-    assert text.count(resolution) == 1
-    (tmp_path / "old.pvsm").write_text(text.replace(resolution, resolution.replace("21", "9")))
-    told = shown(run_pvpython, "LoadState('old.pvsm')", tmp_path / "old.png")
-    assert told[-1] == "views 2"
+def test_a_state_of_an_older_version_still_opens(opened, state):
+    assert shown(opened[1]["states"][state.name])["views"] == [2]
 
 
 @pytest.mark.parametrize("state", STATES, ids=lambda path: path.stem)
@@ -87,18 +195,8 @@ def test_a_state_names_no_folder_of_a_machine(state):
     assert str(Path.home()) not in text
 
 
-def test_a_state_whose_model_is_gone_says_so_and_lives(run_pvpython, tmp_path):
-    state = (ROOT / "state_files" / "your_model.pvsm").read_text(encoding="utf-8")
-    (tmp_path / "gone.pvsm").write_text(state.replace("two_moons.py", "no_moons.py"))
-    done = run_pvpython(
-        "LoadState('gone.pvsm')\nFindSource('Profile').UpdatePipeline()\n"
-        "source = FindSource('Your model')\n"
-        "source.Problem, source.Checkpoint, source.Normalization = 'two-wells', '', 'none'\n"
-        "FindSource('Profile').UpdatePipeline()\n"
-        "print('cells', FindSource('Profile').GetDataInformation(0).GetNumberOfCells())\n"
-        "from tlp_paraview import views\nviews.close_views()\n",
-        display=True,
-    )
+def test_a_state_whose_model_is_gone_says_so_and_lives(opened):
+    done = opened[1]["states"]["gone"]
     assert done.code == 0, done.text
     (error,) = done.errors
     assert "found no file 'no_moons.py'" in error

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests import strategies
 from tests.oracles import arcs_of, branch_pairs
 from tlp_core import grid_graph, merge_tree
 from tlp_core.array_names import CriticalType
@@ -62,12 +63,11 @@ def test_a_branch_may_die_below_another_that_is_younger():
 
 
 @settings(deadline=None, max_examples=80)
-@given(st.integers(0, 10**6), st.booleans(), st.floats(0, 1))
-def test_simplification_is_filling_and_taking_the_tree_again(seed, ties, share):
-    rng = np.random.default_rng(seed)
-    shape = tuple(rng.integers(2, 6, rng.integers(1, 4)))
-    values = rng.integers(0, 8, shape).astype(float) if ties else rng.random(shape)
-    graph = grid_graph(shape)
+@given(
+    strategies.shapes().flatmap(lambda shape: strategies.losses(shape, levels=8)), st.floats(0, 1)
+)
+def test_simplification_is_filling_and_taking_the_tree_again(values, share):
+    graph = grid_graph(values.shape)
     tree = merge_tree(values, graph)
     threshold = share * np.ptp(values)
     levels, place = filled_by_hand(tree, threshold)
@@ -84,9 +84,8 @@ def test_simplification_is_filling_and_taking_the_tree_again(seed, ties, share):
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.integers(0, 10**6), st.floats(0, 1), st.floats(0, 1))
-def test_simplifying_twice_is_simplifying_by_the_larger(seed, first, second):
-    values = np.random.default_rng(seed).random((5, 6))
+@given(strategies.distinct_losses((5, 6)), st.floats(0, 1), st.floats(0, 1))
+def test_simplifying_twice_is_simplifying_by_the_larger(values, first, second):
     tree = merge_tree(values, grid_graph((5, 6)))
     twice = tree.simplified(first).simplified(second)
     once = tree.simplified(max(first, second))
@@ -117,16 +116,14 @@ def test_a_relative_threshold_is_a_share_of_the_range():
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.integers(0, 10**6), st.integers(1, 12), st.booleans())
-def test_simplifying_to_a_number_of_minima_keeps_the_most_persistent(seed, count, ties):
-    rng = np.random.default_rng(seed)
-    values = rng.integers(0, 5, (5, 6)).astype(float) if ties else rng.random((5, 6))
+@given(strategies.losses((5, 6), levels=5), st.integers(1, 12))
+def test_simplifying_to_a_number_of_minima_keeps_the_most_persistent(values, count):
     tree = merge_tree(values, grid_graph((5, 6)))
     pairs = tree.branches()
     kept = tree.simplified(max_minima=count).branches()
     assert len(kept) == min(count, len(pairs))
     assert kept.minimum.tolist() == pairs.minimum[:count].tolist()
-    if not ties and count < len(pairs):
+    if count < len(pairs) and pairs.persistence[count] < pairs.persistence[count - 1]:
         by_threshold = tree.simplified(pairs.persistence[count - 1])
         assert arcs_of(by_threshold) == arcs_of(tree.simplified(max_minima=count))
 

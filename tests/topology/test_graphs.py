@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests import strategies
 from tests.oracles import shortest_joining_length
 from tlp_core import grid_graph, knn_graph
 from tlp_core.choices import GRID_RULES
@@ -94,17 +95,26 @@ def test_duplicate_points_do_not_choose_themselves():
     assert graph.edges.shape[0] >= 6
 
 
+@st.composite
+def points_and_edges(draw):
+    """Draw 3 to 40 points, some at equal distances, and edges that leave them in components."""
+    count = draw(st.integers(3, 40))
+    points = draw(strategies.losses((count, 2), levels=4))
+    pairs = st.tuples(st.integers(0, count - 1), st.integers(0, count - 1))
+    edges = draw(st.lists(pairs, max_size=30))
+    return points, np.array(edges, dtype=np.int64).reshape(-1, 2)
+
+
 @settings(deadline=None, max_examples=60)
-@given(st.integers(0, 10**6), st.integers(3, 40), st.integers(0, 30), st.booleans())
-def test_bridges_are_as_short_as_can_be(seed, count, edges, ties):
-    rng = np.random.default_rng(seed)
-    points = rng.integers(0, 4, (count, 2)).astype(float) if ties else rng.random((count, 2))
-    given_edges = rng.integers(0, count, (edges, 2))
+@given(points_and_edges())
+def test_bridges_are_as_short_as_can_be(case):
+    points, given_edges = case
     bridges = bridging_edges(points, given_edges)
     lengths = np.linalg.norm(points[bridges[:, 0]] - points[bridges[:, 1]], axis=1)
     assert lengths.sum() == pytest.approx(shortest_joining_length(points, given_edges))
 
 
+@pytest.mark.slow
 def test_nn_descent_finds_most_neighbors_and_tells_how_many():
     points = np.random.default_rng(1).random((400, 3))
     graph = knn_graph(points, k=8, rule="union", method="nn-descent", seed=5)

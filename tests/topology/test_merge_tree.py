@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests import strategies
 from tests.conftest import random_edge_graph
 from tests.oracles import arcs_of, branch_pairs, brute_force_arcs, gudhi_pairs
 from tlp_core import grid_graph, merge_tree
@@ -34,33 +35,36 @@ def test_equals_ttks_recorded_output(ttk_case):
     assert dict(zip(tree.node_vertex.tolist(), tree.node_type.tolist())) == types
 
 
+@st.composite
+def cases(draw):
+    """Draw losses and a connected graph of at most 24 samples."""
+    graph = draw(strategies.edge_graphs(samples=24, extra=39))
+    return draw(strategies.losses(graph.number_of_samples, levels=5)), graph
+
+
 @settings(deadline=None, max_examples=100)
-@given(st.integers(0, 10**6), st.booleans())
-def test_equals_components_at_every_level(seed, ties):
-    values, graph = random_case(seed, ties)
+@given(cases())
+def test_equals_components_at_every_level(case):
+    values, graph = case
     assert arcs_of(merge_tree(values, graph)) == brute_force_arcs(values, graph.edges)
 
 
 @settings(deadline=None, max_examples=100)
-@given(st.integers(0, 10**6), st.booleans())
-def test_branches_are_gudhis_persistence_pairs(seed, ties):
-    values, graph = random_case(seed, ties)
+@given(cases())
+def test_branches_are_gudhis_persistence_pairs(case):
+    values, graph = case
     assert branch_pairs(merge_tree(values, graph)) == gudhi_pairs(values, graph.edges)
 
 
 @settings(deadline=None, max_examples=60)
 @given(
-    st.integers(0, 10**6),
-    st.lists(st.integers(1, 5), min_size=1, max_size=4),
+    strategies.shapes(axes=4, smallest=1, samples=200).flatmap(
+        lambda shape: strategies.losses(shape, levels=6)
+    ),
     st.sampled_from(GRID_RULES),
-    st.booleans(),
 )
-def test_a_grid_gives_the_tree_of_its_edges(seed, shape, rule, ties):
-    if np.prod(shape) < 2:
-        shape = [*shape, 2]
-    rng = np.random.default_rng(seed)
-    values = rng.integers(0, 6, shape).astype(float) if ties else rng.random(shape)
-    graph = grid_graph(shape, rule=rule)
+def test_a_grid_gives_the_tree_of_its_edges(values, rule):
+    graph = grid_graph(values.shape, rule=rule)
     by_offsets, by_edges = merge_tree(values, graph), merge_tree(values, graph.edges())
     for name in ("node_vertex", "parent", "node_type", "vertex_arc"):
         np.testing.assert_array_equal(getattr(by_offsets, name), getattr(by_edges, name))

@@ -79,7 +79,7 @@ def sampling_time(networks: Sequence[Network], looks: Sequence[Look]) -> float:
         looks: the looks at each of them.
     """
     timed = [networks[0], networks[len(networks) // 2], networks[-1]]
-    seconds: dict[tuple[torch.Size, ...], float] = {}
+    seconds: dict[tuple[torch.ExperimentSize, ...], float] = {}
     shapes = []
     for network in timed:
         problem = network.make()
