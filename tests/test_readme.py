@@ -79,4 +79,10 @@ def test_a_language_model_from_a_local_folder(tmp_path):
     (tmp_path / "my_net.zarr").rename(tmp_path / "whole.zarr")
     part = sampled(tmp_path, problem, "-a", arguments, *block)
     assert part.center == landscape.center
-    assert part.facts["parameters"] == "transformer.h.0.*"
+    assert part.provenance["parameters"] == "transformer.h.0.*"
+
+
+def test_the_numbers_alone(capsys):
+    (code,) = [block for block in BLOCKS if "describe(tree)" in block]
+    exec(code, {})
+    assert capsys.readouterr().out == "2\n"
