@@ -47,7 +47,7 @@ def test_random_directions_are_orthonormal_and_repeat(small_problem):
 def test_only_parameters_that_fit_the_pattern_move(small_problem):
     directions = random_directions(small_problem, 3, parameters="2.*", normalization="none")
     assert list(directions.vectors[0]) == ["2.weight", "2.bias"]
-    assert directions.facts["parameters"] == "2.*"
+    assert directions.provenance["parameters"] == "2.*"
     assert all(p.requires_grad for p in small_problem.model.parameters())
     landscape = sample_grid(small_problem, directions, resolution=3, distance=1.0)
     before = {k: v.clone() for k, v in small_problem.model.state_dict().items()}
@@ -69,7 +69,7 @@ def test_the_gradient_is_the_slope_of_the_weighted_loss(small_problem):
     step = 1e-5
     landscape = sample_grid(small_problem, directions, resolution=3, distance=step)
     slope = (landscape.loss[2] - landscape.loss[0])[1] / (2 * step)
-    assert abs(slope) == pytest.approx(directions.facts["gradient_norm"], rel=1e-6)
+    assert abs(slope) == pytest.approx(directions.provenance["gradient_norm"], rel=1e-6)
     across = (landscape.loss[1, 2] - landscape.loss[1, 0]) / (2 * step)
     assert across == pytest.approx(0, abs=1e-6)
 
@@ -78,7 +78,7 @@ def test_checkpoints_are_points_of_their_landscape(small_problem, steps):
     states = [small_problem.model.state_dict(), *moved_states(small_problem.model, steps)]
     directions = checkpoint_directions(small_problem, states)
     assert len(directions) == 3
-    marked = np.array(directions.facts["solutions"])
+    marked = np.array(directions.provenance["solutions"])
     np.testing.assert_allclose(marked @ rows(directions), [np.zeros(21), *steps], atol=1e-10)
     assert abs(marked[1, 0]) == pytest.approx(np.linalg.norm(steps[0]))
     assert marked[1, 1:] == pytest.approx([0, 0])
@@ -87,7 +87,7 @@ def test_checkpoints_are_points_of_their_landscape(small_problem, steps):
 def test_checkpoint_coordinates_lead_to_the_checkpoints_loss(small_problem, steps):
     states = moved_states(small_problem.model, steps[:1])
     directions = checkpoint_directions(small_problem, states, normalization="model")
-    ((alpha,),) = directions.facts["solutions"]
+    ((alpha,),) = directions.provenance["solutions"]
     landscape = sample_grid(small_problem, directions, resolution=3, distance=abs(alpha))
     end = landscape.loss[2 if alpha > 0 else 0]
     small_problem.model.load_state_dict(states[0])
@@ -100,9 +100,9 @@ def test_a_trajectory_tells_what_its_components_explain(small_problem, steps):
     run = np.vstack([lengths[:, None] * axes, -lengths[:, None] * axes])
     directions = trajectory_directions(small_problem, 2, moved_states(small_problem.model, run))
     explained = lengths**2 / (lengths**2).sum()
-    assert directions.facts["explained_variance"] == pytest.approx(explained[:2].tolist())
+    assert directions.provenance["explained_variance"] == pytest.approx(explained[:2].tolist())
     np.testing.assert_allclose(np.abs(rows(directions) @ axes[:2].T), np.eye(2), atol=1e-9)
-    assert np.shape(directions.facts["solutions"]) == (6, 2)
+    assert np.shape(directions.provenance["solutions"]) == (6, 2)
     with pytest.raises(ValueError, match="n must be at most 3, the dimensions of the run, got 4"):
         trajectory_directions(small_problem, 4, moved_states(small_problem.model, run))
 

@@ -7,7 +7,9 @@ from torch.func import functional_call, hessian
 from tlp_core import Problem, hessian_directions, hessian_trace
 from tlp_core.choices import NORMALIZATIONS
 from tlp_core.directions.base import flatten
+from tlp_core.directions.hessian.operator import HessianOperator
 from tlp_core.problem import LossError, batch_size
+from tlp_core.progress import silent
 
 
 def dense_hessian(problem):
@@ -202,14 +204,14 @@ def test_lanczos_finds_the_wanted_end_of_the_spectrum(small_problem, order, n):
     assert found.residuals.max() < 1e-6
     if order != "magnitude":
         assert (np.diff(found.eigenvalues) <= 1e-12).all()
-    assert found.facts["hessian_vector_products"] > n
+    assert found.provenance["hessian_vector_products"] > n
 
 
 def test_pyhessian_is_run_on_until_the_residual_is_accepted(small_problem):
     loose = hessian_directions(small_problem, 2, tolerance=0.1, max_residual=1e3)
     tight = hessian_directions(small_problem, 2, tolerance=0.1, max_residual=1e-3)
     assert (tight.residuals <= 1e-3 * np.abs(tight.eigenvalues)).all()
-    assert tight.facts["hessian_vector_products"] > loose.facts["hessian_vector_products"]
+    assert tight.provenance["hessian_vector_products"] > loose.provenance["hessian_vector_products"]
 
 
 def test_directions_of_one_layer_are_those_of_its_block_of_the_hessian(small_problem):
@@ -254,3 +256,60 @@ def test_a_trace_of_parts_and_of_either_sign():
     assert whole.vectors == 10
     with pytest.raises(ValueError, match="max_vectors must be >= 2, got 1"):
         hessian_trace(problem, max_vectors=1)
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1e8])
+def test_power_iteration_does_not_depend_on_the_scale_of_the_loss(small_problem, scale):
+    def loss(model, batch):
+        return scale * small_problem.loss(model, batch)
+
+    scaled = Problem(small_problem.model, loss, small_problem.batches, name="scaled")
+    one, other = (hessian_directions(p, 2) for p in (small_problem, scaled))
+    assert largest_subspace_angle(flat_vectors(one), flat_vectors(other)) < 1e-6
+    np.testing.assert_allclose(other.eigenvalues, scale * one.eigenvalues, rtol=1e-6)
+    products = [d.provenance["hessian_vector_products"] for d in (one, other)]
+    assert products[0] == products[1]
+
+
+@pytest.mark.parametrize("number_of_batches", [1, 2, 10])
+@pytest.mark.parametrize("method", ["pyhessian", "lanczos"])
+def test_the_number_of_products_is_what_was_made(
+    small_problem, monkeypatch, number_of_batches, method
+):
+    x, y = (torch.cat(parts) for parts in zip(*small_problem.batches))
+    batches = list(zip(x.split(40 // number_of_batches), y.split(40 // number_of_batches)))
+    problem = Problem(small_problem.model, small_problem.loss, batches, name="batches")
+    made = []
+    derivative = HessianOperator._derivative
+    monkeypatch.setattr(
+        HessianOperator,
+        "_derivative",
+        lambda *args, **options: made.append(1) or derivative(*args, **options),
+    )
+    found = hessian_directions(problem, 2, method=method)
+    assert found.provenance["hessian_vector_products"] * number_of_batches == len(made) > 0
+
+
+def test_power_iteration_is_pyhessians(small_problem):
+    """One batch in float32, the case for which PyHessian is written."""
+    from pyhessian import hessian as pyhessian_hessian
+
+    model = small_problem.model.float()
+    x, y = (t.float() for t in small_problem.batches[0])
+    problem = Problem(model, small_problem.loss, [(x, y)], name="one")
+    found = hessian_directions(problem, 2, seed=3)
+    torch.manual_seed(3)
+    oracle = pyhessian_hessian(model, nn.functional.mse_loss, data=(x, y), cuda=False)
+    values, vectors = oracle.eigenvalues(maxIter=200, tol=1e-4, top_n=2)
+    np.testing.assert_allclose(found.eigenvalues, values, rtol=1e-3)
+    span = np.linalg.qr(np.stack([flatten(vector) for vector in vectors]).T)[0].T
+    assert largest_subspace_angle(flat_vectors(found), span) < 1e-3
+
+
+def test_the_operator_is_a_linear_operator_of_scipy(small_problem):
+    model = small_problem.model.eval()
+    operator = HessianOperator(small_problem, silent, expected_products=1)
+    dense = operator.linear_operator() @ np.eye(21)
+    np.testing.assert_allclose(dense, dense_hessian(small_problem), atol=1e-12)
+    assert operator.products == 21
+    model.train()
