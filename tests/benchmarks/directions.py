@@ -15,7 +15,7 @@ from tlp_core import hessian_directions, load_problem
 def tell(problem, method, **options):
     found = hessian_directions(problem, 4, method=method, **options)
     residual = (found.residuals / np.abs(found.eigenvalues)).max()
-    products = found.facts["hessian_vector_products"]
+    products = found.provenance["hessian_vector_products"]
     values = " ".join(f"{value:.4g}" for value in found.eigenvalues)
     print(f"{method:>9} {options['tolerance']:7.0e} {products:9} {residual:9.1e}   {values}")
 

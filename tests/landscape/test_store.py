@@ -50,8 +50,8 @@ def test_an_unfinished_landscape_opens(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"facts": {"seed": 1}}, "its seed is 0 instead of 1"),
-        ({"facts": {"seed": 0, "device": "cuda"}}, "its device is None instead of cuda"),
+        ({"provenance": {"seed": 1}}, "its seed is 0 instead of 1"),
+        ({"provenance": {"seed": 0, "device": "cuda"}}, "its device is None instead of cuda"),
         ({"shape": (3, 5, 9)}, r"its shape is \[3, 5, 7\] instead of \[3, 5, 9\]"),
     ],
 )

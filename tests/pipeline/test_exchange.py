@@ -142,7 +142,7 @@ def test_the_commands_import_and_export(tmp_path, capsys):
     write_surface(tmp_path / "s.h5", np.linspace(-1, 1, 5), np.linspace(-1, 1, 5))
     store = str(tmp_path / "s.zarr")
     assert main(["import", str(tmp_path / "s.h5"), "-o", store]) == 0
-    assert Landscape.open(store).facts["imported_from"] == "surface of Li et al. 2018"
+    assert Landscape.open(store).provenance["imported_from"] == "surface of Li et al. 2018"
     assert main(["export", store, "-o", str(tmp_path / "s.csv")]) == 0
     assert "samples=25" in capsys.readouterr().out
     assert main(["export", store, "-o", str(tmp_path / "s.xyz")]) == 1

@@ -44,8 +44,8 @@ def test_fixed_directions_are_those_of_one_step(training):
     first = sampler.sample(settings, checkpoints[0], directions_of=last)
     there = sampler.sample(settings, last, directions_of=last)
     own = sampler.sample(settings, checkpoints[0])
-    assert first.facts["directions_hash"] == there.facts["directions_hash"]
-    assert first.facts["checkpoint_hash"] != there.facts["checkpoint_hash"]
+    assert first.provenance["directions_hash"] == there.provenance["directions_hash"]
+    assert first.provenance["checkpoint_hash"] != there.provenance["checkpoint_hash"]
     assert own.center == first.center != there.center
     assert len(list(sampler.folder_of(settings, last).glob("*.zarr"))) == 2
 

@@ -23,7 +23,7 @@ def landscape():
         loss=loss,
         distance=np.array([1.0, 2.0, 3.0]),
         evaluated=np.ones(loss.shape, dtype=bool),
-        facts={"problem": "β", "eigenvalues": [3.0, 2.0, None], "metrics": {"error": 0.5}},
+        provenance={"problem": "β", "eigenvalues": [3.0, 2.0, None], "metrics": {"error": 0.5}},
     )
 
 
@@ -73,7 +73,7 @@ def test_samples_keep_their_order_and_their_facts(landscape):
     assert array(data, names.IS_FINITE).tolist() == [int(i != hole) for i in range(105)]
     assert array(data, names.LOSS)[hole] == np.nanmax(landscape.loss)
     assert vtk_bridge.landscape_shape(grid) == (3, 5, 7)
-    assert vtk_bridge.provenance(grid) == json.loads(json.dumps(dict(landscape.facts)))
+    assert vtk_bridge.provenance(grid) == json.loads(json.dumps(dict(landscape.provenance)))
     assert np.isnan(array(grid.GetFieldData(), names.EIGENVALUES)[2])
 
 

@@ -64,7 +64,7 @@ def test_metrics_follow_the_precision_of_the_model(name):
         ("unet-crf", {"images": "many"}, "images must be an integer, got 'many'"),
         ("character-gpt", {"heads": 0}, "heads must be >= 1, got 0"),
         ("character-gpt", {"sequences": 0}, "sequences must be >= 1, got 0"),
-        ("modular-addition", {"train_share": 1e-9}, "train_share must leave pairs"),
+        ("modular-addition", {"train_fraction": 1e-9}, "train_fraction must leave pairs"),
         ("hf:", {}, "hf: must name a folder with a model"),
     ],
 )

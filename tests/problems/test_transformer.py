@@ -86,13 +86,13 @@ def test_the_gradient_is_that_of_finite_differences(make):
 
 
 def test_known_and_unknown_pairs_are_all_pairs_and_seeds_choose_them():
-    problem = transformer.modular_addition(p=7, train_share=0.3, seed=3)
+    problem = transformer.modular_addition(p=7, train_fraction=0.3, seed=3)
     ((tokens, _),) = problem.batches
     assert len(tokens) == round(0.3 * 49)
     assert len(torch.unique(tokens, dim=0)) == len(tokens)
-    again = transformer.modular_addition(p=7, train_share=0.3, seed=3)
+    again = transformer.modular_addition(p=7, train_fraction=0.3, seed=3)
     assert (next(iter(again.batches))[0] == tokens).all()
-    other = transformer.modular_addition(p=7, train_share=0.3, seed=4)
+    other = transformer.modular_addition(p=7, train_fraction=0.3, seed=4)
     assert not (next(iter(other.batches))[0] == tokens).all()
 
 
@@ -104,7 +104,7 @@ def test_the_published_network_has_its_size():
 
 
 def test_training_lowers_the_loss():
-    problem = transformer.modular_addition(p=7, width=16, heads=2, train_share=0.8)
+    problem = transformer.modular_addition(p=7, width=16, heads=2, train_fraction=0.8)
     losses = [
         loss
         for _, loss in transformer.adam_steps(problem, 60, learning_rate=1e-2, weight_decay=0.0)

@@ -59,7 +59,7 @@ def test_the_center_is_the_models_own_loss_to_the_last_bit(small_problem, name, 
         problem, hessian_directions(problem, 2), resolution=3, distance=1.0, engine=name
     )
     assert found.center == mean_loss(problem)
-    assert found.facts["evaluation"]["name"] == name
+    assert found.provenance["evaluation"]["name"] == name
 
 
 def test_batch_sizes_agree_within_rounding(small_problem):
@@ -205,7 +205,7 @@ def test_batch_norm_is_reestimated_at_every_sample_on_request():
         normal = (hidden - hidden.mean(0)) / (spread + model[1].eps).sqrt()
         expected = model[2](normal).square().mean()
     assert anew.center == pytest.approx(float(expected))
-    assert anew.facts["batch_norm"] == "reestimated"
+    assert anew.provenance["batch_norm"] == "reestimated"
     assert model[1].momentum == 0.1
     with pytest.raises(ValueError, match="engine must be one of single, got 'batched'"):
         sample_grid(problem, directions, batch_norm="reestimated", engine="batched", **options)

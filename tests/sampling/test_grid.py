@@ -187,7 +187,7 @@ def test_samples_of_a_coarser_grid_are_taken_over(small_problem, directions, coa
     options = {"distance": [0.3, 2.0], "engine": "single"}
     whole = sample_grid(small_problem, directions, resolution=9, **options)
     rough = sample_grid(small_problem, directions, resolution=coarse, **options)
-    marked = Landscape(rough.loss + 1000, rough.distance, rough.evaluated, rough.facts)
+    marked = Landscape(rough.loss + 1000, rough.distance, rough.evaluated, rough.provenance)
     fine = sample_grid(small_problem, directions, resolution=9, reuse=marked, **options)
     expected = whole.loss.copy()
     expected[:: 8 // (coarse - 1), :: 8 // (coarse - 1)] = marked.loss
@@ -349,7 +349,7 @@ def test_save_and_open_give_the_landscape_back(small_problem, directions, tmp_pa
     np.testing.assert_array_equal(again.loss, landscape.loss)
     np.testing.assert_array_equal(again.distance, landscape.distance)
     assert again.is_complete
-    assert dict(again.facts) == dict(landscape.facts)
+    assert dict(again.provenance) == dict(landscape.provenance)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["net.zarr"]
     with pytest.raises(FileExistsError, match="needs a free path"):
         landscape.save(tmp_path / "net.zarr")

@@ -98,7 +98,7 @@ def make_directions(options: argparse.Namespace) -> int:
         problem_and_directions(options), progress=TerminalProgress("tlp directions")
     )
     found.save(options.output)
-    short = {name: value for name, value in found.facts.items() if name != "solutions"}
+    short = {name: value for name, value in found.provenance.items() if name != "solutions"}
     print_result(
         {
             "output": options.output,
@@ -106,7 +106,7 @@ def make_directions(options: argparse.Namespace) -> int:
             "method": found.method,
             "eigenvalues": found.eigenvalues.tolist(),
             "residuals": found.residuals.tolist(),
-            **(dict(found.facts) if options.json else short),
+            **(dict(found.provenance) if options.json else short),
         },
         as_json=options.json,
     )

@@ -22,7 +22,7 @@ def print_info(options: argparse.Namespace) -> int:
     """Print what a store holds."""
     landscape = Landscape.open(options.store)
     summary = summarize(options.store, landscape)
-    result = {**summary, **landscape.facts} if options.json else summary
+    result = {**summary, **landscape.provenance} if options.json else summary
     print_result(result, as_json=options.json)
     return 0
 

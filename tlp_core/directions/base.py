@@ -38,8 +38,8 @@ class Directions:
         method: how they were made, such as ``pyhessian``.
         normalization: how they were scaled.
         seed: random seed of the start vectors, or of random directions.
-        facts: further origin and quality, as JSON values: the pattern of the parameters, the number
-            of Hessian-vector products, the fraction of the variance that each direction of a
+        provenance: further origin and quality, as JSON values: the pattern of the parameters, the
+            number of Hessian-vector products, the fraction of the variance that each direction of a
             trajectory explains, the coordinates of the solutions in the span.
     """
 
@@ -49,7 +49,7 @@ class Directions:
     method: str
     normalization: Normalization
     seed: int
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return n, the number of directions."""
@@ -65,11 +65,11 @@ class Directions:
         Raises:
             OSError: if the file cannot be written.
         """
-        facts = {
+        record = {
             "method": self.method,
             "normalization": self.normalization,
             "seed": self.seed,
-            "facts": dict(self.facts),
+            "facts": dict(self.provenance),
         }
         arrays = {
             f"direction{i}/{name}": tensor.detach().cpu().double().numpy()
@@ -79,7 +79,7 @@ class Directions:
         with atomic_write(path) as temporary, open(temporary, "wb") as file:
             np.savez(
                 file,
-                facts=np.array(json.dumps(facts)),
+                facts=np.array(json.dumps(record)),
                 eigenvalues=self.eigenvalues,
                 residuals=self.residuals,
                 **arrays,
@@ -101,7 +101,8 @@ class Directions:
         try:
             with np.load(path, allow_pickle=False) as file:
                 content = {name: file[name] for name in file.files}
-            facts = json.loads(str(content["facts"]))
+            record = json.loads(str(content["facts"]))
+            provenance = record.pop("facts")
             vectors: list[Vector] = [{} for _ in content["eigenvalues"]]
             for key, array in content.items():
                 number, _, name = key.removeprefix("direction").partition("/")
@@ -120,7 +121,8 @@ class Directions:
             vectors=tuple(vectors),
             eigenvalues=content["eigenvalues"],
             residuals=content["residuals"],
-            **facts,
+            provenance=provenance,
+            **record,
         )
 
 
@@ -148,7 +150,7 @@ def without_eigenvalues(
     flat: npt.NDArray[np.float64],
     model: nn.Module,
     settings: DirectionSettings,
-    facts: Mapping[str, Any] = {},
+    provenance: Mapping[str, Any] = {},
 ) -> Directions:
     """Return unit vectors (n, P) that are no eigenvectors as directions."""
     undefined = np.full(len(flat), np.nan)
@@ -159,7 +161,7 @@ def without_eigenvalues(
         method=settings.method,
         normalization=settings.normalization,
         seed=settings.seed,
-        facts={"parameters": settings.parameters or "*", **facts},
+        provenance={"parameters": settings.parameters or "*", **provenance},
     )
 
 

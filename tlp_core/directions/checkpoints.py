@@ -38,7 +38,7 @@ def checkpoint_directions(
         parameters: pattern of the names of the parameters to move; default: all.
 
     Returns:
-        The directions; ``facts["solutions"]`` holds the coordinates of the solutions, (k, n).
+        The directions; ``provenance["solutions"]`` holds the coordinates of the solutions, (k, n).
 
     Raises:
         ValueError: for no states, states of another network, states that all equal the model,
@@ -93,22 +93,22 @@ def directions_with_solutions(
     steps: npt.NDArray[np.float64],
     model: nn.Module,
     settings: DirectionSettings,
-    facts: Mapping[str, Any] = {},
+    provenance: Mapping[str, Any] = {},
 ) -> Directions:
-    """Return unit vectors as directions, with the coordinates of solutions among their facts.
+    """Return unit vectors as directions, with the coordinates of solutions among their provenance.
 
     Args:
         flat: (n, P), orthonormal.
         steps: (k, P), displacement of each solution from the model.
         model: the network.
         settings: method and normalization, which must be ``none`` or ``model``.
-        facts: further facts.
+        provenance: further provenance.
 
     Raises:
         ValueError: for another normalization.
     """
     checks.choice(settings.normalization, ["none", "model"], name="normalization")
-    found = without_eigenvalues(flat, model, settings, facts)
+    found = without_eigenvalues(flat, model, settings, provenance)
     scaled = np.stack([flatten(list(vector.values())) for vector in found.vectors])
     solutions = steps @ scaled.T / (scaled**2).sum(axis=1)
-    return replace(found, facts={**found.facts, "solutions": solutions.tolist()})
+    return replace(found, provenance={**found.provenance, "solutions": solutions.tolist()})

@@ -39,7 +39,7 @@ def gradient_directions(
         seed: random seed of the random directions, >= 0.
 
     Returns:
-        The directions; ``facts["gradient_norm"]`` is ‖∇f‖.
+        The directions; ``provenance["gradient_norm"]`` is ‖∇f‖.
 
     Raises:
         ValueError: for n out of range, an unknown normalization, or a pattern that matches no

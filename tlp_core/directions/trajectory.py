@@ -32,8 +32,9 @@ def trajectory_directions(
         parameters: pattern of the names of the parameters to move; default: all.
 
     Returns:
-        The directions; ``facts["explained_variance"]`` holds the fraction of Σ ‖θ_t - θ*‖² that
-        each explains, (n,), and ``facts["solutions"]`` the coordinates of the states, (k, n).
+        The directions; ``provenance["explained_variance"]`` holds the fraction of Σ ‖θ_t - θ*‖²
+        that each explains, (n,), and ``provenance["solutions"]`` the coordinates of the states,
+        (k, n).
 
     Raises:
         ValueError: for n out of range, no states, states of another network, another
@@ -64,5 +65,5 @@ def principal_directions(
         if n > rank:
             raise ValueError(f"n must be at most {rank}, the dimensions of the run, got {n}")
         explained = lengths[:n] ** 2 / (lengths**2).sum()
-        facts = {"explained_variance": explained.tolist()}
-        return directions_with_solutions(flat[:n], steps, problem.model, settings, facts)
+        provenance = {"explained_variance": explained.tolist()}
+        return directions_with_solutions(flat[:n], steps, problem.model, settings, provenance)

@@ -47,7 +47,7 @@ def grokking_claims(rows: list[Row], _folder: Path) -> list[Claim]:
 
 
 def _grokking_network(seed: int, size: ExperimentSize) -> Network:
-    small = {"p": 31, "width": 64, "train_share": 0.5}
+    small = {"p": 31, "width": 64, "train_fraction": 0.5}
     arguments = {} if size == "full" else small
     last = 40_000 if size == "full" else 3000
     rate = 1e-3 if size == "full" else 3e-3

@@ -47,7 +47,7 @@ from tlp_core.sampling.chunks import sample_plan
 from tlp_core.sampling.grid import estimate_grid_seconds, grid_plan
 from tlp_core.sampling.settings import RunSettings, half_widths
 
-TRACE_FACTS = ("hessian_trace", "hessian_trace_error")
+TRACE_NAMES = ("hessian_trace", "hessian_trace_error")
 """Names of the trace of the Hessian and of its standard error, in metadata and in the table."""
 
 
@@ -79,7 +79,7 @@ def sampling_time(networks: Sequence[Network], looks: Sequence[Look]) -> float:
         looks: the looks at each of them.
     """
     timed = [networks[0], networks[len(networks) // 2], networks[-1]]
-    seconds: dict[tuple[torch.ExperimentSize, ...], float] = {}
+    seconds: dict[tuple[torch.Size, ...], float] = {}
     shapes = []
     for network in timed:
         problem = network.make()
@@ -314,15 +314,15 @@ def _table_rows(
         text = f"{network.key}, step {step}, {look.name}"
         checkpoint = checkpoints / f"step_{step:06}.pt"
         landscape = _landscape(network, look, checkpoint, folder / name, progress(text))
-        traces = {key: value for key, value in landscape.facts.items() if key in TRACE_FACTS}
+        traces = {key: value for key, value in landscape.provenance.items() if key in TRACE_NAMES}
         yield {
             "landscape": name,
             **network.parameters,
             "step": step,
             "look": look.name,
             **numbers[str(step)],
-            **landscape.facts.get("metrics", {}),
-            "top_eigenvalue": landscape.facts["eigenvalues"][0],
+            **landscape.provenance.get("metrics", {}),
+            "top_eigenvalue": landscape.provenance["eigenvalues"][0],
             **traces,
             **describe(tree_of(landscape)).as_dict(),
         }
@@ -341,8 +341,8 @@ def _landscape(
     directions = eigenvector_directions(problem, look.directions, progress)
     if look.trace:
         trace = hessian_trace(problem, parameters=look.directions.parameters, progress=progress)
-        facts = dict(zip(TRACE_FACTS, (trace.value, trace.standard_error)))
-        directions = replace(directions, facts={**directions.facts, **facts})
+        provenance = dict(zip(TRACE_NAMES, (trace.value, trace.standard_error)))
+        directions = replace(directions, provenance={**directions.provenance, **provenance})
     return sample_plan(
         problem,
         directions,
@@ -368,5 +368,5 @@ def _was_sampled_with(landscape: Landscape, look: Look) -> bool:
     return (
         landscape.shape == look.samples.shape(directions.n)
         and np.array_equal(landscape.distance, half_width)
-        and all(landscape.facts.get(name) == value for name, value in expected.items())
+        and all(landscape.provenance.get(name) == value for name, value in expected.items())
     )

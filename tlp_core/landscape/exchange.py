@@ -107,7 +107,7 @@ def landscape_from_axes(
         file: where they come from.
         origin: what kind of file it is.
     """
-    facts: Mapping[str, Any] = {"problem": file.stem, "imported_from": origin}
+    provenance: Mapping[str, Any] = {"problem": file.stem, "imported_from": origin}
     losses = np.where(evaluated, losses, np.nan)
     distance = np.array([np.abs(axis).max() for axis in axes])
     centred = (
@@ -115,9 +115,9 @@ def landscape_from_axes(
         for axis, d in zip(axes, distance)
     )
     if all(centred):
-        return Landscape(losses, distance, evaluated, facts)
+        return Landscape(losses, distance, evaluated, provenance)
     points = np.stack([grid.ravel() for grid in np.meshgrid(*axes, indexing="ij")], axis=1)
-    return Landscape(losses.ravel(), distance, evaluated.ravel(), facts, points)
+    return Landscape(losses.ravel(), distance, evaluated.ravel(), provenance, points)
 
 
 def write_arrays(landscape: Landscape, file: Path) -> None:
@@ -126,7 +126,7 @@ def write_arrays(landscape: Landscape, file: Path) -> None:
         axes = {f"axis{i}": landscape.axis(i) for i in range(landscape.number_of_directions)}
     else:
         axes = {"points": landscape.points}
-    facts = np.array(json.dumps(dict(landscape.facts)))
+    facts = np.array(json.dumps(dict(landscape.provenance)))
     with open(file, "wb") as stream:
         np.savez(stream, loss=landscape.loss, evaluated=landscape.evaluated, facts=facts, **axes)
 

@@ -22,14 +22,14 @@ class Landscape:
             scattered samples (N,).
         distance: (n,) float64, half-width of the range of α along each direction.
         evaluated: bool, of the shape of ``loss``, False where a sample is missing.
-        facts: the provenance: problem, directions, seeds, hashes, versions; as JSON values.
+        provenance: the provenance: problem, directions, seeds, hashes, versions; as JSON values.
         points: (N, n) float64, the coordinates α of scattered samples; None on a grid.
     """
 
     loss: npt.NDArray[np.float64]
     distance: npt.NDArray[np.float64]
     evaluated: npt.NDArray[np.bool_]
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
     points: npt.NDArray[np.float64] | None = None
 
     @property
@@ -72,7 +72,7 @@ class Landscape:
             FileExistsError: if ``path`` exists.
         """
         LandscapeStore.write_all(
-            path, self.loss, self.evaluated, self.distance, self.facts, self.points
+            path, self.loss, self.evaluated, self.distance, self.provenance, self.points
         )
 
     @classmethod
@@ -89,7 +89,7 @@ class Landscape:
     def from_store(cls, store: LandscapeStore) -> Landscape:
         """Return what a store holds now."""
         loss, evaluated = store.read()
-        return cls(loss, store.distance, evaluated, store.facts, store.points)
+        return cls(loss, store.distance, evaluated, store.provenance, store.points)
 
 
 def axis_points(size: int, distance: float) -> npt.NDArray[np.float64]:

@@ -42,7 +42,7 @@ class LandscapeStore:
     Attributes:
         shape: number of points per axis (n,).
         distance: (n,) float64, half-width of the range of α per axis.
-        facts: the provenance, as JSON values.
+        provenance: the provenance, as JSON values.
         points: (N, n) float64, coordinates of scattered samples; None on a grid.
     """
 
@@ -50,14 +50,14 @@ class LandscapeStore:
         self,
         shape: tuple[int, ...],
         distance: npt.NDArray[np.float64],
-        facts: Mapping[str, Any],
+        provenance: Mapping[str, Any],
         array: Any,
         folder: Path | None,
         chunk_shape: tuple[int, ...],
         points: npt.NDArray[np.float64] | None = None,
     ) -> None:
         """Use :meth:`in_memory`, :meth:`create` or :meth:`open`."""
-        self.shape, self.distance, self.facts = shape, distance, dict(facts)
+        self.shape, self.distance, self.provenance = shape, distance, dict(provenance)
         self.points = points
         self._array, self._folder, self._chunk_shape = array, folder, chunk_shape
         self._done: set[tuple[int, ...]] = set()
@@ -79,7 +79,7 @@ class LandscapeStore:
         path: str | os.PathLike[str],
         shape: tuple[int, ...],
         distance: npt.NDArray[np.float64],
-        facts: Mapping[str, Any],
+        provenance: Mapping[str, Any],
         points: npt.NDArray[np.float64] | None = None,
         *,
         slab_axes: int = 2,
@@ -91,7 +91,7 @@ class LandscapeStore:
             path: a new folder.
             shape: number of points per axis.
             distance: half-width per axis.
-            facts: the provenance.
+            provenance: the provenance.
             points: coordinates of scattered samples.
             slab_axes: number of axes, the last ones, that a chunk spans completely, but never all
                 of several: a killed run loses one chunk at most.
@@ -107,7 +107,7 @@ class LandscapeStore:
         try:
             group = zarr.create_group(temporary, zarr_format=3)
             group.attrs.update(
-                {"tlp_schema": SCHEMA, "distance": distance.tolist(), "facts": dict(facts)}
+                {"tlp_schema": SCHEMA, "distance": distance.tolist(), "facts": dict(provenance)}
             )
             group.create_array(
                 "loss",
@@ -156,9 +156,9 @@ class LandscapeStore:
             ) from error
         if schema != SCHEMA:
             raise ValueError(f"{folder} must have schema {SCHEMA}, got {schema}; update the suite")
-        facts, chunks = attributes["facts"], tuple(array.chunks)
+        provenance, chunks = attributes["facts"], tuple(array.chunks)
         points = np.array(group["points"][...]) if "points" in group else None  # type: ignore[index]
-        return cls(tuple(array.shape), distance, facts, array, folder, chunks, points)
+        return cls(tuple(array.shape), distance, provenance, array, folder, chunks, points)
 
     @classmethod
     def resume(
@@ -166,7 +166,7 @@ class LandscapeStore:
         path: str | os.PathLike[str],
         shape: tuple[int, ...],
         distance: npt.NDArray[np.float64],
-        facts: Mapping[str, Any],
+        provenance: Mapping[str, Any],
     ) -> LandscapeStore | None:
         """Open the store at ``path`` to resume it; None if there is none.
 
@@ -174,7 +174,7 @@ class LandscapeStore:
             path: the folder.
             shape: number of points per axis.
             distance: half-width per axis.
-            facts: the provenance.
+            provenance: the provenance.
 
         Raises:
             ValueError: if the store has another provenance; the first difference is named.
@@ -183,20 +183,22 @@ class LandscapeStore:
             return None
         store = cls.open(path)
         grid = {"shape": list(store.shape), "distance": store.distance.tolist()}
-        store.check_facts({"shape": list(shape), "distance": distance.tolist(), **facts}, **grid)
+        store.check_provenance(
+            {"shape": list(shape), "distance": distance.tolist(), **provenance}, **grid
+        )
         return store
 
-    def check_facts(self, facts: Mapping[str, Any], **more: Any) -> None:
+    def check_provenance(self, provenance: Mapping[str, Any], **more: Any) -> None:
         """Check that the store has this provenance, except for the engine.
 
         Args:
-            facts: the provenance of the landscape to sample.
-            more: further facts of the store.
+            provenance: the provenance of the landscape to sample.
+            more: further provenance of the store.
 
         Raises:
             ValueError: if it has not; the first difference is named.
         """
-        there, here = {**self.facts, **more}, dict(facts)
+        there, here = {**self.provenance, **more}, dict(provenance)
         names = (there.keys() | here.keys()) - {EVALUATION}
         for name in sorted(names, key=lambda n: (n.endswith("hash"), n)):
             if not _agree(name, there.get(name), here.get(name)):
@@ -213,7 +215,7 @@ class LandscapeStore:
         loss: npt.NDArray[np.float64],
         evaluated: npt.NDArray[np.bool_],
         distance: npt.NDArray[np.float64],
-        facts: Mapping[str, Any],
+        provenance: Mapping[str, Any],
         points: npt.NDArray[np.float64] | None = None,
     ) -> None:
         """Write all chunks that were evaluated completely; the store appears when it is complete.
@@ -224,7 +226,7 @@ class LandscapeStore:
         folder, temporary = _new_and_temporary_folder(path)
         try:
             whole = bool(evaluated.all())
-            store = cls.create(temporary, loss.shape, distance, facts, points, whole=whole)
+            store = cls.create(temporary, loss.shape, distance, provenance, points, whole=whole)
             for chunk in store.chunks():
                 if evaluated[chunk].all():
                     store.write(chunk, loss[chunk])
@@ -232,9 +234,9 @@ class LandscapeStore:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
-    def begin(self, facts: Mapping[str, Any], slab_axes: int) -> None:
+    def begin(self, provenance: Mapping[str, Any], slab_axes: int) -> None:
         """Set the provenance of a new store in memory, and the number of axes of a chunk."""
-        self.facts = dict(facts)
+        self.provenance = dict(provenance)
         self._chunk_shape = _chunk_shape(self.shape, slab_axes, self.points is not None)
 
     def chunks(self) -> Iterator[Chunk]:

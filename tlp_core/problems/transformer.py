@@ -145,7 +145,7 @@ def modular_addition(
     width: int = 128,
     heads: int = 4,
     layers: int = 1,
-    train_share: float = 0.3,
+    train_fraction: float = 0.3,
     seed: int = 0,
 ) -> Problem:
     """Return the grokking problem a + b mod p, trained on a fraction of all pairs.
@@ -160,7 +160,7 @@ def modular_addition(
         width: width of the residual stream, >= 1, a multiple of ``heads``. Default: 128.
         heads: number of heads of the attention, >= 1. Default: 4.
         layers: number of blocks, >= 1. Default: 1.
-        train_share: fraction of the p² pairs that is used for training, between 0 and 1.
+        train_fraction: fraction of the p² pairs that is used for training, between 0 and 1.
             Default: 0.3.
         seed: random seed of the parameters and of the choice of training pairs, >= 0. Default: 0.
 
@@ -168,23 +168,23 @@ def modular_addition(
         The problem, with one batch of all training pairs.
 
     Raises:
-        ValueError: if a number is out of its range, or ``train_share`` leaves no pair for training
-            or for testing.
-        TypeError: if a number is not an integer, or ``train_share`` is not a number.
+        ValueError: if a number is out of its range, or ``train_fraction`` leaves no pair for
+            training or for testing.
+        TypeError: if a number is not an integer, or ``train_fraction`` is not a number.
     """
     p = checks.integer(p, name="p", minimum=3)
     generator = torch.Generator().manual_seed(checks.integer(seed, name="seed", minimum=0))
-    if not 0 < checks.real(train_share, name="train_share") < 1:
-        raise ValueError(f"train_share must be between 0 and 1, got {train_share:g}")
+    if not 0 < checks.real(train_fraction, name="train_fraction") < 1:
+        raise ValueError(f"train_fraction must be between 0 and 1, got {train_fraction:g}")
     pairs = torch.cartesian_prod(torch.arange(p), torch.arange(p))
     tokens = torch.cat([pairs, torch.full((len(pairs), 1), p)], dim=1)  # a, b, =
     answers = pairs.sum(1) % p
     order = torch.randperm(len(pairs), generator=generator)
-    train, test = order.tensor_split([round(train_share * len(pairs))])
+    train, test = order.tensor_split([round(train_fraction * len(pairs))])
     if not len(train) or not len(test):
         raise ValueError(
-            f"train_share must leave pairs for training and for testing, got {train_share:g} of "
-            f"{len(pairs)} pairs"
+            f"train_fraction must leave pairs for training and for testing, got "
+            f"{train_fraction:g} of {len(pairs)} pairs"
         )
     model = Transformer(
         p + 1, 3, width=width, layers=layers, heads=heads, outputs=p, norm=False, gelu=False

@@ -28,7 +28,7 @@ from tlp_core.sampling.engine_choice import Choice, choose_engine, restore_engin
 from tlp_core.sampling.engines import Engine, Evaluator, evaluator
 from tlp_core.sampling.partition import Part, SinglePart
 from tlp_core.sampling.plan import Plan
-from tlp_core.sampling.provenance import landscape_facts
+from tlp_core.sampling.provenance import landscape_provenance
 from tlp_core.sampling.settings import EvaluationSettings, RunSettings
 
 _CHUNK_SECONDS = 30.0
@@ -61,18 +61,18 @@ def sample_plan(
     clock = _Clock(run.time_budget, should_stop)
     with preserve_model(problem.model):
         problem.model.eval()
-        facts = {
+        provenance = {
             MODEL_LOSS: check_center(problem),
-            **landscape_facts(problem, directions, evaluation.batch_norm),
-            **plan.facts,
+            **landscape_provenance(problem, directions, evaluation.batch_norm),
+            **plan.provenance,
         }
         choose = partial(_choose, problem, directions, plan, evaluation, run, progress)
-        store, engine = _open_or_create(store, plan, facts, choose, part)
+        store, engine = _open_or_create(store, plan, provenance, choose, part)
         _check_engine(store, evaluation)
         known = _KnownLosses(reuse, store, plan)
         if engine is None:
             engine = restore_engine(
-                store.facts[EVALUATION],
+                store.provenance[EVALUATION],
                 problem,
                 directions,
                 plan.trial(),
@@ -139,7 +139,7 @@ def _slab_axes(plan: Plan, choice: Choice) -> int:
 
 def _check_engine(store: LandscapeStore, evaluation: EvaluationSettings) -> None:
     """Check that the engine of the store is the requested one, if any."""
-    record = store.facts[EVALUATION]
+    record = store.provenance[EVALUATION]
     wants_engine = evaluation.engine not in (None, record["name"])
     if wants_engine or evaluation.batch not in (None, record["batch"]):
         raise ValueError(
@@ -165,7 +165,7 @@ class _Clock:
 def _open_or_create(
     store: str | os.PathLike[str] | LandscapeStore | None,
     plan: Plan,
-    facts: Mapping[str, Any],
+    provenance: Mapping[str, Any],
     choose: Callable[[], Choice],
     part: Part,
 ) -> tuple[LandscapeStore, Engine | None]:
@@ -173,29 +173,29 @@ def _open_or_create(
     if store is None:
         store = LandscapeStore.in_memory(plan.shape, plan.distances, plan.points)
     if not isinstance(store, LandscapeStore):
-        return _open_or_create_on_disk(store, plan, facts, choose, part)
-    if store.facts:
-        store.check_facts(facts)
+        return _open_or_create_on_disk(store, plan, provenance, choose, part)
+    if store.provenance:
+        store.check_provenance(provenance)
         return store, None
     choice = choose()
-    store.begin({**facts, EVALUATION: choice.engine.as_dict()}, _slab_axes(plan, choice))
+    store.begin({**provenance, EVALUATION: choice.engine.as_dict()}, _slab_axes(plan, choice))
     return store, choice.engine
 
 
 def _open_or_create_on_disk(
     path: str | os.PathLike[str],
     plan: Plan,
-    facts: Mapping[str, Any],
+    provenance: Mapping[str, Any],
     choose: Callable[[], Choice],
     part: Part,
 ) -> tuple[LandscapeStore, Engine | None]:
     """Resume the store at a path, or create it; the first process creates it for all."""
-    resume = partial(LandscapeStore.resume, path, plan.shape, plan.distances, facts)
+    resume = partial(LandscapeStore.resume, path, plan.shape, plan.distances, provenance)
     store = resume() if part.is_first() else None
     engine = None
     if part.is_first() and store is None:
         choice = choose()
-        every = {**facts, EVALUATION: choice.engine.as_dict()}
+        every = {**provenance, EVALUATION: choice.engine.as_dict()}
         with suppress(FileExistsError):  # another process, started at the same time, was faster
             store = LandscapeStore.create(
                 path,
@@ -220,7 +220,7 @@ class _KnownLosses:
         self._landscape = landscape
         if landscape is None:
             return
-        store.check_facts(landscape.facts)
+        store.check_provenance(landscape.provenance)
         self._places = [_places(axis, landscape.axis(i)) for i, axis in enumerate(plan.axes)]
 
     def losses(self, chunk: Chunk, count: int) -> tuple[npt.NDArray[np.float64], Any]:

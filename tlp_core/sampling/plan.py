@@ -26,13 +26,13 @@ class Plan:
         shape: number of points per axis (n,); of scattered samples (N,).
         distances: (n,) float64, half-width of the range of α along each direction.
         points: (N, n) float64, coordinates of scattered samples; None on a grid.
-        facts: how scattered samples were drawn, for the provenance.
+        provenance: how scattered samples were drawn, for the provenance.
     """
 
     shape: tuple[int, ...]
     distances: npt.NDArray[np.float64]
     points: npt.NDArray[np.float64] | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def number_of_samples(self) -> int:

@@ -16,7 +16,7 @@ from tlp_core.problem import Problem, evaluate_metrics, hash_batches
 from tlp_core.version import __version__
 
 
-def landscape_facts(
+def landscape_provenance(
     problem: Problem, directions: Directions, batch_norm: BatchNorm = "stored"
 ) -> dict[str, Any]:
     """Return the provenance of a landscape, as JSON values.
@@ -38,7 +38,7 @@ def landscape_facts(
         "seed": directions.seed,
         "eigenvalues": _or_none(directions.eigenvalues),
         "residuals": _or_none(directions.residuals),
-        **directions.facts,
+        **directions.provenance,
         "parameter_norm": parameter_norm(problem.model),
         "checkpoint_hash": hash_state(problem.model),
         "batch_hash": hash_batches(problem),

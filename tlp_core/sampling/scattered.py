@@ -107,8 +107,8 @@ def scatter_plan(samples: ScatterSettings, n: int) -> Plan:
         )
     distances = half_widths(samples.distance, n)
     points = _sobol(samples.count, n, samples.region, samples.seed) * distances
-    facts = {"region": samples.region, "points_seed": samples.seed}
-    return Plan((samples.count,), distances, points, facts)
+    provenance = {"region": samples.region, "points_seed": samples.seed}
+    return Plan((samples.count,), distances, points, provenance)
 
 
 def _sobol(count: int, n: int, region: Region, seed: int) -> npt.NDArray[np.float64]:

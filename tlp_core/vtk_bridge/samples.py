@@ -143,8 +143,8 @@ def _add_samples(
     if landscape.points is None:
         add_array(fields, names.SHAPE, np.array(landscape.shape, dtype=np.int64))
     add_array(fields, names.DISTANCE, landscape.distance)
-    eigenvalues = landscape.facts.get("eigenvalues") or []
+    eigenvalues = landscape.provenance.get("eigenvalues") or []
     add_array(fields, names.EIGENVALUES, np.array(eigenvalues, dtype=np.float64))
     if step is not None:
         add_array(fields, names.STEP, np.array([step]))
-    add_text(fields, names.PROVENANCE, json.dumps(dict(landscape.facts), ensure_ascii=False))
+    add_text(fields, names.PROVENANCE, json.dumps(dict(landscape.provenance), ensure_ascii=False))

@@ -122,7 +122,7 @@ def eigenvector_directions(
         method=settings.method,
         normalization=settings.normalization,
         seed=settings.seed,
-        facts={
+        provenance={
             "parameters": settings.parameters or "*",
             "order": settings.order,
             "hessian_vector_products": operator.products,
