@@ -224,7 +224,7 @@ def mpiexec(program):
 
 def test_ctrl_c_leaves_a_store_that_goes_on(problem_file, undisturbed_store, tmp_path):
     store = tmp_path / "stopped.zarr"
-    program = [sys.executable, "-m", "tlp_core.cli.main"]
+    program = [sys.executable, "-m", "tlp_core"]
     process = subprocess.Popen(
         [*program, *arguments(problem_file, store, chunks=1, calls=9, then="wait")],
         env={**os.environ, "OMP_NUM_THREADS": "1"},  # the one that waits is the one that is told
