@@ -21,6 +21,9 @@ _REPEATS = 1e-5
 """Relative difference allowed between two calls of a loss: GPUs sum in any order. A random loss
 differs by more."""
 
+_ZERO = 1e-12
+"""Absolute difference allowed between two calls of a loss that is zero but for rounding."""
+
 Loss = Callable[[nn.Module, Any], Tensor]
 Metrics = Callable[[nn.Module], Mapping[str, float]]
 Batch = TypeVar("Batch")
@@ -207,6 +210,11 @@ def hash_batches(problem: Problem) -> str:
     return hash_tensors(("", tensor) for batch in problem.batches for tensor in _tensors(batch))
 
 
+def is_same_loss(one: float, other: float) -> bool:
+    """Return whether two values of a loss differ by rounding only."""
+    return math.isclose(one, other, rel_tol=_REPEATS, abs_tol=_ZERO)
+
+
 def check_center(problem: Problem) -> float:
     """Return the loss at the model.
 
@@ -228,7 +236,7 @@ def check_center(problem: Problem) -> float:
             depends = depends or any(slope is not None for slope in slopes)
         losses.append((batch_size(batch), loss.detach()))
     first, second = _weighted_mean(problem, losses), mean_loss(problem)
-    if not math.isclose(first, second, rel_tol=_REPEATS, abs_tol=_REPEATS):
+    if not is_same_loss(first, second):
         raise LossError(
             f"the loss of {problem.name!r} must be deterministic, got {first:.9g} and "
             f"{second:.9g} in two calls; turn dropout and noise off, do not shuffle, or seed "

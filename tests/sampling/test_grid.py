@@ -342,6 +342,27 @@ def test_a_loss_that_fails_away_from_the_center_is_told():
     assert torch.equal(ready.model.x, torch.zeros(2, dtype=torch.float64))
 
 
+def test_the_landscape_is_that_of_the_loss_as_the_user_calls_it():
+    """Without gradients a padded encoder takes another path, with another result."""
+    torch.manual_seed(0)
+    layer = torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.0)
+    model = torch.nn.TransformerEncoder(layer, 2)
+    x = torch.randn(4, 6, 8)
+    padding = torch.arange(6).expand(4, 6) >= torch.tensor([[6], [4], [3], [2]])
+
+    def loss(model, batch):
+        return model(batch[0], src_key_padding_mask=batch[1]).square().sum(dim=2).mean()
+
+    problem = Problem(model, loss, [(x, padding)], name="padded")
+    expected = mean_loss(Problem(model.eval(), loss, [(x, padding)], name="padded"))
+    directions = random_directions(problem, 2)
+    landscape = sample_grid(problem, directions, resolution=3, distance=0.1)
+    assert landscape.center == expected
+    for name, parameter in model.named_parameters():
+        parameter.data.add_(0.1 * directions.vectors[0][name])
+    assert landscape.loss[2, 1] == pytest.approx(mean_loss(problem), rel=1e-6)
+
+
 def test_save_and_open_give_the_landscape_back(small_problem, directions, tmp_path):
     landscape = sample_grid(small_problem, directions, resolution=5, distance=1.0)
     landscape.save(tmp_path / "net.zarr")

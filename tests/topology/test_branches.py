@@ -108,6 +108,12 @@ def test_a_degenerate_saddle_becomes_a_simple_one():
     assert tree.simplified(1.0).node_type.tolist() == [0, 0, 1, 3]
 
 
+def test_equally_persistent_branches_are_ordered_by_their_minima():
+    pairs = path_tree([0.0, 3.0, 1.0, 3.0, 1.0, 4.0]).branches()
+    assert pairs.persistence.tolist() == [4.0, 2.0, 2.0]
+    assert pairs.minimum.tolist() == [0, 2, 4]
+
+
 def test_a_relative_threshold_is_a_share_of_the_range():
     tree = path_tree([0.0, 10.0, 6.0, 20.0])
     assert len(tree.simplified(0.2, relative=True).branches()) == 2

@@ -21,8 +21,8 @@ import numpy.typing as npt
 from tlp_core.directions.base import Directions
 from tlp_core.landscape.landscape import Landscape
 from tlp_core.landscape.store import EVALUATION, MODEL_LOSS, Chunk, LandscapeStore
-from tlp_core.model_state import preserve_model
-from tlp_core.problem import Problem, check_center
+from tlp_core.model_state import preserve_model, trainable_parameters
+from tlp_core.problem import LossError, Problem, check_center, is_same_loss, mean_loss
 from tlp_core.progress import Progress, format_seconds, silent
 from tlp_core.sampling.engine_choice import Choice, choose_engine, restore_engine
 from tlp_core.sampling.engines import Engine, Evaluator, evaluator
@@ -61,11 +61,13 @@ def sample_plan(
     clock = _Clock(run.time_budget, should_stop)
     with preserve_model(problem.model):
         problem.model.eval()
+        center = check_center(problem)
         provenance = {
-            MODEL_LOSS: check_center(problem),
+            MODEL_LOSS: center,
             **landscape_provenance(problem, directions, evaluation.batch_norm),
             **plan.provenance,
         }
+        _freeze_parameters(problem, evaluation, center)
         choose = partial(_choose, problem, directions, plan, evaluation, run, progress)
         store, engine = _open_or_create(store, plan, provenance, choose, part)
         _check_engine(store, evaluation)
@@ -79,7 +81,10 @@ def sample_plan(
                 evaluation,
                 memory_limit=run.memory_limit,
             )
-        with evaluator(problem, directions, engine, evaluation.batch_norm) as evaluate:
+        at_center = center if evaluation.batch_norm == "stored" else None
+        with evaluator(
+            problem, directions, engine, evaluation.batch_norm, center=at_center
+        ) as evaluate:
             _fill(store, plan, evaluate, known, part, clock, progress)
         part.finish()
     landscape = Landscape.from_store(store)
@@ -103,8 +108,31 @@ def measure_engines(
     """
     with preserve_model(problem.model):
         problem.model.eval()
-        check_center(problem)
+        _freeze_parameters(problem, evaluation, check_center(problem))
         return _choose(problem, directions, plan, evaluation, RunSettings(), silent).seconds
+
+
+def _freeze_parameters(problem: Problem, evaluation: EvaluationSettings, center: float) -> None:
+    """Let parameters require no gradients, if the loss at the model stays the same.
+
+    This saves memory and time, but some modules of torch then compute something else, such as a
+    padded ``TransformerEncoder``.
+
+    Raises:
+        LossError: if the loss differs even with gradients.
+    """
+    trainable = trainable_parameters(problem.model).values()
+    for parameter in trainable:
+        parameter.requires_grad_(False)
+    if evaluation.batch_norm == "reestimated" or is_same_loss(mean_loss(problem), center):
+        return
+    for parameter in trainable:
+        parameter.requires_grad_(True)
+    if not is_same_loss(again := mean_loss(problem), center):
+        raise LossError(
+            f"the loss of {problem.name!r} must be the same in every call, got {center:.9g} and "
+            f"then {again:.9g}"
+        )
 
 
 def _choose(

@@ -21,6 +21,7 @@ from tlp_core.directions.base import Directions
 from tlp_core.model_state import threads_for
 from tlp_core.problem import Problem
 from tlp_core.sampling.engines import Engine, Evaluator, Points, evaluator
+from tlp_core.sampling.independence import are_independent
 from tlp_core.sampling.resources import available_cores, peak_memory
 from tlp_core.sampling.settings import GIBIBYTE, EvaluationSettings
 
@@ -41,6 +42,9 @@ _MEASURE_SECONDS = 3.0
 
 _AGREEMENT = 1e-3
 """Relative difference within which engines must agree; a wrong one differs by more."""
+
+_NEAR = 0.01
+"""Fraction of the way to a trial point at which engines are checked, too."""
 
 _TRIAL_SECONDS = 0.2
 """Time for which an engine is measured, or one round if that takes longer."""
@@ -147,8 +151,10 @@ class _Trial:
         self._evaluator = partial(evaluator, problem, directions, batch_norm=batch_norm)
         self._problem, self._alphas = problem, alphas
         self._model_bytes = _model_bytes(problem)
+        # losses far from the centre may be infinite in every engine, which checks nothing
+        self._checked = np.stack([alphas[0], _NEAR * alphas[1]])
         with self._evaluator(Engine()) as evaluate:
-            self._truth = evaluate(alphas[:2])
+            self._truth = evaluate(self._checked)
         self.seconds: dict[Engine, float] = {}
         self.report: list[str] = []
 
@@ -156,17 +162,24 @@ class _Trial:
         """Return one worker for each core if copies of the model fit and agree, else one."""
         most = int(memory_limit / 4 // max(self._model_bytes, 1))
         count = min(available_cores(), most) if _is_on_cpu(self._problem) else 1
-        if count > 1 and self.run(Engine(workers=2), is_timed=False):
-            return count
-        return 1
+        if count < 2:
+            return 1
+        return count if self._are_independent() else 1
 
-    def run(self, engine: Engine, *, is_timed: bool = True) -> bool:
+    def _are_independent(self) -> bool:
+        """Return whether two workers can evaluate at the same time, and report if they cannot."""
+        engine = Engine(workers=2)
+        with self._evaluator(engine) as evaluate:
+            if are_independent(evaluate.workers, self._alphas[:2]):
+                return True
+        self.report.append(f"{engine}: not usable, evaluations in threads disturb each other")
+        return False
+
+    def run(self, engine: Engine) -> bool:
         """Check an engine and measure its time; return whether it can be used."""
         try:
             with self._evaluator(engine) as evaluate:
                 self._check(evaluate)
-                if not is_timed:
-                    return True
                 took = self._time(evaluate)
         except Exception as error:
             # an engine may fail in any way; the engine ``single`` raises the user's own errors
@@ -192,11 +205,14 @@ class _Trial:
         }
 
     def _check(self, evaluate: Evaluator) -> None:
-        found = evaluate(self._points(evaluate.engine))[: len(self._truth)]
-        both = np.isfinite(found) & np.isfinite(self._truth)
+        """Raise a RuntimeError if losses differ from those of the engine ``single``."""
+        points = np.concatenate([self._checked, self._points(evaluate.engine)])
+        found = evaluate(points)[: len(self._truth)]
+        finite = np.isfinite(self._truth)
         same = np.isclose(found, self._truth, rtol=_AGREEMENT, atol=1e-6)
-        if not (same | ~both).all():
-            raise RuntimeError(f"it gives the loss {found[0]:.6g} instead of {self._truth[0]:.6g}")
+        agree = np.where(finite, same, ~np.isfinite(found))
+        for loss, expected in zip(found[~agree], self._truth[~agree]):
+            raise RuntimeError(f"it gives the loss {loss:.6g} instead of {expected:.6g}")
 
     def _time(self, evaluate: Evaluator) -> float:
         points = self._points(evaluate.engine)

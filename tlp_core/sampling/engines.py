@@ -61,41 +61,53 @@ class Engine:
 
 
 class Evaluator:
-    """The loss as a function of α, by one engine; made by :func:`evaluator`."""
+    """The loss as a function of α, by one engine; made by :func:`evaluator`.
+
+    Attributes:
+        engine: how losses are evaluated.
+        workers: functions from coordinates (m, n) to losses (m,), each with its own model.
+    """
 
     def __init__(
-        self, problem: Problem, directions: Directions, engine: Engine, batch_norm: BatchNorm
+        self,
+        problem: Problem,
+        directions: Directions,
+        engine: Engine,
+        batch_norm: BatchNorm,
+        center: float | None,
     ) -> None:
-        """Prepare the workers; parameters of the problem's model must not require gradients."""
+        """Prepare the workers."""
         self.engine = engine
+        self._center_loss = center
         reestimates = batch_norm == "reestimated"
         problems = [problem, *(_copy(problem) for _ in range(engine.workers - 1))]
         self._center = _Single(problem, directions, reestimates)
-        self._workers: list[_Worker] = [
+        self.workers: list[_Worker] = [
             _Single(each, directions, reestimates)
             if engine.name == "single"
             else _Batched(each, directions)
             for each in problems
         ]
         if engine.name == "compiled":
-            self._workers = [_compile(self._workers[0])]
+            self.workers = [_compile(self.workers[0])]
         self._pool = ThreadPoolExecutor(engine.workers, initializer=_use_one_thread)
-        self._free = list(self._workers)
+        self._free = list(self.workers)
 
     def __call__(self, alphas: Points) -> Losses:
         """Return the losses (m,) float64 at the coordinates (m, n).
 
-        The loss at α = 0 is evaluated by a plain call of the user's loss.
+        The loss at α = 0 is that of a plain call of the user's loss.
         """
         starts = range(0, len(alphas), self.engine.batch)
         parts = [alphas[start : start + self.engine.batch] for start in starts]
         if self.engine.workers == 1:
-            losses = [self._workers[0](self._padded(part))[: len(part)] for part in parts]
+            losses = [self.workers[0](self._padded(part))[: len(part)] for part in parts]
         else:
             losses = list(self._pool.map(self._on_a_free_worker, parts))
         found = np.concatenate(losses) if losses else np.empty(0)
         for i in np.flatnonzero(~alphas.any(axis=1)):
-            found[i] = self._center(alphas[i : i + 1])[0]
+            known = self._center_loss is not None
+            found[i] = self._center_loss if known else self._center(alphas[i : i + 1])[0]
         return found
 
     def close(self) -> None:
@@ -123,20 +135,24 @@ def evaluator(
     directions: Directions,
     engine: Engine,
     batch_norm: BatchNorm = "stored",
+    *,
+    center: float | None = None,
 ) -> Iterator[Evaluator]:
     """Yield the loss as a function of α; the model's parameters change meanwhile.
 
-    Parameters do not require gradients here, but autograd stays on, because a loss may take
-    derivatives in its inputs.
+    Args:
+        problem: model, loss and batches.
+        directions: n directions.
+        engine: how losses are evaluated.
+        batch_norm: statistics of batch norm.
+        center: the loss at α = 0, if it is known; by default it is evaluated.
     """
-    for parameter in problem.model.parameters():
-        parameter.requires_grad_(False)
     before = torch.get_num_threads()
     torch.set_num_threads(engine.threads)
     with warnings.catch_warnings():
         # torch warns of operations that are slow under vmap; the choice of engine measures them
         warnings.filterwarnings("ignore", message=".*batching rule")
-        evaluate = Evaluator(problem, directions, engine, batch_norm)
+        evaluate = Evaluator(problem, directions, engine, batch_norm, center)
         try:
             yield evaluate
         finally:
