@@ -306,6 +306,56 @@ def test_power_iteration_is_pyhessians(small_problem):
     assert largest_subspace_angle(flat_vectors(found), span) < 1e-3
 
 
+def test_a_wrong_second_derivative_is_reported():
+    class Wrong(torch.autograd.Function):
+        """The square, with half of its second derivative."""
+
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x**2
+
+        @staticmethod
+        def backward(ctx, slope):
+            (x,) = ctx.saved_tensors
+            return slope * (x + x.detach())
+
+    class Skew(torch.autograd.Function):
+        """A linear function whose gradient has a derivative that is not symmetric."""
+
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x.sum()
+
+        @staticmethod
+        def backward(ctx, slope):
+            (x,) = ctx.saved_tensors
+            return slope * (1 + 0.5 * (x.roll(1) - x.roll(1).detach()))
+
+    model = nn.Module()
+    model.x = nn.Parameter(torch.linspace(1, 2, 6, dtype=torch.float64))
+    square = Problem(model, lambda m, _: Wrong.apply(m.x).sum(), [None], name="square")
+    with pytest.warns(UserWarning, match="must agree with a difference of gradients"):
+        hessian_directions(square, 1)
+    skew = Problem(model, lambda m, _: m.x.square().sum() + Skew.apply(m.x), [None], name="skew")
+    with pytest.warns(UserWarning, match="the Hessian must be symmetric"):
+        found = hessian_directions(skew, 1, method="lanczos")
+    assert found.provenance["hessian_asymmetry"] > 0.1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_right_second_derivative_is_confirmed(small_problem, dtype, recwarn):
+    model = small_problem.model.to(dtype)
+    batches = [tuple(t.to(dtype) for t in batch) for batch in small_problem.batches]
+    before = [p.detach().clone() for p in model.parameters()]
+    found = hessian_directions(Problem(model, small_problem.loss, batches, name="small"), 2)
+    assert not [w for w in recwarn if "Hessian" in str(w.message)]
+    assert found.provenance["hessian_asymmetry"] < 1e-3
+    assert found.provenance["hessian_difference"] < 1e-2
+    assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before))
+
+
 def test_the_operator_is_a_linear_operator_of_scipy(small_problem):
     model = small_problem.model.eval()
     operator = HessianOperator(small_problem, silent, expected_products=1)

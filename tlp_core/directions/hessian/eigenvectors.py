@@ -18,6 +18,7 @@ from tlp_core.directions.base import Directions, check_number, split_and_normali
 from tlp_core.directions.hessian.lanczos import lanczos
 from tlp_core.directions.hessian.operator import HessianOperator, Vectors
 from tlp_core.directions.hessian.power_iteration import power_iteration
+from tlp_core.directions.hessian.verification import verify_product
 from tlp_core.directions.settings import DirectionSettings
 from tlp_core.model_state import evaluation_state
 from tlp_core.problem import Problem
@@ -71,8 +72,9 @@ def hessian_directions(
         progress: called with the fraction done, 0 to 1, and a text.
 
     Returns:
-        Directions that are orthonormal before normalization, with residuals. A pair that did not
-        converge is reported by a warning.
+        Directions that are orthonormal before normalization, with residuals. A warning reports a
+        pair that did not converge, a Hessian that is not symmetric, and a product that disagrees
+        with a difference of gradients.
 
     Raises:
         ValueError: for n out of range, an unknown option, or a pattern that matches no parameter.
@@ -113,6 +115,7 @@ def eigenvector_directions(
             pairs = _rayleigh_ritz(operator, span, settings.order)
             if pairs.largest_relative_residual() <= accepted:
                 break
+        verification = verify_product(operator, pairs.vectors[0], settings.seed)
         vectors = split_and_normalize(pairs.vectors, problem.model, settings.normalization)
     _warn_of_unconverged(pairs, settings.max_iterations, accepted)
     return Directions(
@@ -126,6 +129,8 @@ def eigenvector_directions(
             "parameters": settings.parameters or "*",
             "order": settings.order,
             "hessian_vector_products": operator.products,
+            "hessian_asymmetry": verification.asymmetry,
+            "hessian_difference": verification.difference,
         },
     )
 

@@ -89,6 +89,28 @@ class HessianOperator:
         full[self.used] = self._apply_to_used(vector[self.used])
         return full
 
+    def gradient_difference(self, vector: Vectors, step: float) -> Vectors:
+        """Return (∇f(θ + step·v) - ∇f(θ - step·v)) / (2 step), (P,) float64, as ``vector`` is.
+
+        Args:
+            vector: v, (P,) float64.
+            step: length of the displacement along v, > 0.
+        """
+        parts = self._split(vector[self.used])
+        before = [p.detach().clone() for p in self.parameters]
+        gradients = []
+        try:
+            for sign in (1.0, -1.0):
+                for parameter, base, part in zip(self.parameters, before, parts):
+                    parameter.data.copy_(base + sign * step * part)
+                gradients.append(self._mean_gradient())
+        finally:
+            for parameter, base in zip(self.parameters, before):
+                parameter.data.copy_(base)
+        full = np.zeros_like(vector)
+        full[self.used] = (gradients[0] - gradients[1]) / (2 * step)
+        return full
+
     def linear_operator(self) -> LinearOperator:
         """Return H over the used entries as SciPy's linear operator, in float64."""
         from scipy.sparse.linalg import LinearOperator
@@ -103,11 +125,24 @@ class HessianOperator:
         return full
 
     def _apply_to_used(self, vector: Vectors) -> Vectors:
-        parts = [
+        return flatten(self.product(self._split(vector)))
+
+    def _split(self, vector: Vectors) -> list[Tensor]:
+        """Return a vector over the used entries as one tensor for each parameter."""
+        return [
             torch.from_numpy(part.copy()).to(p.device, p.dtype).reshape(p.shape)
             for part, p in zip(np.split(vector.ravel(), self._ends), self.parameters)
         ]
-        return flatten(self.product(parts))
+
+    def _mean_gradient(self) -> Vectors:
+        """Return the gradient of the mean loss over the used entries, in float64."""
+        total, weight = np.zeros(int(self.used.sum())), 0.0
+        for batch in self._problem.batches:
+            loss = batch_loss(self._problem, batch)
+            slopes = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
+            total += batch_size(batch) * flatten(slopes)
+            weight += batch_size(batch)
+        return total / weight
 
     def _gradient(self, batch: Any) -> tuple[Tensor, ...]:
         """Return the gradient on a batch, with its graph."""
