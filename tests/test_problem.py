@@ -134,7 +134,22 @@ def test_a_problem_is_converted_with_its_batches():
     exact = mean_loss(double)
     half = convert_problem(problem, dtype="bfloat16")
     assert mean_loss(half) == pytest.approx(exact, rel=0.02)
+    assert mean_loss(half) != mean_loss(convert_problem(problem, dtype="float32"))
+    assert next(half.model.parameters()).dtype == torch.float32
     with pytest.raises(ValueError, match="dtype must be one of float32, float64, bfloat16"):
         convert_problem(problem, dtype="float8")
     with pytest.raises(ValueError, match="device must be available here, got 'tpu'"):
         convert_problem(problem, device="tpu")
+
+
+def test_a_model_in_half_precision_is_converted_and_refused_otherwise():
+    x = torch.ones(3, 2, dtype=torch.bfloat16)
+    problem = Problem(
+        nn.Linear(2, 1).bfloat16(), lambda m, b: m(b).square().mean(), [x], name="half"
+    )
+    with pytest.raises(TypeError, match=r"must be float32 or float64.*convert the model with"):
+        hessian_directions(problem, 1)
+    with pytest.warns(UserWarning, match="parameters were converted from bfloat16 to float32"):
+        converted = convert_problem(problem)
+    assert next(converted.model.parameters()).dtype == torch.float32
+    assert next(iter(converted.batches)).dtype == torch.float32

@@ -18,12 +18,16 @@ The PINN with 7,851 parameters takes 1.3 ms a sample on one thread and 1.1 ms on
 which loads the system's OpenMP, 1.4 ms and 6.1 ms (``tests/benchmarks/threads.py``)."""
 
 
+HALF_PRECISIONS = (torch.bfloat16, torch.float16)
+"""Types in which θ* + Σ α_i d_i would be rounded to a few distinct values."""
+
+
 def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """Return the parameters that require gradients, by name; shared ones once.
 
     Raises:
         ValueError: if there are none.
-        TypeError: if one is complex.
+        TypeError: if one is complex or in half precision.
     """
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not parameters:
@@ -31,6 +35,11 @@ def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     for name, parameter in parameters.items():
         if parameter.is_complex():
             raise TypeError(f"parameters must be real, got {parameter.dtype} in {name!r}")
+        if parameter.dtype in HALF_PRECISIONS:
+            raise TypeError(
+                "parameters must be float32 or float64, so that steps between samples are not "
+                f"rounded, got {parameter.dtype} in {name!r}; convert the model with .float()"
+            )
     return parameters
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ from torch.utils._pytree import tree_map_only
 from tlp_core import checks
 from tlp_core.choices import DTYPES, Dtype
 from tlp_core.content_hash import hash_tensors
-from tlp_core.model_state import trainable_parameters
+from tlp_core.model_state import HALF_PRECISIONS, trainable_parameters
 
 _REPEATS = 1e-5
 """Relative difference allowed between two calls of a loss: GPUs sum in any order. A random loss
@@ -139,6 +140,10 @@ def batch_size(batch: Any) -> int:
 def convert_problem(problem: Problem, *, dtype: Dtype | None = None, device: str = "") -> Problem:
     """Return the problem with its model and batches in another precision or on another device.
 
+    Parameters are float32 or float64, because smaller types round the steps between samples.
+    ``bfloat16`` is the precision of the forward pass only (``torch.autocast``); a model in half
+    precision is converted to float32, with a warning.
+
     Args:
         problem: its model is moved in place.
         dtype: ``float32``, ``float64`` or ``bfloat16``; None keeps the model's. Floating-point
@@ -149,22 +154,40 @@ def convert_problem(problem: Problem, *, dtype: Dtype | None = None, device: str
     Raises:
         ValueError: for an unknown dtype, or a device that is not available.
     """
-    if not dtype and not device:
-        return problem
-    if dtype:
+    if dtype is not None:
         checks.choice(dtype, DTYPES, name="dtype")
-    precision = {"dtype": getattr(torch, dtype)} if dtype else {}
+    half = {p.dtype for p in problem.model.parameters() if p.dtype in HALF_PRECISIONS}
+    if half and dtype is None:
+        names = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in half))
+        warnings.warn(f"parameters were converted from {names} to float32", stacklevel=2)
+    if not dtype and not device and not half:
+        return problem
+    is_double = dtype == "float64"
+    kind = (torch.float64 if is_double else torch.float32) if dtype or half else None
     try:
         place = torch.device(device) if device else None
-        model = problem.model.to(device=place, **precision)
+        model = problem.model.to(device=place, dtype=kind)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"device must be available here, got {device!r}: {reason}") from error
 
     def convert(tensor: Tensor) -> Tensor:
-        return tensor.to(device=place, **(precision if tensor.is_floating_point() else {}))
+        return tensor.to(device=place, dtype=kind if tensor.is_floating_point() else None)
 
-    return replace(problem, model=model, batches=_MappedBatches(problem.batches, convert))
+    loss = _autocast(problem.loss) if dtype == "bfloat16" else problem.loss
+    batches = _MappedBatches(problem.batches, convert)
+    return replace(problem, model=model, loss=loss, batches=batches)
+
+
+def _autocast(loss: Loss) -> Loss:
+    """Return a loss whose forward pass is in bfloat16."""
+
+    def autocast_loss(model: nn.Module, batch: Any) -> Tensor:
+        device = next(model.parameters()).device.type
+        with torch.autocast(device, dtype=torch.bfloat16):
+            return loss(model, batch)
+
+    return autocast_loss
 
 
 def match_batch(batch: Batch, model: nn.Module) -> Batch:

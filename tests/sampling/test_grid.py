@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -18,7 +20,7 @@ from tlp_core import (
 from tlp_core.directions.base import Directions
 from tlp_core.landscape.landscape import axis_points
 from tlp_core.model_state import preserve_model
-from tlp_core.problem import LossError, mean_loss
+from tlp_core.problem import LossError, convert_problem, mean_loss
 from tlp_core.sampling import chunks
 from tlp_core.sampling.engine_choice import choose_engine
 from tlp_core.sampling.grid import estimate_grid_seconds
@@ -361,6 +363,30 @@ def test_the_landscape_is_that_of_the_loss_as_the_user_calls_it():
     for name, parameter in model.named_parameters():
         parameter.data.add_(0.1 * directions.vectors[0][name])
     assert landscape.loss[2, 1] == pytest.approx(mean_loss(problem), rel=1e-6)
+
+
+def test_a_forward_pass_in_bfloat16_leaves_the_steps_between_samples(small_problem):
+    """Parameters in bfloat16 would take 10 different values of 21."""
+    problem = convert_problem(small_problem, dtype="bfloat16")
+    directions = random_directions(problem, 1, normalization="layer")
+    landscape = sample_grid(problem, directions, resolution=21, distance=0.05)
+    exact = sample_grid(
+        convert_problem(small_problem, dtype="float32"), directions, resolution=21, distance=0.05
+    )
+    assert len(np.unique(landscape.loss)) == 21
+    np.testing.assert_allclose(landscape.loss, exact.loss, rtol=0.02)
+
+
+def test_steps_finer_than_the_precision_are_reported(small_problem):
+    problem = convert_problem(small_problem, dtype="float32")
+    directions = random_directions(problem, 2, normalization="layer")
+    with pytest.warns(UserWarning, match="a step between samples along direction 1 is rounded by"):
+        sample_grid(problem, directions, resolution=5, distance=1e-6)
+    double = convert_problem(small_problem, dtype="float64")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        exact = random_directions(double, 2, normalization="layer")
+        sample_grid(double, exact, resolution=5, distance=1e-6)
 
 
 def test_save_and_open_give_the_landscape_back(small_problem, directions, tmp_path):

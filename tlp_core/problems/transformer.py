@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from tlp_core import checks
 from tlp_core.model_state import limit_threads
-from tlp_core.problem import Problem, match_batch
+from tlp_core.problem import Problem, convert_problem, match_batch
 
 _LOG = logging.getLogger(__name__)
 
@@ -328,7 +328,7 @@ def causal_language_model(
         value: Tensor = model(input_ids=batch, labels=batch, use_cache=False).loss
         return value
 
-    return Problem(model, loss, batches, name=Path(folder).name)
+    return convert_problem(Problem(model, loss, batches, name=Path(folder).name))
 
 
 def adam_steps(

@@ -34,6 +34,9 @@ from tlp_core.sampling.settings import EvaluationSettings, RunSettings
 _CHUNK_SECONDS = 30.0
 """Time above which a chunk spans one axis instead of two: a killed run loses one chunk."""
 
+_ROUNDED_STEP = 0.05
+"""Largest accepted rounding of a step between samples, as a fraction of its length."""
+
 _LOG = logging.getLogger(__name__)
 
 ShouldStop = Callable[[], bool]
@@ -68,6 +71,7 @@ def sample_plan(
             **plan.provenance,
         }
         _freeze_parameters(problem, evaluation, center)
+        _warn_of_rounded_steps(problem, directions, plan)
         choose = partial(_choose, problem, directions, plan, evaluation, run, progress)
         store, engine = _open_or_create(store, plan, provenance, choose, part)
         _check_engine(store, evaluation)
@@ -96,6 +100,24 @@ def sample_plan(
             stacklevel=3,
         )
     return landscape
+
+
+def _warn_of_rounded_steps(problem: Problem, directions: Directions, plan: Plan) -> None:
+    """Warn if the step between two samples is as fine as the precision of the parameters."""
+    parameters = dict(problem.model.named_parameters())
+    for i, (vector, step) in enumerate(zip(directions.vectors, plan.steps()), start=1):
+        error, size = 0.0, 0.0
+        for name, part in vector.items():
+            base, moved = parameters[name].detach(), step * part
+            error += float(((base + moved - base) - moved).double().square().sum())
+            size += float(moved.double().square().sum())
+        if error > _ROUNDED_STEP**2 * size:
+            warnings.warn(
+                f"a step between samples along direction {i} is rounded by "
+                f"{100 * np.sqrt(error / size):.0f} % in the precision of the parameters; use a "
+                "larger distance, a lower resolution, or dtype float64",
+                stacklevel=4,
+            )
 
 
 def measure_engines(

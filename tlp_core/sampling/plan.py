@@ -50,6 +50,15 @@ class Plan:
             return self.points[chunk[0]]
         return np.array(list(product(*[axis[part] for axis, part in zip(self.axes, chunk)])))
 
+    def steps(self) -> npt.NDArray[np.float64]:
+        """Return the distance between neighbouring samples along each direction, (n,) float64.
+
+        For scattered samples it is that of a grid with as many points.
+        """
+        n = len(self.distances)
+        sizes = np.array(self.shape) if self.points is None else len(self.points) ** (1 / n)
+        return np.asarray(2 * self.distances / (sizes - 1))
+
     def trial(self) -> npt.NDArray[np.float64]:
         """Return samples from all over the landscape to measure engines at, (m, n) float64."""
         rng = np.random.default_rng(0)
