@@ -1,4 +1,7 @@
+import json
+
 import pytest
+import torch
 
 from tlp_core.landscape.series import find_checkpoints, find_landscapes, member_at
 
@@ -25,6 +28,51 @@ def test_steps_are_the_numbers_in_the_names_in_their_order(tmp_path):
     assert member_at(found, 99.5) == found[1]
     assert member_at(found, 3) == member_at(found, None) == found[0]
     assert member_at(found, 1e9) == found[2]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected", "rule"),
+    [
+        (  # Lightning's own naming
+            ["epoch=01-val_loss=0.93", "epoch=02-val_loss=0.07", "epoch=10-val_loss=0.5"],
+            [1, 2, 10],
+            "'epoch'",
+        ),
+        (["epoch=1-step=938", "epoch=2-step=1876"], [938, 1876], "'step'"),
+        (["beta10_step5_3D_r41", "beta10_step50_3D_r41"], [5, 50], "'step'"),
+        (["ep1-iter_300-acc0.91", "ep2-iter_600-acc0.12"], [300, 600], "'step'"),
+        (["net_1-loss=3.5", "net_2-loss=0.25"], [1, 2], "the last number"),
+        (["net-0.93-1", "net-0.07-2"], [1, 2], "the last number"),
+        (["seed3_run1", "seed3_run2"], [1, 2], "the last number"),
+        (["checkpoint-500-seed1", "checkpoint-1000-seed1"], [500, 1000], "'checkpoint'"),
+    ],
+)
+def test_the_field_that_holds_the_step_counts(tmp_path, caplog, names, expected, rule):
+    caplog.set_level("INFO", logger="tlp_core")
+    touch(tmp_path, *(f"{name}.ckpt" for name in names))
+    found = find_checkpoints([tmp_path])
+    assert [(m.path.stem, m.step) for m in found] == list(zip(names, expected))
+    assert rule in caplog.text
+
+
+def test_the_step_inside_the_file_counts_where_names_hold_none(tmp_path):
+    for name, step in (("early", 30), ("late", 7)):
+        torch.save({"global_step": step, "state_dict": {}}, tmp_path / f"{name}.ckpt")
+    assert steps(find_checkpoints([tmp_path])) == {"early.ckpt": 30, "late.ckpt": 7}
+
+
+def test_snapshots_of_a_hub_are_no_steps(tmp_path):
+    hashes = (
+        "0a1b2c3d4e5f60718293a4b5c6d7e8f901234567",
+        "ffb2c3d4e5f60718293a4b5c6d7e8f90123456e1",
+    )
+    for snapshot, step in zip(hashes, (2000, 1000)):
+        touch(tmp_path, f"{snapshot}/model.safetensors")
+    assert [m.step for m in find_checkpoints([tmp_path])] == [0, 1]
+    for snapshot, step in zip(hashes, (2000, 1000)):
+        state = tmp_path / snapshot / "trainer_state.json"
+        state.write_text(json.dumps({"global_step": step}))
+    assert [m.step for m in find_checkpoints([tmp_path])] == [1000, 2000]
 
 
 def test_the_number_that_differs_counts(tmp_path):

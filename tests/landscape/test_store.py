@@ -9,8 +9,8 @@ from tlp_core.landscape.store import LandscapeStore
 DISTANCE = np.array([1.0, 2.0, 3.0])
 
 
-def make(path, facts=None, shape=(3, 5, 7)):
-    given = (path, shape, DISTANCE, facts or {"seed": 0})
+def make(path, provenance=None, shape=(3, 5, 7)):
+    given = (path, shape, DISTANCE, provenance or {"seed": 0})
     return LandscapeStore.resume(*given) or LandscapeStore.create(*given)
 
 

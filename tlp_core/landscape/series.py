@@ -1,16 +1,20 @@
 """Files that belong to the steps of one training: checkpoints, or landscapes of them.
 
-A step is read from the name of its file: ``run/epoch_10.pt`` is step 10. If names hold several
-numbers, the step is the last one that differs between files.
+A step is the field ``step`` in the name of its file, else ``checkpoint``, else ``epoch``
+(``run/epoch=01-val_loss=0.93.ckpt`` is step 1), else ``global_step`` inside the file, else the last
+number in the name that differs between files. The log says which of them was used.
 """
 
 from __future__ import annotations
 
 import glob
+import json
+import logging
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +24,25 @@ LANDSCAPE_ENDING = ".zarr"
 
 _WEIGHTS = ("model", "pytorch_model")
 """Names of the weights if each checkpoint is a folder, as Hugging Face's trainer writes it."""
+
+
+_FIELDS = {
+    field: re.compile(rf"(?<![a-z])(?:{names})[ _=-]*(\d+)(?!\d*\.\d)", re.IGNORECASE)
+    for field, names in (
+        ("step", "(?:global[_-]?)?(?:step|iter|iteration)s?"),
+        ("checkpoint", "checkpoint|ckpt"),
+        ("epoch", "epochs?"),
+    )
+}
+"""Fields of a name that hold the step; of equally good ones the first counts."""
+
+_VALUES = re.compile(r"[A-Za-z_]+=[^=]*?(?=[-_,][A-Za-z_]+=|$)|\d+\.\d+(?:e[+-]?\d+)?")
+"""Values of fields, and numbers with a decimal point."""
+
+_HASH = re.compile(r"(?=.*[a-f])(?=.*\d)[0-9a-f]{7,}")
+"""Names of a hub's snapshots."""
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,7 +111,7 @@ def _paths(
 
 
 def _by_step(paths: Sequence[Path]) -> tuple[Member, ...]:
-    steps = _steps([_name(path) for path in paths])
+    steps = _steps(paths)
     members = [Member(step, path) for step, path in zip(steps, paths) if step is not None]
     return tuple(sorted(members, key=lambda member: member.step))
 
@@ -118,20 +141,80 @@ def _name(path: Path) -> str:
     return path.parent.name if path.stem in _WEIGHTS else path.stem
 
 
-def _steps(names: Sequence[str]) -> list[float | None]:
-    """Return the step in each name, None for a name without one; counted if no name has one."""
-    numbers = [[int(digits) for digits in re.findall(r"\d+", name)] for name in names]
-    nameless = [name for name, found in zip(names, numbers) if not found]
-    if len(nameless) == len(names):
-        return [float(i) for i in range(len(names))]
+def _steps(paths: Sequence[Path]) -> list[float | None]:
+    """Return the step of each file, None for a file without one; counted if no file has one.
+
+    Of the rules below the first counts that gives most files a step, each another one.
+    """
+    names = [_name(path) for path in paths]
+    rules = {f"the field {field!r} in the names": _fields(names, field) for field in _FIELDS}
+    if not any(map(_number_known, rules.values())):
+        rules["global_step in the files"] = [_step_inside(path) for path in paths]
+        rules["the last number in the names"] = _last_numbers(names)
+    distinct = {rule: steps for rule, steps in rules.items() if _is_distinct(steps)}
+    rule = max(distinct, key=lambda rule: _number_known(distinct[rule]), default="")
+    steps = distinct.get(rule, [None] * len(names))
+    if not _number_known(steps):
+        return _counted(names, rules)
+    _LOG.info("steps are %s", rule)
+    nameless = [name for name, step in zip(names, steps) if step is None]
     if nameless:
         warnings.warn(
             f"omitted, because their names hold no step: {', '.join(nameless)}", stacklevel=4
         )
+    return steps
+
+
+def _number_known(steps: Sequence[float | None]) -> int:
+    return sum(step is not None for step in steps)
+
+
+def _is_distinct(steps: Sequence[float | None]) -> bool:
+    known = [step for step in steps if step is not None]
+    return len(set(known)) == len(known)
+
+
+def _counted(
+    names: Sequence[str], rules: Mapping[str, Sequence[float | None]]
+) -> list[float | None]:
+    """Return 0, 1, 2, …, with a warning if several names hold the same step."""
+    if any(map(_number_known, rules.values())):
+        warnings.warn("steps are counted, because several names hold the same one", stacklevel=5)
+    return [float(i) for i in range(len(names))]
+
+
+def _fields(names: Sequence[str], field: str) -> list[float | None]:
+    """Return the number of a field such as ``step=100`` or ``epoch_3`` in each name."""
+    found = [_FIELDS[field].search(name) for name in names]
+    return [float(match[1]) if match else None for match in found]
+
+
+def _last_numbers(names: Sequence[str]) -> list[float | None]:
+    """Return the last integer of each name that differs between the names.
+
+    Numbers with a decimal point, values of other fields (``loss=0.93``) and hashes do not count.
+    """
+    numbers = [
+        [] if _HASH.fullmatch(name) else [int(n) for n in re.findall(r"\d+", _VALUES.sub("", name))]
+        for name in names
+    ]
     known = [found for found in numbers if found]
-    for place in range(1, min(map(len, known)) + 1):
+    for place in range(1, min(map(len, known), default=0) + 1):
         if len({found[-place] for found in known}) == len(known):
             return [float(found[-place]) if found else None for found in numbers]
-    warnings.warn("steps are counted, because several names hold the same one", stacklevel=4)
-    counted = iter(range(len(known)))
-    return [float(next(counted)) if found else None for found in numbers]
+    return [float(found[-1]) if found else None for found in numbers]
+
+
+def _step_inside(path: Path) -> float | None:
+    """Return ``global_step`` in a trainer's state beside the weights, or in a checkpoint."""
+    state = path.parent / "trainer_state.json"
+    if path.stem in _WEIGHTS and state.is_file():
+        with suppress(ValueError, KeyError, TypeError, OSError):
+            return float(json.loads(state.read_text(encoding="utf-8"))["global_step"])
+    if path.suffix == ".ckpt" and path.is_file():
+        with suppress(Exception):  # whatever makes it unreadable is reported when it is loaded
+            import torch
+
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            return float(content["global_step"])
+    return None
