@@ -91,10 +91,42 @@ def test_a_file_is_no_landscape(tmp_path):
 def test_a_damaged_landscape_says_which_it_is(tmp_path):
     whole = Landscape(np.ones((3, 5)), np.ones(2), np.ones((3, 5), dtype=bool))
     whole.save(tmp_path / "a.zarr")
-    (chunk,) = [path for path in (tmp_path / "a.zarr/loss/c").rglob("*") if path.is_file()]
-    chunk.write_bytes(b"junk")
-    with pytest.raises(ValueError, match=r"a\.zarr is damaged: .*; delete it, and sample it again"):
-        Landscape.open(tmp_path / "a.zarr")
     (tmp_path / "a.zarr/zarr.json").write_text('{"')
     with pytest.raises(ValueError, match=r"a\.zarr is not: .*; delete it if it is damaged"):
         Landscape.open(tmp_path / "a.zarr")
+
+
+def chunk_files(store):
+    return sorted(path for path in (store / "loss/c").rglob("*") if path.is_file())
+
+
+def test_a_damaged_chunk_is_named_and_the_others_can_be_read(tmp_path):
+    make(tmp_path / "a.zarr", shape=(3, 5, 7))
+    store = LandscapeStore.open(tmp_path / "a.zarr")
+    losses = np.random.default_rng(0).random((3, 5, 7))
+    for chunk in store.chunks():
+        store.write(chunk, losses[chunk])
+    damaged = chunk_files(tmp_path / "a.zarr")[1]
+    damaged.write_bytes(b"junk")
+    with pytest.raises(ValueError, match=rf"damaged in 1 chunks, first {damaged}; delete"):
+        Landscape.open(tmp_path / "a.zarr")
+    with pytest.warns(UserWarning, match="they count as missing"):
+        found = Landscape.open(tmp_path / "a.zarr", skip_damaged=True)
+    assert found.evaluated.sum() == 2 * 5 * 7
+    np.testing.assert_array_equal(found.loss[found.evaluated], losses[found.evaluated])
+    damaged.unlink()
+    assert Landscape.open(tmp_path / "a.zarr").evaluated.sum() == 2 * 5 * 7
+
+
+def test_no_flipped_bit_changes_a_loss(tmp_path):
+    losses = np.random.default_rng(0).random((9, 9))
+    Landscape(losses, np.ones(2), np.ones((9, 9), dtype=bool)).save(tmp_path / "a.zarr")
+    (file,) = chunk_files(tmp_path / "a.zarr")
+    content, rng = file.read_bytes(), np.random.default_rng(1)
+    for _ in range(400):
+        place, bit = rng.integers(len(content)), rng.integers(8)
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << int(bit)
+        file.write_bytes(bytes(flipped))
+        with pytest.raises(ValueError, match="is damaged in 1 chunks"):
+            Landscape.open(tmp_path / "a.zarr")

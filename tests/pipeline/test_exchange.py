@@ -147,3 +147,67 @@ def test_the_commands_import_and_export(tmp_path, capsys):
     assert "samples=25" in capsys.readouterr().out
     assert main(["export", store, "-o", str(tmp_path / "s.xyz")]) == 1
     assert "must be one of .vtu, .vti, .npz, .csv" in capsys.readouterr().err
+
+
+def test_every_value_of_an_incomplete_surface_is_kept(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    losses = np.linspace(1, 2, 51)
+    losses[7] = -1  # not computed
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        file["xcoordinates"], file["train_loss"] = np.linspace(-1, 1, 51), losses
+    import_landscape(tmp_path / "s.h5").save(tmp_path / "s.zarr")
+    found = Landscape.open(tmp_path / "s.zarr")
+    assert found.evaluated.sum() == 50
+    assert not found.evaluated[7]
+    np.testing.assert_array_equal(found.loss[found.evaluated], np.delete(losses, 7))
+    assert np.isnan(found.loss[7])
+
+
+@pytest.mark.parametrize(
+    ("loss", "coordinates", "message"),
+    [
+        (np.ones(3), [[0.0, np.nan, 1.0]], "distinct finite coordinates along each direction"),
+        (np.ones(3), [[0.0, 0.0, 1.0]], "distinct finite coordinates along each direction"),
+        (np.ones(()), np.ones((0, 1)), "must have an axis for each of 0"),
+        (np.ones(3) * 1j, [[-1.0, 0.0, 1.0]], "must hold real numbers, got complex128"),
+        (np.array(["a", "b"]), [[0.0, 1.0]], "must hold real numbers, got <U1"),
+    ],
+)
+def test_values_that_are_no_landscape_are_refused(tmp_path, loss, coordinates, message):
+    np.savez(tmp_path / "a.npz", loss=loss, coordinates=coordinates)
+    with pytest.raises(ValueError, match=message):
+        import_landscape(tmp_path / "a.npz")
+
+
+def test_an_import_without_a_sample_at_the_model_has_no_center(tmp_path):
+    for axis in (np.linspace(-1, 1, 4), np.linspace(0.5, 1.5, 5)):
+        np.savez(tmp_path / "a.npz", loss=np.arange(len(axis)), coordinates=[axis])
+        assert np.isnan(import_landscape(tmp_path / "a.npz").center)
+    np.savez(tmp_path / "a.npz", loss=np.arange(3), coordinates=[[-0.5, 0.0, 2.0]])
+    assert import_landscape(tmp_path / "a.npz").center == 1.0
+
+
+def test_a_truncated_npz_is_one_sentence(tmp_path):
+    np.savez(tmp_path / "a.npz", loss=np.ones(3), coordinates=[[-1.0, 0.0, 1.0]])
+    content = (tmp_path / "a.npz").read_bytes()
+    (tmp_path / "a.npz").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"must be an \.npz with 'loss'"):
+        import_landscape(tmp_path / "a.npz")
+
+
+def test_an_h5_that_reads_another_file_is_refused(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    (tmp_path / "secret").write_bytes(b"0123456789abcdef01234567")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["xcoordinates"] = [-1.0, 0.0, 1.0]
+        outside = [(str(tmp_path / "secret"), 0, 24)]
+        file.create_dataset("train_loss", (3,), "f8", external=outside)
+    with pytest.raises(ValueError, match="must hold its own values, and 'train_loss' lies in"):
+        import_landscape(tmp_path / "a.h5")
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["train_loss"], file["xcoordinates"] = np.ones(3), [-1.0, 0.0, 1.0]
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["xcoordinates"] = [-1.0, 0.0, 1.0]
+        file["train_loss"] = h5py.ExternalLink("b.h5", "train_loss")
+    with pytest.raises(ValueError, match="must hold its own values, and 'train_loss' lies in"):
+        import_landscape(tmp_path / "a.h5")

@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -108,11 +109,20 @@ class Directions:
                 number, _, name = key.removeprefix("direction").partition("/")
                 if name:
                     like = parameters[name]
+                    if array.shape != like.shape or not np.isfinite(array).all():
+                        raise ValueError(
+                            f"{key} must be finite and of shape {tuple(like.shape)}, got shape "
+                            f"{array.shape}"
+                        )
                     part = torch.from_numpy(array).to(like.device, like.dtype)
-                    vectors[int(number)][name] = part.reshape(like.shape)
+                    vectors[int(number)][name] = part
+            if not vectors or any(vector.keys() != vectors[0].keys() for vector in vectors):
+                raise ValueError(
+                    "every direction must have the same tensors, and there must be one"
+                )
         except FileNotFoundError:
             raise
-        except (OSError, KeyError, ValueError, RuntimeError) as error:
+        except (OSError, KeyError, ValueError, RuntimeError, BadZipFile) as error:
             raise ValueError(
                 f"{path} must hold directions of this network, as tlp directions writes them: "
                 f"{type(error).__name__} {error}"

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -40,9 +41,10 @@ def read_surface(file: Path, quantity: SurfaceQuantity = "train_loss") -> Landsc
 
     try:
         with h5py.File(file, "r") as content:
-            x = np.array(content["xcoordinates"], dtype=np.float64)
-            y = np.array(content["ycoordinates"], np.float64) if "ycoordinates" in content else None
-            values = np.array(content[quantity], dtype=np.float64)
+            x = _real(_dataset(content, "xcoordinates", file), file)
+            has_y = "ycoordinates" in content
+            y = _real(_dataset(content, "ycoordinates", file), file) if has_y else None
+            values = _real(_dataset(content, quantity, file), file)
     except (OSError, KeyError) as error:
         raise ValueError(
             f"{file} must be a surface file with 'xcoordinates' and {quantity!r}: {error}"
@@ -69,13 +71,13 @@ def read_landscaper(file: Path, *, keep_axis_fault: bool = False) -> Landscape:
     """
     try:
         with np.load(file, allow_pickle=False) as content:
-            losses = np.array(content["loss"], dtype=np.float64)
-            axes = list(np.array(content["coordinates"], dtype=np.float64))
-    except (OSError, KeyError, ValueError) as error:
+            losses = _real(content["loss"], file)
+            axes = list(np.atleast_2d(_real(content["coordinates"], file)))
+    except (OSError, KeyError, ValueError, BadZipFile) as error:
         raise ValueError(
             f"{file} must be an .npz with 'loss' and 'coordinates', as Landscaper writes: {error}"
         ) from error
-    if losses.ndim != len(axes):
+    if losses.ndim != len(axes) or not losses.ndim:
         raise ValueError(f"{file} must have an axis for each of {losses.ndim}, got {len(axes)}")
     _check_count(file, losses.size, axes)
     if keep_axis_fault and losses.ndim > 1:
@@ -83,6 +85,34 @@ def read_landscaper(file: Path, *, keep_axis_fault: bool = False) -> Landscape:
     return landscape_from_axes(
         losses, axes, np.ones(losses.shape, dtype=np.bool_), file, "Landscaper"
     )
+
+
+def _dataset(content: Any, name: str, file: Path) -> Any:
+    """Return a dataset of an HDF5 file.
+
+    Raises:
+        KeyError: if there is none.
+        ValueError: if its values lie in another file.
+    """
+    import h5py
+
+    dataset = content[name]
+    link = content.get(name, getlink=True)
+    if isinstance(link, h5py.ExternalLink) or dataset.external or dataset.is_virtual:
+        raise ValueError(f"{file} must hold its own values, and {name!r} lies in another file")
+    return dataset
+
+
+def _real(values: Any, file: Path) -> npt.NDArray[np.float64]:
+    """Return values of a file as float64.
+
+    Raises:
+        ValueError: for values that are not real numbers.
+    """
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{file} must hold real numbers, got {array.dtype}")
+    return array.astype(np.float64)
 
 
 def _check_count(file: Path, count: int, axes: Sequence[Axis]) -> None:
@@ -107,6 +137,12 @@ def landscape_from_axes(
         file: where they come from.
         origin: what kind of file it is.
     """
+    for number, axis in enumerate(axes, start=1):
+        if not np.isfinite(axis).all() or len(np.unique(axis)) < max(2, len(axis)):
+            raise ValueError(
+                f"{file} must have two or more distinct finite coordinates along each direction, "
+                f"got {len(axis)} that are not along direction {number}"
+            )
     provenance: Mapping[str, Any] = {"problem": file.stem, "imported_from": origin}
     losses = np.where(evaluated, losses, np.nan)
     distance = np.array([np.abs(axis).max() for axis in axes])

@@ -49,9 +49,12 @@ class Landscape:
 
     @property
     def center(self) -> float:
-        """Loss of the sample at α = 0, the model itself; the first of scattered samples."""
+        """Loss of the sample at α = 0, the model itself; NaN if no sample lies there."""
         if self.points is not None:
-            return float(self.loss[0])
+            at_model = np.flatnonzero(~self.points.any(axis=1))
+            return float(self.loss[at_model[0]]) if len(at_model) else float("nan")
+        if not all(size % 2 for size in self.shape):
+            return float("nan")
         return float(self.loss[tuple(size // 2 for size in self.shape)])
 
     def axis(self, i: int) -> npt.NDArray[np.float64]:
@@ -76,19 +79,27 @@ class Landscape:
         )
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Landscape:
+    def open(cls, path: str | os.PathLike[str], *, skip_damaged: bool = False) -> Landscape:
         """Read a landscape, complete or not.
+
+        Args:
+            path: folder of the landscape.
+            skip_damaged: treat damaged chunks as missing, with a warning.
 
         Raises:
             FileNotFoundError: if ``path`` does not exist.
-            ValueError: if it is not a landscape, or is damaged.
+            ValueError: if it is not a landscape, or a chunk is damaged.
         """
-        return cls.from_store(LandscapeStore.open(path))
+        return cls.from_store(LandscapeStore.open(path), skip_damaged=skip_damaged)
 
     @classmethod
-    def from_store(cls, store: LandscapeStore) -> Landscape:
-        """Return what a store holds now."""
-        loss, evaluated = store.read()
+    def from_store(cls, store: LandscapeStore, *, skip_damaged: bool = False) -> Landscape:
+        """Return what a store holds now; the arguments are those of :meth:`open`.
+
+        Raises:
+            ValueError: if a chunk is damaged.
+        """
+        loss, evaluated = store.read(skip_damaged=skip_damaged)
         return cls(loss, store.distance, evaluated, store.provenance, store.points)
 
 

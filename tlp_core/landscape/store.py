@@ -2,7 +2,8 @@
 
 The group holds one array, ``loss``, whose chunks are slabs of the grid; its attributes hold the
 schema version, the distances and the provenance. A chunk is written under a temporary name and
-renamed, and is complete once its file exists, so a killed run loses one chunk at most.
+renamed, and is complete once its file exists, so a killed run loses one chunk at most. Each chunk
+has a checksum. Imported losses may be missing within a chunk; the array ``evaluated`` marks them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 import os
 import shutil
 import uuid
+import warnings
 from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
@@ -61,6 +63,7 @@ class LandscapeStore:
         self.points = points
         self._array, self._folder, self._chunk_shape = array, folder, chunk_shape
         self._done: set[tuple[int, ...]] = set()
+        self._mask: npt.NDArray[np.bool_] | None = None
 
     @classmethod
     def in_memory(
@@ -84,6 +87,7 @@ class LandscapeStore:
         *,
         slab_axes: int = 2,
         whole: bool = False,
+        evaluated: npt.NDArray[np.bool_] | None = None,
     ) -> LandscapeStore:
         """Make an empty store at ``path``; it appears there complete with its attributes.
 
@@ -96,11 +100,13 @@ class LandscapeStore:
             slab_axes: number of axes, the last ones, that a chunk spans completely, but never all
                 of several: a killed run loses one chunk at most.
             whole: make a single chunk, for losses that are complete.
+            evaluated: which samples have a loss, if that differs within a chunk.
 
         Raises:
             FileExistsError: if ``path`` exists, also if another process made it meanwhile.
         """
         import zarr
+        from zarr.codecs import Crc32cCodec, ZstdCodec
 
         folder, temporary = _new_and_temporary_folder(path)
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +121,10 @@ class LandscapeStore:
                 dtype="float64",
                 chunks=shape if whole else _chunk_shape(shape, slab_axes, points is not None),
                 fill_value=np.nan,
+                compressors=(ZstdCodec(), Crc32cCodec()),
             )
+            if evaluated is not None:
+                group.create_array("evaluated", data=evaluated)
             if points is not None:
                 group.create_array("points", data=np.ascontiguousarray(points, dtype=np.float64))
             temporary.rename(folder)
@@ -158,7 +167,10 @@ class LandscapeStore:
             raise ValueError(f"{folder} must have schema {SCHEMA}, got {schema}; update the suite")
         provenance, chunks = attributes["facts"], tuple(array.chunks)
         points = np.array(group["points"][...]) if "points" in group else None  # type: ignore[index]
-        return cls(tuple(array.shape), distance, provenance, array, folder, chunks, points)
+        store = cls(tuple(array.shape), distance, provenance, array, folder, chunks, points)
+        if "evaluated" in group:
+            store._mask = np.array(group["evaluated"][...], dtype=np.bool_)  # type: ignore[index]
+        return store
 
     @classmethod
     def resume(
@@ -218,7 +230,7 @@ class LandscapeStore:
         provenance: Mapping[str, Any],
         points: npt.NDArray[np.float64] | None = None,
     ) -> None:
-        """Write all chunks that were evaluated completely; the store appears when it is complete.
+        """Write all evaluated samples; the store appears at ``path`` when it is complete.
 
         Raises:
             FileExistsError: if ``path`` exists.
@@ -226,10 +238,18 @@ class LandscapeStore:
         folder, temporary = _new_and_temporary_folder(path)
         try:
             whole = bool(evaluated.all())
-            store = cls.create(temporary, loss.shape, distance, provenance, points, whole=whole)
+            store = cls.create(
+                temporary,
+                loss.shape,
+                distance,
+                provenance,
+                points,
+                whole=whole,
+                evaluated=None if whole else evaluated,
+            )
             for chunk in store.chunks():
-                if evaluated[chunk].all():
-                    store.write(chunk, loss[chunk])
+                if evaluated[chunk].any():
+                    store.write(chunk, np.where(evaluated[chunk], loss[chunk], np.nan))
             temporary.rename(folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -254,29 +274,59 @@ class LandscapeStore:
         place = self._place(chunk)
         if self._folder is None:
             return place in self._done
-        key: str = self._array.metadata.encode_chunk_key(place)
-        return (self._folder / "loss" / key).exists()
+        return self._file(chunk).exists()
 
     def write(self, chunk: Chunk, losses: npt.NDArray[np.float64]) -> None:
         """Store the losses of one chunk."""
         self._array[chunk] = losses
         self._done.add(self._place(chunk))
 
-    def read(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    def read(
+        self, *, skip_damaged: bool = False
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
         """Return all losses, NaN where none was written, and where one was; both of the shape.
 
+        Args:
+            skip_damaged: treat damaged chunks as missing, with a warning.
+
         Raises:
-            ValueError: if a chunk is damaged.
+            ValueError: if a chunk is damaged; its file is named.
         """
         evaluated = np.zeros(self.shape, dtype=np.bool_)
         for chunk in self.chunks():
             evaluated[chunk] = self.is_done(chunk)
+        if self._mask is not None:
+            evaluated &= self._mask
         try:
             return np.array(self._array[...]), evaluated
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError):
+            return self._read_chunks(evaluated, skip_damaged)
+
+    def _read_chunks(
+        self, evaluated: npt.NDArray[np.bool_], skip_damaged: bool
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        """Return the losses of all chunks that can be read."""
+        losses, damaged = np.full(self.shape, np.nan), []
+        for chunk in self.chunks():
+            try:
+                losses[chunk] = self._array[chunk]
+            except (RuntimeError, ValueError):
+                damaged.append(self._file(chunk))
+                evaluated[chunk] = False
+        message = f"{self._folder} is damaged in {len(damaged)} chunks, first {damaged[0]}"
+        if not skip_damaged:
             raise ValueError(
-                f"{self._folder} is damaged: {error}; delete it, and sample it again"
-            ) from error
+                f"{message}; delete the files of these chunks, and sample the landscape again to "
+                "fill them"
+            )
+        warnings.warn(f"{message}; they count as missing", stacklevel=4)
+        return losses, evaluated
+
+    def _file(self, chunk: Chunk) -> Path:
+        """Return the file of a chunk of a store on disk."""
+        assert self._folder is not None
+        key: str = self._array.metadata.encode_chunk_key(self._place(chunk))
+        return self._folder / "loss" / key
 
     def _place(self, chunk: Chunk) -> tuple[int, ...]:
         return tuple(s.start // step for s, step in zip(chunk, self._chunk_shape))
