@@ -63,7 +63,7 @@ def selected(name, port=0):
     if proxy.SMProxy.GetSelectionInput(port) is None:
         return None
     field = "cells" if (name, port) == ("Profile", 0) else "points"
-    chosen = interaction._chosen(proxy, port, field)
+    chosen = interaction._selected_ids(proxy, port, field)
     return {{key: sorted(set(ids.tolist())) for key, ids in chosen.items()}}
 
 def place_of(basin):

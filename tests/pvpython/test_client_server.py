@@ -35,7 +35,7 @@ with pipeline.pipeline_errors() as errors:
     ids = servermanager.sources.IDSelectionSource(FieldType="CELL", IDs=[0, 0])
     selection = versions.appended_selection(ids)
     built.profile.SMProxy.SetSelectionInput(0, selection, 0)
-    chosen = interaction._chosen(simple.FindSource("Surface"), 0, "points")
+    chosen = interaction._selected_ids(simple.FindSource("Surface"), 0, "points")
     print("selected", len(chosen["SampleId"]), basins.GetValue(0))
     simple.SaveScreenshot("client.png", layout, ImageResolution=[1600, 900])
 print("errors", errors)

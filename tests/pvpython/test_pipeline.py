@@ -180,7 +180,7 @@ def test_where_ttks_filter_cannot_work_the_built_in_one_does_and_says_why(ran):
     reasons = (
         crashes,
         crashes,
-        "there is no tree",
+        "the tree is empty",
         "the graph is implicit, and TTK's filter needs its lines",
     )
     wanted = [f"told: TLP Merge Tree (built in: {reason})" for reason in reasons]
@@ -247,7 +247,7 @@ def test_the_single_file_plugin_finds_its_packages(launcher, tmp_path):
     moved.write_text(plugin.read_text())
     script.write_text("from paraview.simple import *\n" + SINGLE_FILE.format(plugin=str(moved)))
     lost = run(["env", "-u", "PYTHONPATH", program, "--dr", "--", script], tmp_path)
-    assert re.search(r"the plugin needs the Python package \w+, which is not on", lost.text)
+    assert re.search(r"the Python package \w+ must be on ParaView's Python path", lost.text)
 
 
 DEMO = """
@@ -332,7 +332,7 @@ def test_pvbatch_on_two_ranks_gives_the_profile_of_one(launcher, tmp_path, store
 
 STOPPED = """
 import os, signal, sys, time
-from tlp_paraview.commands import in_words
+from tlp_paraview.commands import run_command
 
 
 def wait():
@@ -340,14 +340,14 @@ def wait():
     time.sleep(60)
 
 
-sys.exit(in_words("experiment", wait))
+sys.exit(run_command("experiment", wait))
 """
 
 
 def test_a_command_that_is_stopped_says_so_in_one_line(run_pvpython):
     done = run_pvpython(STOPPED)
     assert done.code == 3
-    assert "experiment: stopped; the same command goes on" in done.text
+    assert "experiment: stopped; the same command resumes it" in done.text
     assert "FATL" not in done.text
 
 
@@ -447,9 +447,11 @@ def test_views_leave_settings_alone_and_survive_failures(drawn):
     assert "arguments of two-wells must fit" in done.errors[0]
     told = [line.removeprefix("told ") for line in done.text.splitlines() if "told " in line]
     assert told == [
-        "there is nothing to show yet; mend what the source says, apply it, and show it again",
+        "a pipeline must have a profile to be shown, got an empty one; correct the error that the "
+        "source reports, apply the change, and show the pipeline again",
         "an animation must end in .png, .jpg, .ogv, .avi, got a.xyz",
-        "the folder of nowhere/a.png must exist, and does not",
+        "an animation must be written to an existing folder, found none for nowhere/a.png; "
+        "create it",
     ]
     assert "attached 1" in done.text
     assert "range [-1.0, 9.0] 0" in done.text
