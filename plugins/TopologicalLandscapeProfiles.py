@@ -1,7 +1,7 @@
 """The plugin as a single file, for ParaView 5.12 and later.
 
-It puts the suite's packages on the Python path and hands ParaView the same XML that 5.11 loads.
-(5.11 cannot load any .py plugin under Python 3.11; load the .xml there.)
+It adds the packages of the suite to the Python path, and gives ParaView the same XML that 5.11
+loads. ParaView 5.11 cannot load any .py plugin under Python 3.11; load the .xml file there.
 """
 
 import sys
@@ -24,14 +24,14 @@ try:
     import tlp_core  # noqa: F401
 except ModuleNotFoundError as error:
     _missing = (
-        f"the plugin needs the Python package {error.name}, which is not on ParaView's Python "
-        "path; start ParaView by a launcher of the suite, or set PYTHONPATH to where it is"
+        f"the Python package {error.name} must be on ParaView's Python path, and was not found; "
+        "start ParaView by a launcher of the suite, or set PYTHONPATH to the package's folder"
     )
     paraview.print_error(_missing)
     raise ImportError(_missing) from error
 
 
 class Proxies:
-    """Carries the XML of all proxies under the attribute where ParaView looks for it."""
+    """A holder of the XML of all proxies, in the attribute that ParaView reads."""
 
     _pvsm_proxy_xml = (_FOLDER / "TopologicalLandscapeProfiles.xml").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Tells CMake about the ParaView that runs it: version, Python, and where Python looks."""
+"""A script that prints version, Python and folders of the ParaView that runs it, for CMake."""
 
 import site
 import sys

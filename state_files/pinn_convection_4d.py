@@ -1,8 +1,10 @@
-"""The network of pinn_convection_profile in four directions: a 3D slice beside the 4D profile.
+"""The network of pinn_convection_profile in four directions: a slice beside the profile.
 
     pvpython pinn_convection_4d.py [STATE.pvsm]
 
-Move Position of the Slice to look elsewhere along the fourth direction.
+The script builds the pipeline of pinn_convection_4d.pvsm; with an argument, it saves the state
+there.
+Change Position of the filter Slice to move the slice along the fourth direction.
 """
 
 import sys

@@ -1,8 +1,9 @@
-"""The loss landscape of a network that failed to train, beside its topological profile.
+"""The loss landscape of a network whose training failed, beside its topological profile.
 
     pvpython pinn_convection_profile.py [STATE.pvsm]
 
-Builds the pipeline of pinn_convection_profile.pvsm; with an argument, saves it there.
+The script builds the pipeline of pinn_convection_profile.pvsm; with an argument, it saves the state
+there.
 """
 
 import sys

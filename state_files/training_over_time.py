@@ -1,8 +1,9 @@
-"""A training over time: the checkpoints of two_moons.py as time steps, in fixed directions.
+"""A training over time: the checkpoints of two_moons.py as time steps, in the same directions.
 
     pvpython training_over_time.py [STATE.pvsm | ANIMATION.ogv | FRAMES.png]
 
-Builds the pipeline of training_over_time.pvsm; with an argument, saves the state, or an animation.
+The script builds the pipeline of training_over_time.pvsm; with an argument, it saves the state
+or an animation there.
 """
 
 import sys

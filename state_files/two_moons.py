@@ -1,6 +1,6 @@
-"""A model of one's own, as the Problem File of your_model and training_over_time.
+"""An example of a user's own model: the Problem File of your_model and training_over_time.
 
-python two_moons.py         # trains, and writes moons_training/step_*.pt
+python two_moons.py         # trains the model, and writes moons_training/step_*.pt
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ STEPS = (0, 5, 10, 20, 40, 80, 160, 320)
 
 
 def make_problem(width=12, noise=0.15):
-    """What the suite asks for: a model, a loss of model and batch, and the batches."""
+    """Return the problem: a model, a loss of model and batch, and the batches."""
     import torch
 
     generator = torch.Generator().manual_seed(0)

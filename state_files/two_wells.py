@@ -1,6 +1,8 @@
-"""Two wells, an analytic landscape that was sampled before: needs neither torch nor time.
+"""Two wells, an analytic landscape that was sampled before, so that torch is not needed.
 
-pvpython two_wells.py [STATE.pvsm]
+    pvpython two_wells.py [STATE.pvsm]
+
+The script builds the pipeline of two_wells.pvsm; with an argument, it saves the state there.
 """
 
 import sys

@@ -1,6 +1,8 @@
-"""Your own model: the landscape of a classifier whose file, two_moons.py, is yours.
+"""Your own model: the landscape of the classifier in two_moons.py, a file like your own.
 
-pvpython your_model.py [STATE.pvsm]
+    pvpython your_model.py [STATE.pvsm]
+
+The script builds the pipeline of your_model.pvsm; with an argument, it saves the state there.
 """
 
 import sys

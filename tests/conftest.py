@@ -1,4 +1,4 @@
-"""Cases and tools that tests share."""
+"""Fixtures that several tests use."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ TTK_CASES = sorted(path.name.removesuffix(".in.npz") for path in DATA.glob("*.in
 
 
 def pytest_collection_modifyitems(items):
-    """Start what takes long first: at the end, other processes would wait for it."""
+    """Start slow tests first, because other processes would wait for them at the end."""
     items.sort(key=lambda item: not {"paraview", "slow"} & set(item.keywords))
 
 
 @pytest.fixture(params=TTK_CASES)
 def ttk_case(request):
-    """Input and recorded output of TTK's merge tree filter."""
+    """Return the input and the recorded output of TTK's merge tree filter."""
     name = request.param
     return np.load(DATA / f"{name}.in.npz"), np.load(DATA / f"{name}.ttk.npz")
 
 
 @pytest.fixture
 def small_problem():
-    """A network of 21 parameters in float64, on two batches of different sizes."""
+    """Return a network of 21 parameters in float64, with two batches of different sizes."""
     generator = torch.Generator().manual_seed(3)
     model = nn.Sequential(nn.Linear(2, 5), nn.Tanh(), nn.Linear(5, 1)).double()
     for parameter in model.parameters():
@@ -55,7 +55,7 @@ def small_problem():
 
 @pytest.fixture
 def launcher():
-    """Return the path of a launcher by its name; skips where there is none."""
+    """Return a function that returns the path of a launcher, or skips the test without one."""
     return paraview_programs.launcher
 
 
@@ -71,7 +71,7 @@ def run_pvpython(tmp_path):
 
 @dataclass(frozen=True)
 class Experiment:
-    """The folder of an experiment that ran, and what the command printed."""
+    """The folder of an experiment that ran, and the output of the command."""
 
     folder: Path
     text: str

@@ -1,4 +1,4 @@
-"""Slow and obvious versions, and other libraries' answers, to check the suite against."""
+"""Slow, simple implementations and results of other libraries, as oracles of the tests."""
 
 from __future__ import annotations
 

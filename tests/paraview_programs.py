@@ -1,4 +1,4 @@
-"""Runs ParaView's programs through the launchers, headless, and tells what they printed."""
+"""Functions that run ParaView's programs through the launchers, and return what they print."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ ERROR_LINE = re.compile(r"ERR\||Traceback|Segmentation|X Error")
 
 @dataclass(frozen=True)
 class Result:
-    """What a program printed, and its exit code."""
+    """Output and exit code of a program."""
 
     code: int
     text: str
 
     @property
     def errors(self) -> list[str]:
-        """Lines that tell of an error."""
+        """Lines of the output that report an error."""
         return [line for line in self.text.splitlines() if ERROR_LINE.search(line)]
 
 
 def launcher(name: str) -> Path:
-    """Return a launcher of the build; skip the test where there is none."""
+    """Return the path of a launcher of the build; skip the test if it does not exist."""
     folder = Path(os.environ.get("TLP_LAUNCHERS", ROOT / "build" / "bin"))
     path = folder / name
     if not path.exists():
@@ -40,7 +40,7 @@ def launcher(name: str) -> Path:
 def xvfb_run() -> list[str]:
     """Return the command that gives a program a display.
 
-    Each process of pytest-xdist searches from a display number of its own: two searches from the
+    Each process of pytest-xdist searches from its own display number, because two searches from the
     same number can find the same display.
     """
     program = os.environ.get("TLP_XVFB_RUN") or "xvfb-run"
@@ -51,7 +51,7 @@ def xvfb_run() -> list[str]:
 def run(
     command: list[str | Path], folder: Path, *, display: bool = False, timeout: float = 180
 ) -> Result:
-    """Run a command with a home of its own and, on request, with a display."""
+    """Run a command with its own home folder and, on request, with a display."""
     prefix = xvfb_run() if display else []
     home = folder / "home"
     home.mkdir(exist_ok=True)
@@ -103,10 +103,10 @@ def run_snippets(
     """Run several pieces of code in one pvpython, one after another, each in an empty session.
 
     Returns:
-        For each name what its code printed, and the exit code that it asked for.
+        For each name, the output of its code and the exit code that it requested.
 
     Raises:
-        RuntimeError: if the program ended early, with what it printed.
+        RuntimeError: if the program ended early; the message contains its output.
     """
     (folder / "snippets.json").write_text(json.dumps(snippets), encoding="utf-8")
     done = run_pvpython(SNIPPETS, folder, display=display, timeout=timeout)
@@ -124,7 +124,8 @@ def run_snippets(
 def has_ttk(folder: Path) -> bool:
     """Return whether TTK's plugin is named by TLP_TTK_PLUGIN or in ParaView's plugin folders.
 
-    ParaView tells; it must not be imported here, for it puts Debian's packages before the venv's.
+    A separate pvpython looks for it. ParaView must not be imported here, because it puts Debian's
+    packages before those of the virtual environment.
     """
     code = "from tlp_paraview import pipeline\nprint('ttk', pipeline.find_ttk_plugin())\n"
     done = run_pvpython(code, folder)

@@ -1,4 +1,4 @@
-"""What hypothesis draws: shapes, graphs and losses themselves, so that a failure shrinks."""
+"""Strategies of hypothesis for shapes, graphs and losses, so that a failing case shrinks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from tlp_core.topology.graphs import EdgeGraph
 
 STEPS = 2**20
-"""Losses without ties are multiples of 1 / STEPS: sums and differences of them are exact."""
+"""Losses without ties are multiples of 1 / STEPS, so their sums and differences are exact."""
 
 
 def shapes(*, axes: int = 3, smallest: int = 2, largest: int = 5, samples: int = 125):
@@ -19,7 +19,7 @@ def shapes(*, axes: int = 3, smallest: int = 2, largest: int = 5, samples: int =
 
 
 def tied_losses(shape, levels: int = 7):
-    """Draw losses of few levels, so that many tie."""
+    """Draw losses of few levels, so that there are many ties."""
     elements = st.integers(0, levels - 1).map(float)
     return arrays(np.float64, shape, elements=elements, fill=st.nothing())
 

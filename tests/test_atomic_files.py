@@ -3,7 +3,7 @@ import pytest
 from tlp_core.atomic_files import atomic_write
 
 
-def test_a_file_appears_whole_or_stays_as_it_was(tmp_path):
+def test_a_file_is_written_completely_or_not_changed(tmp_path):
     path = tmp_path / "a.csv"
     with atomic_write(path) as draft:
         draft.write_text("one")

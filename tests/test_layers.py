@@ -73,11 +73,11 @@ def test_the_check_for_cycles_finds_one():
     assert cycle_in([("a", "b"), ("a", "c"), ("b", "c")]) is None
 
 
-def test_no_module_imports_itself_by_a_detour():
+def test_no_module_imports_itself_indirectly():
     assert cycle_in(edges()) is None
 
 
-def test_no_stage_imports_itself_by_a_detour():
+def test_no_stage_imports_itself_indirectly():
     stages = {(stage(one), stage(other)) for one, other in edges()}
     assert cycle_in((one, other) for one, other in stages if one != other) is None
 
@@ -98,7 +98,7 @@ def test_stages_use_earlier_ones_of_the_documented_order():
 
 
 @pytest.mark.parametrize("path", CORE, ids=lambda p: str(p.relative_to(ROOT)))
-def test_the_core_does_not_know_paraview(path):
+def test_the_core_does_not_import_paraview(path):
     tops = {name.split(".")[0] for name in imported(path)}
     assert not tops & {"paraview", "tlp_paraview"}
     if path.parent.name != "vtk_bridge":

@@ -51,12 +51,12 @@ def test_batch_size_is_the_length_of_the_first_tensor(batch, size):
         (lambda model, _: 1 / 0, "raised ZeroDivisionError: division by zero"),
     ],
 )
-def test_a_loss_that_is_none_is_told(loss, message):
+def test_a_result_that_is_no_loss_is_reported(loss, message):
     with pytest.raises(LossError, match=message):
         check_center(problem_with(loss))
 
 
-def test_no_batches_are_told():
+def test_no_batches_are_reported():
     with pytest.raises(LossError, match="at least one sample, got none"):
         mean_loss(problem_with(sum_of_weights, []))
 
@@ -69,12 +69,12 @@ def test_no_batches_are_told():
         ((nn.Linear(1, 1), sum_of_weights, torch.ones(3)), "put a single batch into a list"),
     ],
 )
-def test_swapped_arguments_are_told(arguments, message):
+def test_swapped_arguments_are_reported(arguments, message):
     with pytest.raises(TypeError, match=message):
         Problem(*arguments, name="mine")
 
 
-def test_the_model_comes_back_as_it_was_also_after_an_error():
+def test_the_model_is_restored_also_after_an_error():
     model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Dropout())
     model[1].eval()
     model[0].bias.requires_grad_(False)

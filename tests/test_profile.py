@@ -29,7 +29,7 @@ def trees(draw):
     return tree.simplified(draw(st.sampled_from([0.0, 0.0, 0.2, 0.6])), relative=True)
 
 
-def rungs(basins, b):
+def steps_of(basins, b):
     part = slice(basins.step_start[b], basins.step_start[b + 1])
     return basins.step_height[part], basins.step_width[part]
 
@@ -47,7 +47,7 @@ def samples_of(tree, basin):
 def test_width_is_the_number_of_samples_at_or_below(tree):
     basins = landscape_profile(tree).basins
     for b in range(len(basins)):
-        height, width = rungs(basins, b)
+        height, width = steps_of(basins, b)
         levels = tree.levels[samples_of(tree, b)]
         assert basins.size[b] == len(levels)
         assert (np.diff(height) >= 0).all()
@@ -60,7 +60,7 @@ def test_width_is_the_number_of_samples_at_or_below(tree):
 
 @settings(deadline=None, max_examples=150)
 @given(trees())
-def test_children_stand_side_by_side_in_the_middle_widest_first(tree):
+def test_children_lie_side_by_side_in_the_middle_widest_first(tree):
     basins = landscape_profile(tree).basins
     for node in range(len(tree.parent)):
         children = np.flatnonzero(tree.parent == node)
@@ -96,7 +96,7 @@ def test_the_outline_has_the_tree_of_the_landscape(tree):
 
 @settings(deadline=None, max_examples=100)
 @given(trees(), st.sampled_from([0.05, 0.3, 2.0]))
-def test_a_tolerance_leaves_out_rungs_but_neither_tree_nor_widths_beyond_it(tree, tolerance):
+def test_a_tolerance_omits_steps_and_keeps_the_tree_and_the_widths_within_it(tree, tolerance):
     exact = landscape_profile(tree).basins
     profile = landscape_profile(tree, tolerance=tolerance)
     heights = profile.outline[:, 1]
@@ -105,31 +105,31 @@ def test_a_tolerance_leaves_out_rungs_but_neither_tree_nor_widths_beyond_it(tree
     assert len(profile.basins.step_height) <= len(exact.step_height)
     np.testing.assert_array_equal(profile.basins.size, exact.size)
     for b in range(len(exact)):
-        height, width = rungs(exact, b)
+        height, width = steps_of(exact, b)
         between = (height[1:] + height[:-1])[np.diff(height) > 0] / 2
-        drawn = np.interp(between, *rungs(profile.basins, b))
+        drawn = np.interp(between, *steps_of(profile.basins, b))
         error = np.abs(drawn - np.interp(between, height, width))
         assert error.max(initial=0) <= tolerance * len(tree.values) + 1e-9
 
 
-def test_a_large_basin_is_drawn_with_few_rungs():
+def test_a_large_basin_is_drawn_with_few_steps():
     tree = merge_tree(np.arange(1000.0), grid_graph((1000,), rule="axis"))
     assert len(landscape_profile(tree).basins.step_height) == 1999
     assert len(landscape_profile(tree, tolerance=0.01).basins.step_height) <= 202
 
 
-def test_a_negative_tolerance_is_told():
+def test_a_negative_tolerance_is_reported():
     with pytest.raises(ValueError, match="tolerance must be >= 0"):
         landscape_profile(merge_tree([0.0, 1.0], [[0, 1]]), tolerance=-1.0)
 
 
 @settings(deadline=None, max_examples=100)
 @given(trees())
-def test_area_of_a_basin_is_what_its_samples_lie_below_its_top(tree):
+def test_area_of_a_basin_is_the_sum_of_its_samples_depths(tree):
     basins = landscape_profile(tree).basins
     area = np.zeros(len(basins))
     for b in range(len(basins)):
-        height, width = rungs(basins, b)
+        height, width = steps_of(basins, b)
         area[b] += np.sum(np.diff(height) * width[:-1])
         if basins.parent[b] >= 0:
             area[basins.parent[b]] += area[b]
@@ -161,7 +161,7 @@ def test_two_wells_drawn_by_hand():
     profile = landscape_profile(tree)
     basins = profile.basins
     assert basins.size.tolist() == [1, 2, 5]
-    assert basins.center.tolist() == [3.5, 2.0, 2.5]  # the wider one stands on the left
+    assert basins.center.tolist() == [3.5, 2.0, 2.5]  # the wider basin is on the left
     assert basins.parent.tolist() == [2, 2, -1]
     assert basins.minimum.tolist() == [0, 2, 0]
     assert basins.saddle.tolist() == [1, 1, 4]
@@ -200,7 +200,7 @@ def test_losses_that_are_not_finite_count_at_the_largest_finite_one():
 
 @settings(deadline=None, max_examples=100)
 @given(trees(), st.integers(2, 5), st.sampled_from([0.0, 0.05]))
-def test_roots_keep_the_tree_and_share_a_saddles_width(tree, root, tolerance):
+def test_roots_keep_the_tree_and_divide_a_saddles_width(tree, root, tolerance):
     profile = landscape_profile(tree, root=root, tolerance=tolerance)
     basins, heights = profile.basins, profile.outline[:, 1]
     outline = merge_tree(heights, grid_graph(heights.shape, rule="axis"))
@@ -225,14 +225,14 @@ def test_a_bowl_of_any_number_of_directions_is_the_same_parabola():
         axis = np.linspace(-1, 1, resolution)
         bowl = sum(np.meshgrid(*[axis**2] * n, indexing="ij"))
         tree = merge_tree(bowl, grid_graph(bowl.shape))
-        height, width = rungs(landscape_profile(tree, root=n).basins, 0)
+        height, width = steps_of(landscape_profile(tree, root=n).basins, 0)
         inner = np.searchsorted(height, [0.25, 0.5, 1.0], side="right") - 1
-        # the share of the box that the ball of radius √h takes is c_n h^(n/2)
+        # the ball of radius √h fills the fraction c_n h^(n/2) of the box
         ratio = width[inner] / np.sqrt([0.25, 0.5, 1.0])
         assert ratio == pytest.approx(ratio[-1], rel=0.05)
 
 
-def test_the_deepest_stands_on_the_left_where_asked_for():
+def test_order_depth_places_the_deepest_basin_first():
     tree = merge_tree([0.0, 3.0, 1.0, 2.0, 4.0], grid_graph((5,), rule="axis"))
     deepest = landscape_profile(tree, order="depth").basins
     assert deepest.center[0] < deepest.center[1]

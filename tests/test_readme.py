@@ -15,7 +15,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), 
 
 
 def example(tmp_path, name):
-    """Write the example that names its problem so to a file; return the path."""
+    """Write the README's example whose problem has this name to a file, and return its path."""
     (code,) = [block for block in BLOCKS if f'name="{name}"' in block]
     path = tmp_path / "my_net.py"
     path.write_text(code, encoding="utf-8")

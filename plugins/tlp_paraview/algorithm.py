@@ -1,8 +1,9 @@
-"""What every algorithm of the suite does the same way: it fails with one sentence.
+"""The base classes of all algorithms of the suite, and their error handling.
 
-Raising in ``RequestData``, or returning 0, leaves the old output downstream. So what goes wrong is
-caught once, here: every output is emptied, the sentence goes to Output Messages (stderr without a
-window), and the request counts as done, so that filters downstream run on the empty output.
+An exception in ``RequestData``, or a return value of 0, leaves the old output downstream. Errors
+are therefore caught here: every output is emptied, one sentence is printed to Output Messages (to
+stderr without a window), and the request returns 1, so that filters downstream run on the empty
+output.
 """
 
 from __future__ import annotations
@@ -26,32 +27,42 @@ _PIPELINE = vtkStreamingDemandDrivenPipeline
 RequestData = Callable[[Any, Any, Any, Any], int]
 
 
-def fails_in_words(request_data: RequestData) -> RequestData:
-    """Turn exceptions and warnings of a ``RequestData`` into messages."""
+def report_errors(request_data: RequestData) -> RequestData:
+    """Return a ``RequestData`` that prints its exceptions and warnings as messages.
+
+    After an exception all outputs are empty.
+
+    Args:
+        request_data: the method of an :class:`Algorithm`.
+
+    Returns:
+        The method with error handling; it always returns 1.
+    """
 
     @functools.wraps(request_data)
     def wrapper(self: Any, request: Any, in_info: Any, out_info: Any) -> int:
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             try:
                 request_data(self, request, in_info, out_info)
             except Exception as error:
                 for port in range(self.GetNumberOfOutputPorts()):
                     _empty(out_info, port, keep_extent=self.has_steps())
-                paraview.print_error(f"{self.LABEL}: {sentence(error)}")
-        for message in dict.fromkeys(str(warning.message) for warning in told):
+                paraview.print_error(f"{self.LABEL}: {error_text(error)}")
+        for message in dict.fromkeys(str(warning.message) for warning in caught):
             paraview.print_warning(f"{self.LABEL}: {message}")
         return 1
 
     return wrapper
 
 
-def sentence(error: Exception) -> str:
-    """Return what went wrong and the way out, on one line."""
+def error_text(error: Exception) -> str:
+    """Return the text of an error on one line, with the way out for a missing package."""
     if isinstance(error, ModuleNotFoundError):
         return (
-            f"the Python package {error.name} must be on ParaView's Python path, and is not; start "
-            "ParaView by a launcher of the suite, or set PYTHONPATH to where the package is"
+            f"the Python package {error.name} must be on ParaView's Python path, and was not "
+            "found; start ParaView by a launcher of the suite, or set PYTHONPATH to the package's "
+            "folder"
         )
     text = " ".join(str(error).split())
     if isinstance(error, ValueError | TypeError | RuntimeError | OSError) and text:
@@ -65,12 +76,15 @@ def output(out_info: Any, port: int) -> vtkDataObject:
 
 
 def announce_image(out_info: Any, port: int, shape: tuple[int, ...]) -> None:
-    """Tell the extent of image data before it is made, without which surfaces of it stay empty.
+    """Announce the extent of image data before it is made.
+
+    Without an extent, surfaces of the image stay empty.
 
     Args:
-        out_info: as ``RequestInformation`` gets it.
+        out_info: output information, an argument of ``RequestInformation``.
         port: output port of the image.
-        shape: number of points per axis; none for an empty image.
+        shape: number of points per axis, for one to three axes; any other number of axes announces
+            an empty image.
     """
     sizes = (*shape, *[1] * (3 - len(shape))) if 1 <= len(shape) <= 3 else (0, 0, 0)
     extent = [end for size in sizes for end in (0, size - 1)]
@@ -79,7 +93,13 @@ def announce_image(out_info: Any, port: int, shape: tuple[int, ...]) -> None:
 
 
 def announce_steps(out_info: Any, ports: int, steps: Sequence[float]) -> None:
-    """Tell ParaView the time steps, the same at every port; none where there is one step only."""
+    """Announce time steps to ParaView, the same at every port.
+
+    Args:
+        out_info: output information, an argument of ``RequestInformation``.
+        ports: number of output ports.
+        steps: the time steps in ascending order; one step or none announces no time.
+    """
     for port in range(ports):
         info = out_info.GetInformationObject(port)
         for key in (_PIPELINE.TIME_STEPS(), _PIPELINE.TIME_RANGE()):
@@ -90,23 +110,24 @@ def announce_steps(out_info: Any, ports: int, steps: Sequence[float]) -> None:
 
 
 def requested_time(out_info: Any) -> float | None:
-    """Return the time that ParaView asks for; None where it asks for none."""
+    """Return the time that ParaView requests; None if it requests none."""
     info = out_info.GetInformationObject(0)
     key = _PIPELINE.UPDATE_TIME_STEP()
     return float(info.Get(key)) if info.Has(key) else None
 
 
 def is_first_process() -> bool:
-    """Return whether this is the first of ParaView's processes, the one that holds the data."""
+    """Return whether this is the first of ParaView's processes, which holds the data."""
     controller = vtkMultiProcessController.GetGlobalController()
     return controller is None or controller.GetLocalProcessId() == 0
 
 
 def _empty(out_info: Any, port: int, *, keep_extent: bool) -> None:
-    """Empty an output; of an image the extents too, lest ParaView asks for it again at once.
+    """Empty an output.
 
-    Of several time steps the others still have the extent that was announced, so an image keeps it
-    and loses its arrays only.
+    The extents of an image are emptied, too, because ParaView would otherwise request it again at
+    once. With several time steps, the other steps still have the announced extent, so the image
+    keeps its extent and loses only its arrays.
     """
     data = output(out_info, port)
     data.Initialize()
@@ -119,7 +140,13 @@ def _empty(out_info: Any, port: int, *, keep_extent: bool) -> None:
 
 
 class Algorithm(VTKPythonAlgorithmBase):
-    """A VTK algorithm whose ports are named by their data types."""
+    """A VTK algorithm whose ports are declared by their data types.
+
+    Attributes:
+        LABEL: label of the proxy, which starts each message.
+        INPUTS: VTK class of the data at each input port.
+        OUTPUTS: VTK class of the data at each output port.
+    """
 
     LABEL: str
     INPUTS: tuple[str, ...] = ()
@@ -137,31 +164,38 @@ class Algorithm(VTKPythonAlgorithmBase):
         return 1
 
     def has_steps(self) -> bool:
-        """Return whether the algorithm told ParaView several time steps."""
+        """Return whether the algorithm announced several time steps."""
         return False
 
     def input_data(self, in_info: Any, port: int = 0) -> Any:
-        """Return the data set at an input port; scripts may connect one of a wrong type."""
-        data = self.connected(in_info, port)
+        """Return the dataset at an input port.
+
+        Raises:
+            TypeError: if nothing is connected, or data of a wrong type, which scripts can connect.
+        """
+        data = self.connected_data(in_info, port)
         if data is None or not data.IsA(self.INPUTS[port]):
             arrived = "nothing" if data is None else data.GetClassName()
-            raise TypeError(f"input {port} must be a {self.INPUTS[port]}, got {arrived}")
+            raise TypeError(
+                f"input {port} must be a {self.INPUTS[port]}, got {arrived}; "
+                "connect a filter or source with such an output"
+            )
         return data
 
-    def connected(self, in_info: Any, port: int) -> Any:
-        """Return the data set at an input port; None where nothing is connected yet."""
-        there = in_info[port].GetNumberOfInformationObjects() > 0
-        return self.GetInputData(in_info, port, 0) if there else None
+    def connected_data(self, in_info: Any, port: int) -> Any:
+        """Return the dataset at an input port; None if nothing is connected yet."""
+        is_connected = in_info[port].GetNumberOfInformationObjects() > 0
+        return self.GetInputData(in_info, port, 0) if is_connected else None
 
     def assign(self, name: str, value: Any) -> None:
-        """Set a property, and run again only if it changed."""
+        """Set an attribute, and mark the algorithm as modified only if the value changed."""
         if getattr(self, name) != value:
             setattr(self, name, value)
             self.Modified()
 
 
 class SeriesAlgorithm(Algorithm):
-    """A source or reader whose files belong to the steps of one training."""
+    """A source or reader whose files can be the steps of one training."""
 
     def __init__(self, find: Callable[[Iterable[str]], Sequence[Member]]) -> None:
         super().__init__()
@@ -178,22 +212,22 @@ class SeriesAlgorithm(Algorithm):
 
 
 class SameTypeAlgorithm(Algorithm):
-    """A filter one of whose outputs has the type of an input, such as the segmentation."""
+    """A filter with an output that has the type of an input, such as the segmentation."""
 
     SAME_TYPE: tuple[int, int]
-    """Input port and output port."""
+    """Input port and output port of the same type."""
 
     def RequestDataObject(self, _request: Any, in_info: Any, out_info: Any) -> int:
-        """Make output objects: as declared, or as the input where they share a type."""
+        """Make the output objects: of the declared type, or of the type of the input."""
         source, target = self.SAME_TYPE
         for port in range(self.GetNumberOfOutputPorts()):
             info = out_info.GetInformationObject(port)
             kind = self.OUTPUTS[port]
             if port == target:
-                arrived = self.connected(in_info, source)
+                arrived = self.connected_data(in_info, source)
                 kind = arrived.GetClassName() if arrived is not None else "vtkUnstructuredGrid"
-            there = info.Get(vtkDataObject.DATA_OBJECT())
-            if there is None or there.GetClassName() != kind:
+            existing = info.Get(vtkDataObject.DATA_OBJECT())
+            if existing is None or existing.GetClassName() != kind:
                 info.Set(vtkDataObject.DATA_OBJECT(), _new(kind))
         return 1
 

@@ -1,4 +1,4 @@
-"""What the commands that run in pvpython do the same way."""
+"""Error handling and exit codes of the commands that run in pvpython."""
 
 from __future__ import annotations
 
@@ -10,20 +10,35 @@ from tlp_core.cli.output import INCOMPLETE
 
 
 def exit_code(errors: Sequence[str]) -> int:
-    """Tell what filters printed as errors, and return 1 where there is any."""
+    """Print the errors of filters to stderr, and return the exit code of a command.
+
+    Args:
+        errors: error messages, from :func:`~tlp_paraview.pipeline.pipeline_errors`.
+
+    Returns:
+        1 if there are errors, else 0.
+    """
     for error in errors:
         print(f"failed: {error}", file=sys.__stderr__)
     return 1 if errors else 0
 
 
-def in_words(name: str, run: Callable[[], int]) -> int:
-    """Run a command and return its exit code: 1, after one sentence, where it fails."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # VTK's logger prints its own stack
+def run_command(name: str, run: Callable[[], int]) -> int:
+    """Run a command, and print an error as one line to stderr.
+
+    Args:
+        name: name of the command, which starts the line.
+        run: the command; it returns an exit code.
+
+    Returns:
+        The exit code of the command; 1 after an error, 3 after Ctrl-C.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # else VTK prints a stack
     try:
         return run()
     except (ValueError, TypeError, RuntimeError, OSError, ImportError) as error:
         print(f"{name}: {error}", file=sys.__stderr__)
         return 1
     except KeyboardInterrupt:
-        print(f"{name}: stopped; the same command goes on", file=sys.__stderr__)
+        print(f"{name}: stopped; the same command resumes it", file=sys.__stderr__)
         return INCOMPLETE

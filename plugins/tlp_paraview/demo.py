@@ -1,9 +1,10 @@
-"""The demo: two trained networks, from checkpoint to profile, with ParaView filters alone.
+"""The demo: two trained networks, from checkpoint to profile, with ParaView filters only.
 
     pvpython demo.py FOLDER
 
-Trains physics-informed networks for the convection equation at β = 1, which succeeds, and β = 30,
-which fails; their checkpoints stay in FOLDER, so that a second run trains nothing.
+It trains physics-informed networks for the convection equation: at β = 1, where training succeeds,
+and at β = 30, where training fails. The checkpoints are kept in FOLDER, and a second run reuses
+them.
 """
 
 from __future__ import annotations
@@ -27,15 +28,22 @@ DIRECTIONS, RESOLUTION, DISTANCE = 3, 21, 0.25
 
 
 def main(folder: Path) -> int:
-    """Make everything in a folder, and return 1 if a filter printed an error."""
+    """Write checkpoints, pictures and data to a folder.
+
+    Args:
+        folder: the folder, which is made if it does not exist.
+
+    Returns:
+        The exit code: 0, or 1 if a filter printed an error.
+    """
     start = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     pipeline.load_plugin()
     with pipeline.pipeline_errors() as errors:
-        built = [landscape(beta, checkpoint(beta, folder), folder) for beta in BETAS]
+        built = [build_landscape(beta, trained_checkpoint(beta, folder), folder) for beta in BETAS]
         if not errors:
-            picture(compared(built), folder / "profiles_side_by_side.png")
-    print(f"\nDone in {time.monotonic() - start:.0f} s. Everything is in {folder}:")
+            save_picture(compare(built), folder / "profiles_side_by_side.png")
+    print(f"\nDone in {time.monotonic() - start:.0f} s. The files are in {folder}:")
     for file in sorted(folder.iterdir()):
         print(f"  {file.name}")
     views.close_views()
@@ -43,12 +51,12 @@ def main(folder: Path) -> int:
 
 
 def stem(beta: int) -> str:
-    """Return the start of the names of one network's files."""
+    """Return the stem of the file names of one network."""
     return f"pinn_convection_beta{beta}"
 
 
-def checkpoint(beta: int, folder: Path) -> Path:
-    """Return the trained parameters, trained now where they are not there yet."""
+def trained_checkpoint(beta: int, folder: Path) -> Path:
+    """Return the checkpoint of a trained network, which is trained if there is no checkpoint."""
     path = folder / f"{stem(beta)}.pt"
     if path.exists():
         print(f"beta = {beta}: using {path.name}")
@@ -59,8 +67,8 @@ def checkpoint(beta: int, folder: Path) -> Path:
     return path
 
 
-def landscape(beta: int, parameters: Path, folder: Path) -> Pipeline:
-    """Build the pipeline for one network, and write its picture and data."""
+def build_landscape(beta: int, parameters: Path, folder: Path) -> Pipeline:
+    """Build the pipeline of one network, and write its picture and data."""
     source = simple.TLPLossLandscape(
         registrationName=f"PINN beta {beta}",
         Problem="pinn-convection",
@@ -74,13 +82,13 @@ def landscape(beta: int, parameters: Path, folder: Path) -> Pipeline:
     built = pipeline.build(source)
     print(f"beta = {beta}: merge tree by {built.tree_filter}")
     if built.profile.GetDataInformation().GetNumberOfPoints():
-        picture(views.show_landscape(built), folder / f"{stem(beta)}.png")
-        save(built, folder / stem(beta))
+        save_picture(views.show_landscape(built), folder / f"{stem(beta)}.png")
+        save_data(built, folder / stem(beta))
     return built
 
 
-def compared(built: list[Pipeline]) -> Any:
-    """Return the views of profiles side by side, whose losses lie orders of magnitude apart."""
+def compare(built: list[Pipeline]) -> Any:
+    """Show two profiles side by side, on a logarithmic axis because their losses differ widely."""
     for one in built:
         one.profile.LogarithmicLoss = 1
         one.profile.UpdatePipeline()
@@ -88,24 +96,24 @@ def compared(built: list[Pipeline]) -> Any:
 
 
 def show_progress(source: Any, text: str) -> None:
-    """Tell on the terminal how far the source is."""
+    """Print the progress of a source on the terminal."""
     algorithm = source.GetClientSideObject()
-    tell = TerminalProgress(text)
+    report = TerminalProgress(text)
     algorithm.AddObserver(
         "ProgressEvent",
-        lambda caller, _event: tell(caller.GetProgress(), caller.GetProgressText() or ""),
+        lambda caller, _event: report(caller.GetProgress(), caller.GetProgressText() or ""),
     )
 
 
-def picture(layout: Any, path: Path) -> None:
-    """Write both views of a layout."""
+def save_picture(layout: Any, path: Path) -> None:
+    """Write a picture of both views of a layout."""
     simple.SaveScreenshot(
         str(path), layout, ImageResolution=list(views.SIZE), SeparatorColor=styles.WHITE
     )
 
 
-def save(built: Pipeline, path: Path) -> None:
-    """Write the basins, the samples and the descriptors."""
+def save_data(built: Pipeline, path: Path) -> None:
+    """Write the basins, the samples and the descriptors to files."""
     simple.SaveData(f"{path}_basins.vtp", proxy=built.basins)
     simple.SaveData(f"{path}_samples.vtu", proxy=built.samples)
     simple.SaveData(f"{path}_descriptors.csv", proxy=built.descriptors, Precision=10)

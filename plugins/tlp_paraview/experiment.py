@@ -1,8 +1,8 @@
-"""An experiment of a paper with small multiples of its profiles, as pictures and state files.
+"""An experiment of a paper, with small multiples of its profiles as pictures and state files.
 
     pvpython -m tlp_paraview.experiment pinn --size quick -o FOLDER
 
-It runs ``tlp experiment``, which reuses existing results, and draws the profiles.
+The command runs ``tlp experiment``, which reuses existing results, and draws the profiles.
 """
 
 from __future__ import annotations
@@ -21,18 +21,25 @@ from tlp_core.experiments import named_experiment
 from tlp_core.experiments.results import PERSISTENCE
 from tlp_core.landscape.table import LandscapeTable, Run, arrange, find_runs
 from tlp_paraview import multiples, pipeline, styles, views
-from tlp_paraview.commands import exit_code, in_words
+from tlp_paraview.commands import exit_code, run_command
 
 _COLUMNS = 7
-"""Columns of small multiples that a page has room for."""
+"""Largest number of columns of small multiples on a page."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run an experiment, draw it, and return 1 if a filter failed."""
+    """Run an experiment, and draw its profiles.
+
+    Args:
+        arguments: arguments of the command. Default: those of the process.
+
+    Returns:
+        The exit code: 0, or 1 if a filter printed an error.
+    """
     parser = argparse.ArgumentParser(prog="tlp_paraview.experiment", description=__doc__)
     command.add_options(parser)
     options = parser.parse_args(arguments)
-    return in_words("experiment", lambda: _run(options))
+    return run_command("experiment", lambda: _run(options))
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -41,13 +48,18 @@ def _run(options: argparse.Namespace) -> int:
     chosen, folder = named_experiment(options.name), Path(options.output)
     with pipeline.pipeline_errors() as errors:
         for look, runs in _runs_by_look(folder, chosen).items():
-            table = arrange(_thinned(runs, chosen.columns), chosen.rows, chosen.columns)
+            table = arrange(_limit_columns(runs, chosen.columns), chosen.rows, chosen.columns)
             draw_multiples(table, folder / f"profiles_{look}")
     return exit_code(errors)
 
 
 def draw_multiples(table: LandscapeTable, stem: Path) -> None:
-    """Write the picture of a table, NAME.png, and its state file, NAME.pvsm."""
+    """Write a picture and a state file of the small multiples of a table.
+
+    Args:
+        table: the landscapes.
+        stem: path of the files without the endings ``.png`` and ``.pvsm``.
+    """
     logarithmic = multiples.can_be_logarithmic(table)
     layout = multiples.show_multiples(table, threshold=PERSISTENCE, logarithmic=logarithmic)
     simple.SaveScreenshot(f"{stem}.png", layout, SeparatorColor=styles.WHITE)
@@ -61,8 +73,8 @@ def _clear() -> None:
         simple.Delete(source)
 
 
-def _thinned(runs: list[Run], columns: str) -> list[Run]:
-    """Return the runs of at most a page's columns, first and last among them."""
+def _limit_columns(runs: list[Run], columns: str) -> list[Run]:
+    """Return the runs of at most ``_COLUMNS`` columns, evenly spaced, first and last included."""
     values = list(dict.fromkeys(run.parameters[columns] for run in runs))
     places = np.linspace(0, len(values) - 1, min(len(values), _COLUMNS)).round().astype(int)
     kept = {values[place] for place in places}
@@ -70,12 +82,12 @@ def _thinned(runs: list[Run], columns: str) -> list[Run]:
 
 
 def _runs_by_look(folder: Path, chosen: Any) -> dict[str, list[Run]]:
-    """Return the runs of each look; of parameters that are no row or column the last value."""
+    """Return the runs of each look; parameters besides rows and columns have their last value."""
     runs = find_runs([folder / "landscapes.csv"])
     for name in runs[0].parameters.keys() - {"look", chosen.rows, chosen.columns}:
         last = runs[-1].parameters[name]
         if any(run.parameters[name] != last for run in runs):
-            print(f"profiles are those of {name} = {last}")
+            print(f"only profiles of {name} = {last} are drawn")
         runs = [run for run in runs if run.parameters[name] == last]
     by_look: dict[str, list[Run]] = {}
     for run in runs:

@@ -1,4 +1,4 @@
-"""Where files lie that state files and properties name by a relative path."""
+"""Lookup of files that state files and properties name by a relative path."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from tlp_core.landscape.series import Member, member_at
 
 STATE_FOLDER_VARIABLE = "TLP_STATE_FILES"
-"""Set by the launchers, for an installed suite has its state files elsewhere."""
+"""Set by the launchers, because an installed suite has its state files in another folder."""
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -20,10 +20,14 @@ def state_folder() -> Path:
     return Path(os.environ.get(STATE_FOLDER_VARIABLE) or _CHECKOUT / "state_files")
 
 
-def found(path: str) -> str:
-    """Return a path that exists: as given, else in the suite's folder of state files.
+def find_file(path: str) -> str:
+    """Return the path of a file: as given if it exists, else in the suite's folder of state files.
 
-    A path that is found nowhere is returned as given, for the error message.
+    Args:
+        path: absolute, or relative to the working directory or the folder of state files.
+
+    Returns:
+        The first of the two that exists; ``path`` itself if none does, for the error message.
     """
     if path and not Path(path).exists() and (state_folder() / path).exists():
         return str(state_folder() / path)
@@ -31,9 +35,13 @@ def found(path: str) -> str:
 
 
 class SeriesFiles:
-    """The files of a training's steps as they were when ParaView last asked for time steps.
+    """The files of the steps of a training, as of the last request of ParaView for time steps.
 
-    So a file that goes away later fails at its step, and does not shift the others.
+    A file that is deleted later is an error at its step, and does not shift the other steps.
+
+    Args:
+        find: function that returns the files at some places, by step, such as
+            :func:`~tlp_core.landscape.series.find_checkpoints`.
     """
 
     def __init__(self, find: Callable[[Iterable[str]], Sequence[Member]]) -> None:
@@ -42,32 +50,38 @@ class SeriesFiles:
         self._error: OSError | None = None
         self._warnings: list[str] = []
 
-    def look(self, places: Iterable[str]) -> None:
-        """Look for the files; what is wrong with them :meth:`at` tells."""
+    def scan(self, places: Iterable[str]) -> None:
+        """Find the files at some places; errors and warnings are kept for :meth:`at`."""
         self._members, self._error = (), None
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             try:
-                self._members = self._find(map(found, places))
+                self._members = self._find(map(find_file, places))
             except OSError as error:
                 self._error = error
-        self._warnings = [str(warning.message) for warning in told]
+        self._warnings = [str(warning.message) for warning in caught]
 
     @property
     def members(self) -> Sequence[Member]:
-        """The files that were found, by step."""
+        """Files by step."""
         return self._members
 
     @property
     def steps(self) -> list[float]:
-        """The step of each file."""
+        """Step of each file, in ascending order."""
         return [member.step for member in self._members]
 
     def at(self, time: float | None) -> Member:
-        """Return the file of a time, or raise what was wrong; warnings are told once."""
+        """Return the file of a time: the last step at or before it, else the first step.
+
+        Warnings of :meth:`scan` are issued once.
+
+        Raises:
+            OSError: if :meth:`scan` found no files.
+        """
         if self._error is not None:
             raise self._error
-        told, self._warnings = self._warnings, []
-        for text in told:
+        messages, self._warnings = self._warnings, []
+        for text in messages:
             warnings.warn(text, stacklevel=2)
         return member_at(self._members, time)

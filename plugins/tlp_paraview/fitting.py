@@ -1,7 +1,7 @@
-"""Sizes that follow a view's: fonts, points, and the frame that a profile fills.
+"""Sizes that depend on the size of a view: fonts, points, and the frame of a profile.
 
-All of it is worked out from what is shown in a view, so it can be done again at any time: after a
-window was resized, another training step shown, or a state file opened.
+They are computed from the visible representations of a view, so a view can be fitted again at any
+time: after its window is resized, another step is shown, or a state file is opened.
 """
 
 from __future__ import annotations
@@ -18,51 +18,57 @@ from tlp_paraview import roles, styles, versions
 from tlp_paraview.roles import Role
 
 SIZE = (1600, 900)
-"""Size of pictures in pixels, both views together."""
+"""Width and height of a picture of two views, in pixels."""
 
 FRAME = (0.13, 0.80, 0.13, 0.86)
-"""Left, right, bottom and top of a profile in its view; outside are labels, title, colour bar."""
+"""Left, right, bottom and top of a profile, as fractions of the view; labels are outside."""
 
 BARE_FRAME = (0.16, 0.97, 0.16, 0.88)
-"""The same without a colour bar at the right."""
+"""The frame if there is no colour bar at the right."""
 
 LOSS_TITLES = ("loss", "log10 loss")
-"""What stands above a linear and a logarithmic loss axis."""
+"""Titles of a linear and of a logarithmic loss axis."""
 
 _FONT = (45, 46)
-"""Share of the height and of the width of a view that a font is high."""
+"""Height and width of a view divided by the height of a font."""
 
-_LEAST_FONT = 7.0
+_MIN_FONT = 7.0
+"""Smallest height of a font, in points."""
 
 _LEGEND = 17
-"""Share of the width of a legend that its font is high."""
+"""Width of a legend divided by the height of its font."""
 
 _BARE = 1.4
-"""Share by which fonts are larger where there is no colour bar and no legend."""
+"""Factor on the height of fonts if there is no colour bar and no legend."""
 
 _RADIUS = 0.32
-"""Radius of minima and saddles over the height of a font."""
+"""Radius of minima and saddles divided by the height of a font."""
 
 _MARGIN = 1.6
-"""By what the camera goes back from a landscape that fills its view."""
+"""Factor on the distance of the camera from a landscape that would fill its view."""
 
 _SHIFT = 0.04
-"""Share of its width by which the native view looks to the right, to free the colour bar."""
+"""Fraction of its distance by which the camera moves right, so that the colour bar is free."""
 
 _LETTER = 0.52
-"""Width of an average letter over the height of its font."""
+"""Width of an average letter divided by the height of its font."""
 
 
 @dataclass(frozen=True)
 class Ranges:
-    """What several profiles share: the range of the loss axis and that of the colours."""
+    """Ranges of the loss axis and of the colours, which several profiles can share.
+
+    Attributes:
+        loss: lowest and highest loss of the axis.
+        average_loss: lowest and highest average loss of the colours.
+    """
 
     loss: tuple[float, float]
     average_loss: tuple[float, float]
 
 
 def ranges_of(profile: Any) -> Ranges | None:
-    """Return the ranges of a profile as it is drawn now; None where it is empty."""
+    """Return the ranges of a profile as it is drawn now; None if it is empty."""
     if not profile.GetDataInformation(0).GetNumberOfPoints():
         return None
     return Ranges(
@@ -72,14 +78,14 @@ def ranges_of(profile: Any) -> Ranges | None:
 
 
 def extent_of(profile: Any) -> tuple[Any, ...]:
-    """Return all on which the frame of a profile depends."""
+    """Return all values on which the frame of a profile depends."""
     ranges = ranges_of(profile)
     fields = (names.TOTAL_WIDTH, names.HEIGHT_SCALE) if ranges is not None else ()
     return (ranges, *(profile.FieldData[name].GetRange(0) for name in fields))
 
 
-def joined(parts: Iterable[Ranges | None]) -> Ranges | None:
-    """Return the ranges that hold all parts that are there; None where none is."""
+def union_of(parts: Iterable[Ranges | None]) -> Ranges | None:
+    """Return the smallest ranges that contain all given ones; None if no ranges are given."""
     parts = [part for part in parts if part is not None]
     if not parts:
         return None
@@ -92,14 +98,14 @@ def joined(parts: Iterable[Ranges | None]) -> Ranges | None:
     return Ranges((min(lowest), max(highest)), (min(darkest), max(lightest)))
 
 
-def share(profile: Any, ranges: Ranges | None) -> None:
-    """Let a profile draw its loss axis over shared ranges, or over its own for None."""
+def set_range(profile: Any, ranges: Ranges | None) -> None:
+    """Set the range of the loss axis of a profile; None sets its own range."""
     profile.LossRange = list(ranges.loss) if ranges is not None else [0.0, 0.0]
     profile.UpdatePipeline()
 
 
 def has_own_range(profile: Any) -> bool:
-    """Return whether a profile draws its loss axis over its own range."""
+    """Return whether the loss axis of a profile has the range of that profile."""
     return bool(profile.LossRange[0] == profile.LossRange[1])
 
 
@@ -114,11 +120,11 @@ def profiles_in(view: Any) -> list[Any]:
 
 
 def fit(view: Any, size: tuple[int, int] | None = None) -> None:
-    """Fit fonts, points and, of a view of profiles, camera and axes to the size of a view.
+    """Fit fonts and points to the size of a view and, in a view of profiles, camera and axes.
 
     Args:
         view: a render view.
-        size: width and height in pixels, by default those of the window.
+        size: width and height in pixels. Default: the size of the view.
     """
     size = size or tuple(view.ViewSize)
     _fit_fonts(view, size)
@@ -128,14 +134,21 @@ def fit(view: Any, size: tuple[int, int] | None = None) -> None:
 
 
 def recolor(view: Any) -> None:
-    """Spread the colours of a landscape's surfaces over the losses that they show now."""
+    """Rescale the colours of the surfaces of a landscape to the range of the losses shown now."""
     for shown in roles.visible(view, Role.LANDSCAPE):
         if (losses := shown.Input.PointData[names.LOSS]) is not None:
             styles.rescale(shown.LookupTable, losses.GetRange(0))
 
 
-def aim(view: Any, size: tuple[int, int] | None = None) -> None:
-    """Look at all of a landscape from where the camera is, with room for labels and colour bar."""
+def fit_camera(view: Any, size: tuple[int, int] | None = None) -> None:
+    """Move the camera so that all of a landscape is visible, with labels and colour bar.
+
+    The direction of view does not change.
+
+    Args:
+        view: a render view.
+        size: width and height in pixels. Default: the size of the view.
+    """
     width, height = size or tuple(view.ViewSize)
     simple.ResetCamera(view)
     focus, place = np.array(view.CameraFocalPoint), np.array(view.CameraPosition)
@@ -147,14 +160,20 @@ def aim(view: Any, size: tuple[int, int] | None = None) -> None:
 
 
 def fit_layout(layout: Any, size: tuple[int, int] | None = None) -> None:
-    """Fit all views of a layout: to the GUI's windows, and elsewhere to a size of them together."""
+    """Fit all views of a layout.
+
+    Args:
+        layout: the layout.
+        size: width and height of all views together, in pixels. Default: 1600 x 900. Ignored in the
+            GUI, where the windows have their own sizes.
+    """
     set_size(layout, size or SIZE)
     for view in views_of(layout):
         fit(view)
 
 
 def set_size(layout: Any, size: tuple[int, int]) -> None:
-    """Set the size of a layout, but in the GUI, whose windows have their own."""
+    """Set the size of a layout, except in the GUI, where the windows have their own sizes."""
     if not any(versions.is_in_gui(view) for view in views_of(layout)):
         layout.SetSize(*size)
 
@@ -166,13 +185,13 @@ def views_of(layout: Any) -> list[Any]:
 
 def _fit_fonts(view: Any, size: tuple[int, int]) -> None:
     font = _font(size) * (1.0 if _has_color_bar(view) else _BARE)
-    if not view.AxesGrid.Visibility:  # a legend by itself
+    if not view.AxesGrid.Visibility:  # a view with only a legend
         font = min(size[1] / _FONT[0], size[0] / _LEGEND)
     for bar in roles.visible(view, Role.COLOR_BAR):
         bar.TitleFontSize, bar.LabelFontSize = _points(font), _points(0.85 * font)
         bar.ScalarBarThickness = max(6, round(0.9 * font))
     for shown in roles.visible(view, Role.TEXT, Role.LOSS_TITLE):
-        letters = len(getattr(shown.Input, "Text", ""))  # a time has none
+        letters = len(getattr(shown.Input, "Text", ""))  # the source of a time has no text
         longest = size[0] * 0.95 / (_LETTER * max(letters, 1))
         shown.FontSize = _points(min(font, longest))
     for axis in "XYZ":
@@ -181,7 +200,7 @@ def _fit_fonts(view: Any, size: tuple[int, int]) -> None:
 
 
 def _fit_profile(profile: Any, view: Any, size: tuple[int, int]) -> None:
-    """Stretch a profile, aim a flat camera and label the axes so that it fills its frame."""
+    """Scale a profile, place a 2D camera and label the axes so that the profile fills its frame."""
     ranges, width = ranges_of(profile), _shared_width(profile, view)
     left, right, bottom, top = FRAME if _has_color_bar(view) else BARE_FRAME
     scale = float(profile.FieldData[names.HEIGHT_SCALE].GetRange(0)[0])
@@ -190,7 +209,8 @@ def _fit_profile(profile: Any, view: Any, size: tuple[int, int]) -> None:
     span = (high - low) * scale
     stretch = (top - bottom) * size[1] * pixel / span if span > 0 else 1.0
     for shown in _drawn(profile, view):
-        if roles.role_of(shown) == Role.CRITICAL_POINTS:  # its own scale would stretch the discs
+        if roles.role_of(shown) == Role.CRITICAL_POINTS:
+            # a scale of the representation would stretch the discs
             shown.Input.Transform.Scale = [1.0, stretch, 1.0]
             shown.GaussianRadius = _RADIUS * _font(size) * pixel
             continue
@@ -217,12 +237,12 @@ def _fit_profile(profile: Any, view: Any, size: tuple[int, int]) -> None:
 
 
 def _ends(profile: Any, loss: tuple[float, float]) -> tuple[float, float]:
-    """Return the ends of the loss axis as they are drawn, before the scale."""
+    """Return the ends of the loss axis in the drawing, before the height scale."""
     return tuple(float(np.log10(end)) for end in loss) if profile.LogarithmicLoss else loss
 
 
 def _shared_width(profile: Any, view: Any) -> float:
-    """Return the width of the widest of the profiles that are drawn in the same way together."""
+    """Return the largest width of the profiles of a layout that have the same Width property."""
     layout = simple.GetLayout(view)
     views = views_of(layout) if layout is not None else [view]
     together = {p.GetGlobalIDAsString(): p for v in views for p in profiles_in(v)}
@@ -236,11 +256,11 @@ def _shared_width(profile: Any, view: Any) -> float:
 def _width_title(profile: Any) -> str:
     if profile.Width == "samples":
         return "number of samples"
-    return "n-th root of the share of samples"
+    return "n-th root of the fraction of samples"
 
 
 def _drawn(profile: Any, view: Any) -> list[Any]:
-    """Return the representations of a profile's outputs; its points pass through a transform."""
+    """Return the visible representations of the outputs of a profile in a view."""
     return [
         shown
         for shown in roles.visible(view, *roles.PROFILE_PARTS)
@@ -249,13 +269,13 @@ def _drawn(profile: Any, view: Any) -> list[Any]:
 
 
 def _profile_behind(shown: Any) -> Any:
-    moved = roles.role_of(shown) == Role.CRITICAL_POINTS
-    return shown.Input.Input if moved else shown.Input
+    is_transformed = roles.role_of(shown) == Role.CRITICAL_POINTS
+    return shown.Input.Input if is_transformed else shown.Input
 
 
 def _font(size: tuple[int, int]) -> float:
     """Return the height of a font in a view, in points."""
-    return max(_LEAST_FONT, min(size[1] / _FONT[0], size[0] / _FONT[1]))
+    return max(_MIN_FONT, min(size[1] / _FONT[0], size[0] / _FONT[1]))
 
 
 def _has_color_bar(view: Any) -> bool:

@@ -1,7 +1,7 @@
-"""What follows the mouse, the slider and the window while ParaView runs.
+"""Links between selections, and updates of views when the time or the window size changes.
 
-Observers end with the session, so a state file cannot keep them: :func:`attach` sets them up (the
-macro calls it) for everything that is there, and once for each thing however often it is called.
+Observers end with the session, and a state file cannot save them. :func:`attach`, which the macro
+calls, adds them to all profiles and views of the session. Repeated calls add no second observer.
 """
 
 from __future__ import annotations
@@ -22,24 +22,31 @@ from tlp_paraview.pipeline import all_profiles, comes_from
 
 Ids = npt.NDArray[np.int64]
 
-_MOVED = ("WarpScalar", "TransformFilter")
-"""Filters that put samples and critical points elsewhere and leave their ids."""
+_MOVING_FILTERS = ("WarpScalar", "TransformFilter")
+"""Filters that move samples and critical points and keep their ids."""
 
 _attached: dict[str, Any] = {}
-"""What is observed already, by the ids of its proxies; it holds the observers' methods."""
+"""Objects with observers, by the id of their proxy; the dictionary keeps them alive."""
 
 
 def attach() -> int:
-    """Link selections, and keep views fitted, of all profiles; return how many there are."""
+    """Link the selections of all profiles, and fit their views whenever they change.
+
+    Selecting basins selects their samples, and selecting samples selects their basins. Views are
+    fitted again after a resize of the window, and after a change of the drawn profile.
+
+    Returns:
+        The number of profiles in the session.
+    """
     profiles = all_profiles()
-    there = {p.GetGlobalIDAsString() for p in (*profiles, *simple.GetRenderViews())}
-    for key in _attached.keys() - there:
+    existing = {p.GetGlobalIDAsString() for p in (*profiles, *simple.GetRenderViews())}
+    for key in _attached.keys() - existing:
         del _attached[key]
     for profile in profiles:
         key = profile.GetGlobalIDAsString()
         if key not in _attached:
-            _attached[key] = _Follower(profile)
-        _attached[key].look_for_samples()
+            _attached[key] = _ProfileLinks(profile)
+        _attached[key].link_samples()
     for view in simple.GetRenderViews():
         key = view.GetGlobalIDAsString()
         if key not in _attached and (fitting.profiles_in(view) or _has_samples(view)):
@@ -49,11 +56,11 @@ def attach() -> int:
 
 
 class _Fitter:
-    """Fits a view whenever its window is resized; a camera that was moved stays where it is."""
+    """An observer that fits a view after each resize; a camera that the user moved stays."""
 
     def __init__(self, view: Any) -> None:
         self._view, self._size = view, (0, 0)
-        self._camera = self._look()
+        self._camera = self._camera_state()
         window = versions.render_window(view)
         if window is not None:
             window.AddObserver("WindowResizeEvent", self._resized)
@@ -64,44 +71,44 @@ class _Fitter:
         if size != self._size and min(size) > 1:
             self._size = size
             fitting.fit(self._view, size)
-            if not fitting.profiles_in(self._view) and self._look() == self._camera:
-                fitting.aim(self._view, size)
-            self._camera = self._look()
+            if not fitting.profiles_in(self._view) and self._camera_state() == self._camera:
+                fitting.fit_camera(self._view, size)
+            self._camera = self._camera_state()
 
-    def _look(self) -> tuple[float, ...]:
+    def _camera_state(self) -> tuple[float, ...]:
         view = self._view
         return (*view.CameraPosition, *view.CameraFocalPoint, *view.CameraViewUp)
 
 
-class _Follower:
-    """Keeps what belongs to one profile together: its views' axes, and what is selected.
+class _ProfileLinks:
+    """Observers of one profile, which link its selections and update the axes of its views.
 
-    A plain selection link of ParaView copies the numbers of cells and points from one data set to
-    another, where they mean something else; here basins and samples are known by their ids.
+    A selection link of ParaView copies the indices of cells and points from one dataset to another,
+    where the indices have another meaning. Here, basins and samples are selected by their ids.
     """
 
     def __init__(self, profile: Any) -> None:
-        self._profile, self._drawn = profile, fitting.extent_of(profile)
+        self._profile, self._extent = profile, fitting.extent_of(profile)
         self._linked: dict[tuple[str, int], tuple[Any, int]] = {}
         self._origin: tuple[Any, int] | None = None
         self._busy = False
         profile.SMProxy.AddObserver("UpdateDataEvent", self._updated)
         self._link(profile, 0, 1, 2)
 
-    def look_for_samples(self) -> None:
-        """Link the filters that show samples of this profile, and their critical points."""
+    def link_samples(self) -> None:
+        """Link the filters downstream that show samples or critical points of this profile."""
         for proxy in simple.GetSources().values():
             if _xml_name(proxy) == "TLPLandscapeSlice" and comes_from(proxy, self._profile):
                 self._link(proxy, 0, 1)
-            elif _xml_name(proxy) in _MOVED and comes_from(proxy, self._profile):
+            elif _xml_name(proxy) in _MOVING_FILTERS and comes_from(proxy, self._profile):
                 self._link(proxy, 0)
 
     def _updated(self, _proxy: Any, _event: str) -> None:
-        """Fit the views again where what is drawn has another extent now."""
-        drawn = fitting.extent_of(self._profile)
-        if drawn == self._drawn:
+        """Fit the views if the extent of the drawn profile has changed."""
+        extent = fitting.extent_of(self._profile)
+        if extent == self._extent:
             return
-        self._drawn = drawn
+        self._extent = extent
         for view in simple.GetRenderViews():
             if any(p.SMProxy == self._profile.SMProxy for p in fitting.profiles_in(view)):
                 fitting.fit(view)
@@ -109,15 +116,15 @@ class _Follower:
                 fitting.recolor(view)
 
     def _link(self, proxy: Any, *ports: int) -> None:
-        fresh = [p for p in ports if (proxy.GetGlobalIDAsString(), p) not in self._linked]
-        for port in fresh:
+        new_ports = [p for p in ports if (proxy.GetGlobalIDAsString(), p) not in self._linked]
+        for port in new_ports:
             self._linked[proxy.GetGlobalIDAsString(), port] = (proxy, port)
-        if fresh:
+        if new_ports:
             proxy.SMProxy.AddObserver("SelectionChangedEvent", self._selected_by(proxy))
 
     def _selected_by(self, proxy: Any) -> Any:
         def changed(_proxy: Any, _event: str, port: int) -> None:
-            with self._once() as first:
+            with self._guard() as first:
                 if first and (proxy.GetGlobalIDAsString(), port) in self._linked:
                     self._follow(proxy, port)
 
@@ -125,8 +132,8 @@ class _Follower:
         return changed
 
     @contextmanager
-    def _once(self) -> Iterator[bool]:
-        """Keep selections that follow another one from being followed in turn."""
+    def _guard(self) -> Iterator[bool]:
+        """Yield False while another selection is being followed, so that links do not recurse."""
         if self._busy:
             yield False
             return
@@ -141,7 +148,7 @@ class _Follower:
             self._origin = (proxy, port)
         elif self._origin == (proxy, port):
             self._origin = None
-        # else the GUI has just cleared what followed the selection before this one
+        # otherwise the GUI has cleared a selection that followed an earlier one
         basins, samples = (None, None) if self._origin is None else self._ids(*self._origin)
         for place in self._linked.values():
             if place != self._origin:
@@ -152,22 +159,22 @@ class _Follower:
         return port == 0 and bool(proxy.SMProxy == self._profile.SMProxy)
 
     def _ids(self, proxy: Any, port: int) -> tuple[Ids, Ids | None]:
-        """Return the basins that a selection means and, unless it is one of basins, its samples.
+        """Return the basin ids of a selection and, unless basins are selected, its sample ids.
 
-        A basin is an arc with everything below it, so selecting it means the basins in it too.
+        A basin is an arc and everything below it, so a selected basin includes the basins in it.
         """
         field = "cells" if self._shows_basins(proxy, port) else "points"
-        chosen = _chosen(proxy, port, field)
+        chosen = _selected_ids(proxy, port, field)
         basins = chosen[names.BASIN_ID]
         if field == "points":
             return basins, chosen[names.SAMPLE_ID]
         tree = _arrays(servermanager.Fetch(self._profile, idx=0).GetCellData(), names.PARENT_ID)
-        return _with_inner(basins, tree[names.PARENT_ID]), None
+        return _with_nested(basins, tree[names.PARENT_ID]), None
 
 
-def _with_inner(basins: Ids, parent: Ids) -> Ids:
-    """Return basins and all those inside of them; a parent has a larger number than a child."""
-    inside = np.zeros(len(parent) + 1, dtype=np.bool_)  # the last stands for no parent
+def _with_nested(basins: Ids, parent: Ids) -> Ids:
+    """Return basins and all basins inside them; the id of a parent is larger than a child's."""
+    inside = np.zeros(len(parent) + 1, dtype=np.bool_)  # the last entry is that of no parent, -1
     inside[basins] = True
     for basin in range(len(parent) - 1, -1, -1):
         inside[basin] |= inside[parent[basin]]
@@ -177,7 +184,7 @@ def _with_inner(basins: Ids, parent: Ids) -> Ids:
 def _select(
     proxy: Any, port: int, shows_basins: bool, basins: Ids | None, samples: Ids | None
 ) -> None:
-    """Select by ids in the output of a proxy; nothing for None."""
+    """Select by ids in an output of a proxy; None or no ids clear the selection."""
     by_basin = shows_basins or samples is None
     ids, array = (basins, names.BASIN_ID) if by_basin else (samples, names.SAMPLE_ID)
     if ids is None or not len(ids):
@@ -192,7 +199,7 @@ def _select(
 
 
 def _ranges(ids: Ids) -> list[float]:
-    """Return first and last of each run of consecutive ids, one after the other."""
+    """Return the first and last id of each run of consecutive ids, in one list."""
     ids = np.unique(ids)
     breaks = np.flatnonzero(np.diff(ids) > 1)
     first, last = np.append(0, breaks + 1), np.append(breaks, len(ids) - 1)
@@ -203,8 +210,8 @@ def _selection(proxy: Any, port: int) -> Any:
     return proxy.SMProxy.GetSelectionInput(port)
 
 
-def _chosen(proxy: Any, port: int, field: str) -> dict[str, Ids]:
-    """Return the ids of what is selected in an output."""
+def _selected_ids(proxy: Any, port: int, field: str) -> dict[str, Ids]:
+    """Return the ids of the selected cells or points of an output, by the name of the array."""
     extract = servermanager.filters.ExtractSelection(
         Input=simple.OutputPort(proxy, port),
         Selection=servermanager._getPyProxy(_selection(proxy, port)),
@@ -239,7 +246,9 @@ def _leaves(data: Any) -> Iterator[Any]:
 
 
 def _has_samples(view: Any) -> bool:
-    return any(_xml_name(shown) in ("TLPLandscapeSlice", *_MOVED) for shown in _inputs(view))
+    return any(
+        _xml_name(shown) in ("TLPLandscapeSlice", *_MOVING_FILTERS) for shown in _inputs(view)
+    )
 
 
 def _shows(view: Any, profile: Any) -> bool:
@@ -247,7 +256,7 @@ def _shows(view: Any, profile: Any) -> bool:
 
 
 def _inputs(view: Any) -> list[Any]:
-    """Return what is drawn in a view."""
+    """Return the proxies that are shown in a view."""
     inputs = [getattr(shown, "Input", None) for shown in view.Representations]
     return [shown for shown in inputs if shown is not None]
 

@@ -1,21 +1,21 @@
-"""TLP Landscape Descriptors: numbers that summarise a merge tree, as a table."""
+"""TLP Landscape Descriptors: numbers that describe a merge tree, as a table."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tlp_paraview.algorithm import Algorithm, fails_in_words, output
+from tlp_paraview.algorithm import Algorithm, output, report_errors
 from tlp_paraview.landscape_profile import TreeAlgorithm
 
 
 class TLPLandscapeDescriptors(TreeAlgorithm):
-    """One row of descriptors."""
+    """A filter that returns a table with one row of descriptors."""
 
     LABEL = "TLP Landscape Descriptors"
     OUTPUTS = ("vtkTable",)
     RequestDataObject = Algorithm.RequestDataObject
 
-    @fails_in_words
+    @report_errors
     def RequestData(self, _request: Any, in_info: Any, out_info: Any) -> int:
         from tlp_core import describe, vtk_bridge
 

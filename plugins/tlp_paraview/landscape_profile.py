@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tlp_paraview.algorithm import SameTypeAlgorithm, fails_in_words, output
+from tlp_paraview.algorithm import SameTypeAlgorithm, output, report_errors
 from tlp_paraview.merge_tree import chosen_array
 
 WIDTHS = ("samples", "n-th root")
@@ -13,7 +13,12 @@ WIDTHS = ("samples", "n-th root")
 
 @dataclass(frozen=True)
 class Places:
-    """Where the samples of one training step were drawn, x of each."""
+    """The places of the samples at one step of a training.
+
+    Attributes:
+        step: the step; None if there are no places.
+        x: (N,) x of each sample in the profile; None if there are no places.
+    """
 
     step: float | None
     x: Any
@@ -23,7 +28,7 @@ NO_PLACES = Places(None, None)
 
 
 class TreeAlgorithm(SameTypeAlgorithm):
-    """A filter of the three outputs of a merge tree filter, with a persistence threshold."""
+    """A filter on the three outputs of a merge tree filter, which it simplifies by persistence."""
 
     INPUTS = ("vtkUnstructuredGrid", "vtkUnstructuredGrid", "vtkDataSet")
 
@@ -42,7 +47,7 @@ class TreeAlgorithm(SameTypeAlgorithm):
         self.assign("_max_minima", count)
 
     def tree(self, in_info: Any) -> Any:
-        """Return the simplified merge tree of the inputs, None where one of them is empty."""
+        """Return the simplified merge tree of the inputs, or None if one of them is empty."""
         inputs = [self.input_data(in_info, port) for port in range(3)]
         if not all(data.GetNumberOfPoints() for data in inputs):
             return None
@@ -51,7 +56,7 @@ class TreeAlgorithm(SameTypeAlgorithm):
         )
 
     def _unsimplified(self, inputs: list[Any]) -> Any:
-        """Return the merge tree of the inputs, kept while they stay and a threshold moves."""
+        """Return the merge tree of the inputs; it is reused until the inputs change."""
         from tlp_core import vtk_bridge
 
         name = chosen_array(self)
@@ -62,7 +67,7 @@ class TreeAlgorithm(SameTypeAlgorithm):
 
 
 class TLPLandscapeProfile(TreeAlgorithm):
-    """The topological landscape profile."""
+    """A filter that draws the topological landscape profile of a merge tree."""
 
     LABEL = "TLP Landscape Profile"
     OUTPUTS = (
@@ -80,7 +85,7 @@ class TLPLandscapeProfile(TreeAlgorithm):
         self._order, self._keep_places, self._width = 0, 1, 0
         self._logarithmic, self._loss_range = 0, (0.0, 0.0)
         self._tolerance, self._height_scale = 1e-4, 0.0
-        self._drawn = self._before = NO_PLACES
+        self._current = self._previous = NO_PLACES
 
     def SetOrder(self, index: int) -> None:
         self.assign("_order", index)
@@ -103,7 +108,7 @@ class TLPLandscapeProfile(TreeAlgorithm):
     def SetHeightScale(self, scale: float) -> None:
         self.assign("_height_scale", scale)
 
-    @fails_in_words
+    @report_errors
     def RequestData(self, _request: Any, in_info: Any, out_info: Any) -> int:
         from tlp_core import vtk_bridge
 
@@ -132,20 +137,21 @@ class TLPLandscapeProfile(TreeAlgorithm):
         return 1
 
     def _profile(self, tree: Any, n: int, step: float | None) -> Any:
-        """Return the layout, in which basins that were there at the step before keep their place.
+        """Return the profile; basins of the previously shown step keep their places.
 
-        Whatever else changes, a step is laid out after the one that was shown before it.
+        If another property changes, the profile of a step is made again from the places of the same
+        previous step.
         """
         from tlp_core import landscape_profile
         from tlp_core.choices import SIBLING_ORDERS
         from tlp_core.profile import sample_places
 
-        keeps = self._keep_places and step is not None
-        if not keeps:
-            self._before = NO_PLACES
-        elif step != self._drawn.step:
-            self._before = self._drawn
-        kept = self._before.x
+        keep = self._keep_places and step is not None
+        if not keep:
+            self._previous = NO_PLACES
+        elif step != self._current.step:
+            self._previous = self._current
+        kept = self._previous.x
         same = kept is not None and len(kept) == len(tree.values)
         profile = landscape_profile(
             tree,
@@ -154,5 +160,5 @@ class TLPLandscapeProfile(TreeAlgorithm):
             root=n if WIDTHS[self._width] == "n-th root" else 1,
             tolerance=self._tolerance,
         )
-        self._drawn = Places(step, sample_places(tree, profile)) if keeps else NO_PLACES
+        self._current = Places(step, sample_places(tree, profile)) if keep else NO_PLACES
         return profile

@@ -1,4 +1,4 @@
-"""TLP Landscape Reader: a landscape that was sampled before, finished or not."""
+"""TLP Landscape Reader: landscapes that were sampled before, complete or not."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tlp_paraview.algorithm import (
     SeriesAlgorithm,
     announce_image,
     announce_steps,
-    fails_in_words,
     output,
+    report_errors,
     requested_time,
 )
 
 
 class TLPLandscapeReader(SeriesAlgorithm):
-    """Reads the Zarr store that TLP Loss Landscape or ``tlp sample`` wrote, or a series of them."""
+    """A reader of stores that TLP Loss Landscape or ``tlp sample`` wrote: one, or one per step."""
 
     LABEL = "TLP Landscape Reader"
     OUTPUTS = ("vtkUnstructuredGrid", "vtkImageData")
@@ -37,21 +37,23 @@ class TLPLandscapeReader(SeriesAlgorithm):
     def RequestInformation(self, _request: Any, _in_info: Any, out_info: Any) -> int:
         from tlp_core.landscape.store import LandscapeStore
 
-        self._series.look(self._file_names)
+        self._series.scan(self._file_names)
         shape: tuple[int, ...] = ()
-        with suppress(OSError, ValueError, IndexError):  # RequestData says what is wrong
+        with suppress(OSError, ValueError, IndexError):  # RequestData reports the error
             store = LandscapeStore.open(self._series.members[0].path)
             shape = store.shape if store.points is None else ()
         announce_image(out_info, 1, shape)
         announce_steps(out_info, 2, self._series.steps)
         return 1
 
-    @fails_in_words
+    @report_errors
     def RequestData(self, _request: Any, _in_info: Any, out_info: Any) -> int:
         from tlp_core import Landscape, vtk_bridge
 
         if not self._file_names:
-            raise ValueError("File Name must name a landscape, a folder that ends in .zarr")
+            raise ValueError(
+                "File Name must name a landscape, a folder that ends in .zarr; got none"
+            )
         member = self._series.at(requested_time(out_info))
         landscape = Landscape.open(member.path)
         step = member.step if len(self._series.members) > 1 else None

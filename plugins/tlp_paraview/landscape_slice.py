@@ -1,14 +1,14 @@
-"""TLP Landscape Slice: two or three of the directions of a landscape, for views of n >= 4."""
+"""TLP Landscape Slice: samples along two or three directions, for views of n >= 4."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tlp_paraview.algorithm import Algorithm, fails_in_words, output
+from tlp_paraview.algorithm import Algorithm, output, report_errors
 
 
 class TLPLandscapeSlice(Algorithm):
-    """The samples of a grid in a plane or space along some of its directions."""
+    """A filter that extracts the samples of a grid in a plane or space along its directions."""
 
     LABEL = "TLP Landscape Slice"
     INPUTS = ("vtkPointSet",)
@@ -29,20 +29,20 @@ class TLPLandscapeSlice(Algorithm):
     def ClearPosition(self) -> None:
         self.assign("_position", [])
 
-    @fails_in_words
+    @report_errors
     def RequestData(self, _request: Any, in_info: Any, out_info: Any) -> int:
         from tlp_core import vtk_bridge
 
         samples = self.input_data(in_info)
         if not samples.GetNumberOfPoints():
             return 1
-        part = vtk_bridge.grid_slice(samples, self._shown(samples), self._position)
+        part = vtk_bridge.grid_slice(samples, self._chosen_directions(samples), self._position)
         output(out_info, 0).ShallowCopy(part)
         output(out_info, 1).ShallowCopy(vtk_bridge.critical_points_in(part))
         return 1
 
-    def _shown(self, samples: Any) -> list[int]:
-        """Return the directions along x, y and z; of a plane the third is left out."""
+    def _chosen_directions(self, samples: Any) -> list[int]:
+        """Return the directions along x, y and, unless the slice is a plane, z."""
         from tlp_core import vtk_bridge
 
         plane = len(vtk_bridge.landscape_shape(samples) or ()) == 2

@@ -1,4 +1,4 @@
-"""TLP Loss Landscape: samples the loss of a network around its parameters."""
+"""TLP Loss Landscape: the loss of a network, sampled around its parameters."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from tlp_paraview.algorithm import (
     SeriesAlgorithm,
     announce_image,
     announce_steps,
-    fails_in_words,
     is_first_process,
     output,
+    report_errors,
     requested_time,
 )
-from tlp_paraview.files import found
+from tlp_paraview.files import find_file
 
 STEP_DIRECTIONS = ("one checkpoint", "each checkpoint")
 
 FILE = "file"
-"""Choice of the Problem property that reads the problem from a file."""
+"""Value of the Problem property that selects the problem of Problem File."""
 
 
 class TLPLossLandscape(SeriesAlgorithm):
-    """The source of a pipeline: model, directions and grid in, samples out."""
+    """The source of a pipeline: it samples the loss of a problem on a grid along directions."""
 
     LABEL = "TLP Loss Landscape"
     OUTPUTS = ("vtkUnstructuredGrid", "vtkImageData")
@@ -114,20 +114,20 @@ class TLPLossLandscape(SeriesAlgorithm):
 
     def RequestInformation(self, _request: Any, _in_info: Any, out_info: Any) -> int:
         announce_image(out_info, 1, (self._resolution,) * self._directions)
-        self._series.look(self._checkpoints)
+        self._series.scan(self._checkpoints)
         announce_steps(out_info, 2, self._series.steps)
-        for port in range(2):  # else VTK runs only the first of ParaView's processes
+        for port in range(2):  # otherwise VTK runs only the first of ParaView's processes
             info = out_info.GetInformationObject(port)
             info.Set(self.CAN_HANDLE_PIECE_REQUEST(), 1)
         return 1
 
-    @fails_in_words
+    @report_errors
     def RequestData(self, _request: Any, _in_info: Any, out_info: Any) -> int:
         from tlp_core import vtk_bridge
 
         first = is_first_process()
         if not first and not self._store:
-            return 1  # processes share a landscape on disk only; in memory the first samples alone
+            return 1  # without a store on disk, only the first process samples
         step, landscape = self._landscape(requested_time(out_info))
         if not first:
             return 1
@@ -137,11 +137,11 @@ class TLPLossLandscape(SeriesAlgorithm):
         return 1
 
     def Refresh(self) -> None:
-        self._sampler = self._training = None  # data files are read again, too
+        self._sampler = self._training = None  # so that data files are read again
         super().Refresh()
 
     def _landscape(self, time: float | None) -> tuple[float | None, Any]:
-        """Return the landscape, and of a training the step that it belongs to."""
+        """Return the landscape and its step; the step is None without a training."""
         from tlp_core.pipeline.sampler import LandscapeSampler
 
         callbacks = {"progress": self._report, "should_stop": self._is_aborted}
@@ -157,7 +157,10 @@ class TLPLossLandscape(SeriesAlgorithm):
         from tlp_core.pipeline.training_sampler import TrainingSampler, find_step
 
         if self._checkpoint:
-            raise ValueError("Checkpoint must be empty if Checkpoints name a training")
+            raise ValueError(
+                f"Checkpoint must be empty if Checkpoints name a training, got {self._checkpoint}; "
+                "clear one of the two"
+            )
         member = self._series.at(time)
         step = None if self._directions_step < 0 else self._directions_step
         fixed = STEP_DIRECTIONS[self._step_directions] == "one checkpoint"
@@ -176,7 +179,7 @@ class TLPLossLandscape(SeriesAlgorithm):
             problem=ProblemSettings(
                 name=self._problem_name(),
                 arguments=parse_arguments(self._arguments),
-                checkpoint=found(self._checkpoint),
+                checkpoint=find_file(self._checkpoint),
             ),
             directions=DirectionSettings(
                 n=self._directions,
@@ -200,8 +203,8 @@ class TLPLossLandscape(SeriesAlgorithm):
         if self._problem != FILE:
             return self._problem
         if not self._problem_file:
-            raise ValueError("Problem File must name a Python file if Problem is 'file'")
-        return f"{found(self._problem_file)}:{self._function}"
+            raise ValueError("Problem File must name a Python file if Problem is 'file', got none")
+        return f"{find_file(self._problem_file)}:{self._function}"
 
     def _report(self, fraction: float, text: str) -> None:
         self.SetProgressText(text)

@@ -1,4 +1,4 @@
-"""TLP Merge Tree: the built-in twin of TTK's merge tree filter."""
+"""TLP Merge Tree: the built-in equivalent of TTK's merge tree filter."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 from vtkmodules.vtkCommonDataModel import vtkDataObject
 
 from tlp_core.array_names import LOSS
-from tlp_paraview.algorithm import SameTypeAlgorithm, fails_in_words, output
+from tlp_paraview.algorithm import SameTypeAlgorithm, output, report_errors
 
 
 def chosen_array(algorithm: Any) -> str:
-    """Return the name of the array that the ScalarField property chose, ``Loss`` by default.
+    """Return the name of the array that the ScalarField property names; default: ``Loss``.
 
-    ParaView writes "0" for a choice that it could not make, as in a script that connects filters
-    before anything has run.
+    ParaView writes "0" if it knows no arrays yet, for example in a script that connects filters
+    before any of them has run.
     """
     name = algorithm.GetInputArrayInformation(0).Get(vtkDataObject.FIELD_NAME())
     return LOSS if name in (None, "", "0") else name
@@ -28,7 +28,7 @@ class TLPMergeTree(SameTypeAlgorithm):
     OUTPUTS = ("vtkUnstructuredGrid", "vtkUnstructuredGrid", "vtkDataSet")
     SAME_TYPE = (0, 2)
 
-    @fails_in_words
+    @report_errors
     def RequestData(self, _request: Any, in_info: Any, out_info: Any) -> int:
         from tlp_core import merge_tree, vtk_bridge
 

@@ -2,7 +2,7 @@
 
     pvpython -m tlp_paraview.multiples runs.csv --rows beta --columns seed -o profiles.png
 
-Landscapes come from a table, or from stores whose names tell the parameters (see
+The landscapes are those of a table, or stores whose names contain the parameters (see
 :func:`tlp_core.landscape.table.find_runs`).
 """
 
@@ -19,8 +19,8 @@ from paraview import simple
 from tlp_core import Landscape
 from tlp_core.landscape.table import LandscapeTable, arrange, find_runs
 from tlp_paraview import fitting, pipeline, styles, versions, views
-from tlp_paraview.commands import exit_code, in_words
-from tlp_paraview.files import found
+from tlp_paraview.commands import exit_code, run_command
+from tlp_paraview.files import find_file
 from tlp_paraview.pipeline import Pipeline
 
 CELL = (420, 320)
@@ -38,14 +38,25 @@ def show_multiples(
     logarithmic: bool = False,
     size: tuple[int, int] | None = None,
 ) -> Any:
-    """Show the profiles of a table in rows and columns, and return the layout.
+    """Show the profiles of a table in rows and columns of a new layout.
+
+    All profiles have one loss axis and one range of colours.
 
     Args:
         table: the landscapes.
-        threshold: smallest persistence that stays, as a share of the range of each one's losses.
-        width: of basins, ``samples`` or ``n-th root``, for landscapes of different n.
-        logarithmic: whether the loss axis is.
-        size: of the picture in pixels, by default 420 x 320 for each profile.
+        threshold: smallest persistence of the basins that stay, as a fraction, 0 to 1, of the range
+            of the losses of each landscape. Default: 0, all basins.
+        width: width of the basins: ``samples``, or ``n-th root`` for landscapes of different n.
+            Default: ``samples``.
+        logarithmic: draw the decimal logarithm of the loss. Default: False.
+        size: width and height of the picture in pixels. Default: 420 x 320 per profile, and a
+            legend 170 wide.
+
+    Returns:
+        The layout.
+
+    Raises:
+        FileNotFoundError: if the environment variable TLP_TTK_PLUGIN names no file.
     """
     (rows, row_values), (columns, column_values) = table.rows, table.columns
     pipelines = {place: _pipeline(run, threshold) for place, run in table.cells.items()}
@@ -62,7 +73,7 @@ def show_multiples(
             heading = f"{rows} = {row}, {columns} = {column}"
             built = pipelines.get((row, column))
             if built is None or fitting.ranges_of(built.profile) is None:
-                styles.text(f"{heading}: no landscape", view)
+                styles.show_text(f"{heading}: no landscape", view)
             else:
                 views.show_profile(built, view, ranges, heading=heading, bare=True)
     _show_legend(legend, grid, width, fitting.LOSS_TITLES[int(logarithmic)])
@@ -71,7 +82,11 @@ def show_multiples(
 
 
 def can_be_logarithmic(table: LandscapeTable) -> bool:
-    """Return whether all losses of a table are positive, as a logarithmic axis needs them."""
+    """Return whether all losses of a table are positive, which a logarithmic axis needs.
+
+    Args:
+        table: the landscapes.
+    """
     landscapes = [Landscape.open(run.path) for run in table.cells.values()]
     return all(bool(np.nanmin(landscape.loss) > 0) for landscape in landscapes)
 
@@ -84,28 +99,35 @@ def _pipeline(run: Any, threshold: float) -> Pipeline:
 
 
 def _show_legend(view: Any, grid: list[list[Any]], width: str, height: str) -> None:
-    """Show the colour bar that all profiles share, and what their axes mean."""
+    """Show the colour bar of all profiles, and the meaning of their axes."""
     basins = [shown for line in grid for cell in line for shown in fitting.basins_in(cell)]
     if basins:
         for shown in basins[1:]:
             shown.LookupTable = basins[0].LookupTable
-        styles.color_bar(basins[0].LookupTable, "average loss", view, position=(0.1, 0.2))
+        styles.show_color_bar(basins[0].LookupTable, "average loss", view, position=(0.1, 0.2))
     texts = (("• minimum", styles.RED), ("• saddle", styles.ORANGE))
     for place, (words, color) in enumerate(texts):
-        styles.text(words, view, color=color, position=(0.1, 0.88 - 0.06 * place))
-    across = "samples" if width == "samples" else "n-th root of share"
+        styles.show_text(words, view, color=color, position=(0.1, 0.88 - 0.06 * place))
+    across = "samples" if width == "samples" else "n-th root of fraction"
     for place, words in enumerate((f"across: {across}", f"up: {height}")):
-        styles.text(words, view, position=(0.1, 0.1 - 0.05 * place))
+        styles.show_text(words, view, position=(0.1, 0.1 - 0.05 * place))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the picture of a table and, on request, its state file; 1 if a filter failed."""
+    """Write the picture of a table and its state file, as the command line asks for.
+
+    Args:
+        arguments: arguments of the command. Default: those of the process.
+
+    Returns:
+        The exit code: 0, or 1 if a filter printed an error.
+    """
     options = _parser().parse_args(arguments)
-    return in_words("multiples", lambda: _draw(options))
+    return run_command("multiples", lambda: _draw(options))
 
 
 def _draw(options: argparse.Namespace) -> int:
-    runs = find_runs([found(place) for place in options.places])
+    runs = find_runs([find_file(place) for place in options.places])
     table = arrange(runs, options.rows, options.columns)
     with pipeline.pipeline_errors() as errors:
         layout = show_multiples(
@@ -124,14 +146,27 @@ def _draw(options: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tlp_paraview.multiples", description=__doc__)
-    parser.add_argument("places", nargs="+", help="a .csv table, or stores, folders and patterns")
-    parser.add_argument("--rows", required=True, help="parameter of the rows")
-    parser.add_argument("--columns", required=True, help="parameter of the columns")
-    parser.add_argument("-o", "--output", help="picture, NAME.png")
-    parser.add_argument("--state", help="state file, NAME.pvsm")
-    parser.add_argument("--threshold", type=float, default=0.0, help="smallest persistence, 0 to 1")
-    parser.add_argument("--width", choices=("samples", "n-th root"), default="samples")
-    parser.add_argument("--logarithmic", action="store_true", help="logarithmic loss axis")
+    parser.add_argument(
+        "places", nargs="+", help="a .csv table, or stores, folders of them and patterns"
+    )
+    parser.add_argument("--rows", required=True, help="name of the parameter of the rows")
+    parser.add_argument("--columns", required=True, help="name of the parameter of the columns")
+    parser.add_argument("-o", "--output", help="file of the picture, NAME.png")
+    parser.add_argument("--state", help="file of the state, NAME.pvsm")
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        default=0.0,
+        help="smallest persistence of the basins that stay, as a fraction, 0 to 1, of the range "
+        "of the losses (default: 0)",
+    )
+    parser.add_argument(
+        "--width",
+        choices=("samples", "n-th root"),
+        default="samples",
+        help="width of the basins (default: samples)",
+    )
+    parser.add_argument("--logarithmic", action="store_true", help="draw a logarithmic loss axis")
     return parser
 
 

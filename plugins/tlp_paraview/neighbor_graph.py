@@ -1,20 +1,20 @@
-"""TLP Neighbor Graph: joins neighbouring samples by lines."""
+"""TLP Neighbor Graph: lines between neighbouring samples."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tlp_paraview.algorithm import Algorithm, fails_in_words, output
+from tlp_paraview.algorithm import Algorithm, output, report_errors
 
 GRAPHS = ("automatic", "grid", "k nearest neighbors")
 IMPLICIT = ("automatic", "on", "off")
 
-MOST_LINES = 10_000_000
-"""Above this a grid's lines are left out by default; TTK's filter needs a minute for as many."""
+MAX_LINES = 10_000_000
+"""Largest number of lines made by default on a grid, for which TTK's filter takes a minute."""
 
 
 class TLPNeighborGraph(Algorithm):
-    """Adds the cells that a merge tree filter walks along."""
+    """A filter that adds the lines between neighbours, on which a merge tree filter works."""
 
     LABEL = "TLP Neighbor Graph"
     INPUTS = ("vtkPointSet",)
@@ -47,7 +47,7 @@ class TLPNeighborGraph(Algorithm):
     def SetImplicitGraph(self, index: int) -> None:
         self.assign("_implicit", index)
 
-    @fails_in_words
+    @report_errors
     def RequestData(self, _request: Any, in_info: Any, out_info: Any) -> int:
         from tlp_core import vtk_bridge
 
@@ -57,13 +57,13 @@ class TLPNeighborGraph(Algorithm):
             return 1
         shape = self._grid_shape(samples)
         graph, rule = self._grid_graph(shape) if shape else self._knn_graph(samples)
-        implicit = bool(shape) and self._leaves_lines_out(graph.number_of_edges)
+        implicit = bool(shape) and self._omits_lines(graph.number_of_edges)
         with_graph = vtk_bridge.with_graph(samples, graph, rule, implicit=implicit)
         output(out_info, 0).ShallowCopy(with_graph)
         return 1
 
     def _grid_shape(self, samples: Any) -> tuple[int, ...] | None:
-        """Return the number of samples per axis, None where k nearest neighbors are meant."""
+        """Return the number of samples per axis, or None for a graph of k nearest neighbours."""
         from tlp_core import vtk_bridge
 
         shape = vtk_bridge.landscape_shape(samples)
@@ -95,6 +95,6 @@ class TLPNeighborGraph(Algorithm):
         )
         return graph, f"{rule} k-NN, recall {graph.recall:.3g}, {graph.bridges} bridges"
 
-    def _leaves_lines_out(self, number_of_edges: int) -> bool:
+    def _omits_lines(self, number_of_edges: int) -> bool:
         choice = IMPLICIT[self._implicit]
-        return choice == "on" or (choice == "automatic" and number_of_edges > MOST_LINES)
+        return choice == "on" or (choice == "automatic" and number_of_edges > MAX_LINES)

@@ -1,8 +1,8 @@
-"""Builds the pipeline from a source to the profile, in the GUI and in scripts.
+"""The pipeline from a source to the profile, for the GUI and for scripts.
 
     source → TLP Neighbor Graph → merge tree → TLP Landscape Profile and Descriptors
 
-The merge tree is TTK's filter wherever its plugin can be loaded, and TLP Merge Tree otherwise.
+The merge tree filter is TTK's if its plugin can be loaded, and TLP Merge Tree otherwise.
 """
 
 from __future__ import annotations
@@ -27,15 +27,24 @@ PLUGIN = Path(__file__).resolve().parents[1] / "TopologicalLandscapeProfiles.xml
 PROFILE = "TLPLandscapeProfile"
 TTK_VARIABLE = "TLP_TTK_PLUGIN"
 TTK_FILTERS = ("TTKMergeTree", "TTKMergeandContourTreeFTM")
-"""TTK's filter since 1.3, and before."""
+"""Names of TTK's filter: since 1.3, and before."""
 
 _ERROR = re.compile(r"\bERR(OR)?\b|Traceback")
-"""What tells an error apart from other text that ends up on stderr, which ParaView also reports."""
+"""Pattern of error messages; ParaView reports other text on stderr as errors, too."""
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """The proxies of one pipeline, and which merge tree filter it uses."""
+    """The proxies of one pipeline.
+
+    Attributes:
+        source: source or reader of the landscape.
+        graph: TLP Neighbor Graph.
+        tree: the merge tree filter.
+        profile: TLP Landscape Profile.
+        descriptors: TLP Landscape Descriptors.
+        tree_filter: which merge tree filter is used, and the reason if it is the built-in one.
+    """
 
     source: Any
     graph: Any
@@ -46,27 +55,27 @@ class Pipeline:
 
     @property
     def basins(self) -> Any:
-        """Port 0 of the profile."""
+        """Port 0 of the profile, the basins."""
         return simple.OutputPort(self.profile, 0)
 
     @property
     def critical_points(self) -> Any:
-        """Port 1 of the profile."""
+        """Port 1 of the profile, the critical points."""
         return simple.OutputPort(self.profile, 1)
 
     @property
     def samples(self) -> Any:
-        """Port 2 of the profile."""
+        """Port 2 of the profile, the samples with their basins."""
         return simple.OutputPort(self.profile, 2)
 
     @property
     def outline(self) -> Any:
-        """Port 3 of the profile."""
+        """Port 3 of the profile, the outline."""
         return simple.OutputPort(self.profile, 3)
 
     @property
     def branches(self) -> Any:
-        """Port 4 of the profile, the merge tree over it."""
+        """Port 4 of the profile, the merge tree drawn over the profile."""
         return simple.OutputPort(self.profile, 4)
 
     @property
@@ -76,7 +85,11 @@ class Pipeline:
 
 
 def load_plugin() -> None:
-    """Load the suite's plugin where it is not loaded yet: on the server too, by its path there."""
+    """Load the suite's plugin unless it is loaded.
+
+    With a server, the plugin is loaded on the server, too, where it must be at the same path.
+    Afterwards, the proxies are functions of ``paraview.simple``.
+    """
     known = servermanager.ActiveConnection.Session.GetProxyDefinitionManager()
     if not known.HasDefinition("filters", PROFILE):
         simple.LoadPlugin(str(PLUGIN), remote=_is_remote(), ns=vars(simple))
@@ -85,11 +98,21 @@ def load_plugin() -> None:
 
 
 def find_ttk_plugin() -> Path | None:
-    """Return TTK's plugin: named by TLP_TTK_PLUGIN, else in ParaView's plugin folders."""
+    """Return the path of TTK's plugin.
+
+    Returns:
+        The file that the environment variable TLP_TTK_PLUGIN names, else the first in ParaView's
+        plugin folders; None if there is none.
+
+    Raises:
+        FileNotFoundError: if TLP_TTK_PLUGIN names no file.
+    """
     named = os.environ.get(TTK_VARIABLE)
     if named:
         if not Path(named).is_file():
-            raise FileNotFoundError(f"{TTK_VARIABLE} must name TTK's plugin file, got {named}")
+            raise FileNotFoundError(
+                f"{TTK_VARIABLE} must name TTK's plugin file, got {named}; correct or unset it"
+            )
         return Path(named)
     places = [
         folder / inner / file
@@ -101,20 +124,37 @@ def find_ttk_plugin() -> Path | None:
 
 
 def ttk_filter() -> Any:
-    """Return the constructor of TTK's merge tree filter, its plugin loaded; None without it."""
-    found = _first_filter()
+    """Load TTK's plugin, and return the constructor of its merge tree filter.
+
+    Returns:
+        The function of ``paraview.simple``; None if the plugin is not found, or if ParaView is
+        connected to a server on which it is not loaded.
+
+    Raises:
+        FileNotFoundError: as :func:`find_ttk_plugin`.
+    """
+    found = _loaded_ttk_filter()
     if found is None and not _is_remote() and (plugin := find_ttk_plugin()) is not None:
         simple.LoadPlugin(str(plugin), remote=False, ns=vars(simple))
-        found = _first_filter()
+        found = _loaded_ttk_filter()
     return found
 
 
 def build(source: Any, *, threshold: float = 0.0) -> Pipeline:
     """Build the pipeline behind a source or reader, and run it.
 
+    Filter errors are printed and do not raise exceptions: see :func:`pipeline_errors`.
+
     Args:
-        source: a proxy that yields a landscape at port 0.
-        threshold: smallest persistence that stays, as a share of the range of the losses.
+        source: proxy of a source or reader with a landscape at port 0.
+        threshold: smallest persistence of the basins that stay, as a fraction, 0 to 1, of the range
+            of the losses. Default: 0, all basins.
+
+    Returns:
+        The proxies of the pipeline. After an error, their outputs are empty.
+
+    Raises:
+        FileNotFoundError: if the environment variable TLP_TTK_PLUGIN names no file.
     """
     load_plugin()
     source.UpdatePipeline()
@@ -135,8 +175,8 @@ def build(source: Any, *, threshold: float = 0.0) -> Pipeline:
 
 
 def is_landscape(source: Any) -> bool:
-    """Return whether a proxy yields losses and belongs to no profile's pipeline yet."""
-    if any(_meets(source, profile) for profile in all_profiles()):
+    """Return whether a proxy has losses and is not part of the pipeline of a profile."""
+    if any(_is_connected(source, profile) for profile in all_profiles()):
         return False
     source.UpdatePipeline()
     return source.PointData[names.LOSS] is not None
@@ -149,11 +189,11 @@ def all_profiles() -> list[Any]:
 
 
 def comes_from(proxy: Any, origin: Any) -> bool:
-    """Return whether a filter works on what another proxy yields, directly or through others."""
+    """Return whether a proxy is another one, or downstream of it."""
     return any(made is origin.SMProxy for made in _upstream(proxy.SMProxy))
 
 
-def _meets(proxy: Any, profile: Any) -> bool:
+def _is_connected(proxy: Any, profile: Any) -> bool:
     return comes_from(proxy, profile) or comes_from(profile, proxy)
 
 
@@ -166,32 +206,41 @@ def _upstream(proxy: Any) -> Iterator[Any]:
 
 
 def number_of_directions(source: Any) -> int:
-    """Return n, the number of coordinates of each sample; 0 where there are none."""
+    """Return n, the number of coordinates of each sample; 0 if the samples have none."""
     array = source.PointData.GetArray(names.COORDINATES)
     return 0 if array is None else int(array.GetNumberOfComponents())
 
 
 def steps_of(source: Any) -> list[float]:
-    """Return the steps of a training; none where a source has one landscape only."""
+    """Return the steps of a training; an empty list for a source with a single landscape."""
     steps = getattr(source, "TimestepValues", None)
     listed = list(steps) if hasattr(steps, "__len__") else [steps] if steps is not None else []
     return listed if len(listed) > 1 else []
 
 
 def title(pipeline: Pipeline, *, metrics: bool = True) -> str:
-    """Return the network's name and, on request, what it says of itself, such as an error."""
+    """Return the title of a pipeline: the name of the problem, and its metrics.
+
+    Args:
+        pipeline: the pipeline.
+        metrics: append the metrics of the problem, such as an accuracy. Default: True.
+    """
     row = servermanager.Fetch(pipeline.descriptors).GetRowData()
     columns = [row.GetArrayName(i) for i in range(row.GetNumberOfArrays())]
     if not columns:
         return "loss landscape"
-    name, *told = columns[: columns.index(fields(Descriptors)[0].name)]
-    words = [f"{c} {row.GetAbstractArray(c).GetValue(0):.2g}" for c in told if metrics]
-    return ", ".join([row.GetAbstractArray(name).GetValue(0) or "loss landscape", *words])
+    name, *metric_names = columns[: columns.index(fields(Descriptors)[0].name)]
+    shown = metric_names if metrics else []
+    texts = [f"{metric} {row.GetAbstractArray(metric).GetValue(0):.2g}" for metric in shown]
+    return ", ".join([row.GetAbstractArray(name).GetValue(0) or "loss landscape", *texts])
 
 
 @contextmanager
 def pipeline_errors() -> Iterator[list[str]]:
-    """Collect the error messages of filters, which raise nothing in scripts.
+    """Collect the error messages of filters, because filter errors do not raise exceptions.
+
+    Yields:
+        A list to which each error message is appended while the block runs.
 
     Example:
         with pipeline_errors() as errors:
@@ -214,24 +263,24 @@ def pipeline_errors() -> Iterator[list[str]]:
 
 
 def _is_remote() -> bool:
-    """Return whether ParaView is connected to a server, which loads plugins of its own."""
+    """Return whether ParaView is connected to a server, which loads its own plugins."""
     return bool(servermanager.ActiveConnection.IsRemote())
 
 
-def _first_filter() -> Any:
+def _loaded_ttk_filter() -> Any:
     return next((getattr(simple, name) for name in TTK_FILTERS if hasattr(simple, name)), None)
 
 
 def _merge_tree(graph: Any) -> tuple[Any, str]:
-    """Return a merge tree filter behind the graph, and which one it is.
+    """Return a merge tree filter behind the graph, and a text that says which filter it is.
 
-    The built-in filter goes first: it is quick, and its tree tells whether TTK's can follow.
+    The built-in filter runs first: it is fast, and its tree shows whether TTK's filter can be used.
     """
     tree = simple.TLPMergeTree(registrationName="Merge Tree", Input=graph)
     tree.ScalarField = ["POINTS", names.LOSS]
     tree.UpdatePipeline()
     make = ttk_filter()
-    reason = "TTK's plugin is not there" if make is None else _unfit_for_ttk(graph, tree)
+    reason = "TTK's plugin was not found" if make is None else _reason_against_ttk(graph, tree)
     if reason:
         return tree, f"TLP Merge Tree (built in: {reason})"
     simple.Delete(tree)
@@ -242,10 +291,10 @@ def _merge_tree(graph: Any) -> tuple[Any, str]:
     return tree, "TTK's merge tree filter"
 
 
-def _unfit_for_ttk(graph: Any, tree: Any) -> str:
-    """Return why TTK's filter cannot work on a graph, nothing where it can."""
+def _reason_against_ttk(graph: Any, tree: Any) -> str:
+    """Return the reason why TTK's filter cannot be used on a graph; empty if it can be used."""
     if not tree.GetDataInformation(0).GetNumberOfPoints():
-        return "there is no tree"
+        return "the tree is empty"
     if not graph.GetDataInformation().GetNumberOfCells():
         return "the graph is implicit, and TTK's filter needs its lines"
     arcs = servermanager.Fetch(tree, idx=1)

@@ -1,7 +1,7 @@
-"""Marks on the representations that the suite makes, by which it recognises them later.
+"""Marks on the representations that the suite makes, so that it recognises them later.
 
-A mark is an annotation of the representation's proxy, which ParaView saves in state files. So a
-representation that a user adds is never taken for one of the suite's.
+A mark is an annotation of the proxy of a representation. ParaView saves it in state files. A
+representation that a user adds has no mark, so the suite does not change it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _KEY = "TLPRole"
 
 
 class Role(StrEnum):
-    """What a representation shows."""
+    """The content of a representation."""
 
     BASINS = "basins"
     OUTLINE = "outline"
@@ -27,7 +27,7 @@ class Role(StrEnum):
 
 
 PROFILE_PARTS = (Role.BASINS, Role.OUTLINE, Role.BRANCHES, Role.CRITICAL_POINTS)
-"""Representations that are stretched together."""
+"""Representations of a profile, which are stretched by the same factor."""
 
 
 def mark(shown: Any, role: Role) -> Any:
@@ -37,12 +37,12 @@ def mark(shown: Any, role: Role) -> Any:
 
 
 def role_of(shown: Any) -> str | None:
-    """Return the role of a representation; None of one that the suite did not make."""
+    """Return the role of a representation; None if the suite did not make it."""
     return shown.SMProxy.GetAnnotation(_KEY)
 
 
 def visible(view: Any, *roles: Role) -> Iterator[Any]:
-    """Yield the visible representations of a view that have one of some roles."""
+    """Yield the visible representations of a view that have one of the given roles."""
     for shown in view.Representations:
         if role_of(shown) in roles and shown.Visibility:
             yield shown

@@ -1,4 +1,4 @@
-"""How things look: colours, texts, axes and colour bars, sized by :mod:`tlp_paraview.fitting`."""
+"""Colours, texts, axes and colour bars; :mod:`tlp_paraview.fitting` sets their sizes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KINDS = {
 
 
 def empty_view() -> Any:
-    """Return a white view that is in no layout yet."""
+    """Return a new white render view that is in no layout yet."""
     view = simple.CreateView("RenderView")
     view.UseColorPaletteForBackground = 0
     view.Background = WHITE
@@ -36,7 +36,16 @@ def empty_view() -> Any:
 
 
 def color_by_loss(shown: Any, array: tuple[str, str], span: tuple[float, float]) -> Any:
-    """Colour a representation, and nothing else, by an array in the suite's blues."""
+    """Colour a representation by an array, with a colour map of its own in the suite's blues.
+
+    Args:
+        shown: the representation.
+        array: ``"POINTS"`` or ``"CELLS"``, and the name of the array.
+        span: lowest and highest value of the colour map.
+
+    Returns:
+        The colour map.
+    """
     simple.ColorBy(shown, array, separate=True)
     colors = simple.GetColorTransferFunction(array[1], shown, separate=True)
     preset = json.loads(COLOR_MAP.read_text(encoding="utf-8"))[0]
@@ -48,23 +57,31 @@ def color_by_loss(shown: Any, array: tuple[str, str], span: tuple[float, float])
 
 
 def rescale(colors: Any, span: tuple[float, float]) -> None:
-    """Spread a colour map over a range, which may be a single value."""
+    """Rescale a colour map to a range; a range of one value is widened by 1."""
     low, high = span
     colors.RescaleTransferFunction(low, high if high > low else low + 1.0)
 
 
 def add_color_map() -> None:
-    """Put the suite's blues into ParaView's list of colour maps, once."""
+    """Add the suite's blues to ParaView's list of colour maps, unless they are in it."""
     presets = versions.color_presets()
     name = json.loads(COLOR_MAP.read_text(encoding="utf-8"))[0]["Name"]
     if not presets.HasPreset(name):
         presets.ImportPresets(str(COLOR_MAP))
 
 
-def color_bar(
+def show_color_bar(
     colors: Any, text: str, view: Any, *, position: tuple[float, float] = (0.84, 0.2)
 ) -> None:
-    """Show the colour bar of a colour map, by default at the right."""
+    """Show the colour bar of a colour map.
+
+    Args:
+        colors: the colour map.
+        text: title of the colour bar.
+        view: a render view.
+        position: x and y of the lower left corner, as fractions of the size of the view. Default:
+            at the right.
+    """
     bar = simple.GetScalarBar(colors, view)
     bar.Title, bar.ComponentTitle = text, ""
     bar.TitleColor = bar.LabelColor = BLACK
@@ -81,9 +98,15 @@ def color_bar(
 def show_critical_points(
     points: Any, view: Any, *, radius: float = 1.0, legend: bool = True
 ) -> Any:
-    """Show minima in red and saddles in orange, with a legend.
+    """Show minima as red discs and saddles as orange discs, and return the representation.
 
-    Discs rather than points as spheres, which some drivers draw behind what they lie on.
+    Discs are used because some drivers draw spheres behind the surface on which they lie.
+
+    Args:
+        points: critical points with the array ``CriticalType``.
+        view: a render view.
+        radius: radius of the discs, in the units of the points. Default: 1.
+        legend: show the legend. Default: True.
     """
     shown = simple.Show(points, view)
     shown.SetRepresentationType("Point Gaussian")
@@ -97,12 +120,18 @@ def show_critical_points(
     shown.SetScalarBarVisibility(view, False)
     if legend:
         for place, (name, color) in enumerate((("• minimum", RED), ("• saddle", ORANGE))):
-            text(name, view, color=color, position=(0.82, 0.88 - 0.045 * place))
+            show_text(name, view, color=color, position=(0.82, 0.88 - 0.045 * place))
     return shown
 
 
 def show_columns(table: Any, view: Any, across: str) -> Any:
-    """Show the columns of a table over one of them in a chart."""
+    """Show the columns of a table in a chart, and return the representation.
+
+    Args:
+        table: the table.
+        view: a chart view.
+        across: name of the column along the horizontal axis.
+    """
     shown = simple.Show(table, view, "XYChartRepresentation")
     shown.AttributeType = "Row Data"
     shown.UseIndexForXAxis, shown.XArrayName = 0, across
@@ -110,13 +139,13 @@ def show_columns(table: Any, view: Any, across: str) -> Any:
 
 
 def title_chart(view: Any, titles: tuple[str, str]) -> None:
-    """Write the titles of a chart's axes, across and up."""
+    """Set the titles of the horizontal and the vertical axis of a chart."""
     view.BottomAxisTitle, view.LeftAxisTitle = (title.replace("_", " ") for title in titles)
     view.BottomAxisTitleFontSize = view.LeftAxisTitleFontSize = 16
     view.BottomAxisLabelFontSize = view.LeftAxisLabelFontSize = 14
 
 
-def text(
+def show_text(
     words: str,
     view: Any,
     *,
@@ -125,7 +154,17 @@ def text(
     location: str = "Upper Center",
     role: Role = Role.TEXT,
 ) -> Any:
-    """Write a text at a fraction of the width and height of a view, or at one of its edges."""
+    """Show a text in a view, and return its source.
+
+    Args:
+        words: the text.
+        view: a render view.
+        color: red, green and blue, 0 to 1. Default: black.
+        position: x and y of the text, as fractions of the size of the view. Default: None, which
+            places the text at ``location``.
+        location: window location, by its name in ParaView. Default: ``Upper Center``.
+        role: mark of the representation. Default: ``Role.TEXT``.
+    """
     source = simple.Text(registrationName=words, Text=words)
     shown = roles.mark(simple.Show(source, view), role)
     shown.Color = color
@@ -135,22 +174,28 @@ def text(
     return source
 
 
-def solid(shown: Any, color: list[float], **properties: Any) -> None:
-    """Show in one colour."""
+def set_color(shown: Any, color: list[float], **properties: Any) -> None:
+    """Show a representation in one colour, without lighting, and set further properties."""
     versions.clear_colors(shown)
     shown.AmbientColor = shown.DiffuseColor = color
     for name, value in properties.items():
         setattr(shown, name, value)
-    flat(shown)
+    disable_lighting(shown)
 
 
-def flat(shown: Any) -> None:
-    """Show colours as they are, without light."""
+def disable_lighting(shown: Any) -> None:
+    """Show the colours of a representation unchanged by lighting."""
     shown.Ambient, shown.Diffuse, shown.Specular = 1.0, 0.0, 0.0
 
 
-def axes(view: Any, titles: tuple[str, str, str], scale: tuple[float, float, float]) -> None:
-    """Show axes whose labels undo the scale of what is drawn."""
+def show_axes(view: Any, titles: tuple[str, str, str], scale: tuple[float, float, float]) -> None:
+    """Show axes whose labels are divided by the scale of the drawing.
+
+    Args:
+        view: a render view.
+        titles: titles of the axes x, y and z; empty for no title.
+        scale: factors by which x, y and z are multiplied in the drawing.
+    """
     grid = view.AxesGrid
     grid.Visibility = 1
     grid.GridColor = GREY

@@ -1,4 +1,4 @@
-"""What differs between ParaView's versions, each with the version it is for."""
+"""Workarounds for differences between versions of ParaView, each with its version."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 from paraview import simple
 
 TIME_FORMAT = "step {time:g}"
-"""Format of AnnotateTime since 5.10; before, it was like printf's."""
+"""Format of AnnotateTime since 5.10; earlier versions use the format of printf."""
 
 
 def library_folders() -> list[Path]:
     """Return the folders in which this ParaView keeps its plugins.
 
-    5.11 tells only the paths of the variable PV_PLUGIN_PATH and one beside the program, so the
+    5.11 reports only the paths of the variable PV_PLUGIN_PATH and one beside the program, so the
     folder in its library path, ``paraview-5.11/plugins``, is added.
     """
     from paraview.modules.vtkRemotingCore import vtkProcessModule, vtkPVPluginLoader
@@ -28,23 +28,23 @@ def library_folders() -> list[Path]:
 
 
 def split_right(layout: Any, view: Any, new_view: Any) -> None:
-    """Put ``new_view`` to the right of ``view``; ``SplitViewHorizontal`` is there from 5.11 on."""
+    """Put ``new_view`` to the right of ``view``, with ``SplitViewHorizontal`` of 5.11 and later."""
     location = layout.SplitViewHorizontal(view, 0.5)
     if layout.GetViewLocation(new_view) < 0:
         layout.AssignView(location + 1, new_view)
 
 
-def grid_layout(name: str, grid: list[list[Any]], last: Any, share: float) -> Any:
-    """Return a layout of views in rows and columns of equal size, and one more at the right.
+def grid_layout(name: str, grid: list[list[Any]], last: Any, fraction: float) -> Any:
+    """Return a new layout of views in rows and columns of equal size, and one view at the right.
 
     Args:
-        name: of the layout.
-        grid: the rows.
+        name: name of the layout.
+        grid: rows of views.
         last: the view at the right.
-        share: its share of the width.
+        fraction: fraction, 0 to 1, of the width of the layout for ``last``.
     """
     layout = simple.CreateLayout(name)
-    left, right = _split(layout, 0, 1 - share, across=True)
+    left, right = _split(layout, 0, 1 - fraction, across=True)
     layout.AssignView(right, last)
     for row, place in zip(grid, _equal_parts(layout, left, len(grid), across=False)):
         for view, cell in zip(row, _equal_parts(layout, place, len(row), across=True)):
@@ -59,10 +59,10 @@ def _equal_parts(layout: Any, place: int, count: int, *, across: bool) -> list[i
     return [first, *_equal_parts(layout, rest, count - 1, across=across)]
 
 
-def _split(layout: Any, place: int, share: float, *, across: bool) -> tuple[int, int]:
-    """Split a place of a layout; its parts are the children in a binary tree."""
+def _split(layout: Any, place: int, fraction: float, *, across: bool) -> tuple[int, int]:
+    """Split a cell of a layout, and return its two parts, the children in a binary tree."""
     split = layout.SMProxy.SplitHorizontal if across else layout.SMProxy.SplitVertical
-    split(place, share)
+    split(place, fraction)
     return 2 * place + 1, 2 * place + 2
 
 
@@ -72,7 +72,7 @@ def clear_colors(representation: Any) -> None:
 
 
 def point_array(data: Any, name: str) -> Any:
-    """Return a point array of fetched data as NumPy's; ``numpy_interface`` fails with NumPy 2."""
+    """Return a point array of fetched data for NumPy; ``numpy_interface`` fails with NumPy 2."""
     from vtkmodules.util.numpy_support import vtk_to_numpy
 
     return vtk_to_numpy(data.GetPointData().GetArray(name))
@@ -85,27 +85,27 @@ def color_presets() -> Any:
     return vtkSMTransferFunctionPresets.GetInstance()
 
 
-def move(representation: Any, place: list[float]) -> None:
-    """Draw a representation elsewhere; ``Position`` became ``Translation`` after 5.11."""
-    there = representation.ListProperties()
-    name = "Translation" if "Translation" in there else "Position"
-    setattr(representation, name, place)
+def move(representation: Any, offset: list[float]) -> None:
+    """Move a representation by an offset; ``Position`` became ``Translation`` after 5.11."""
+    properties = representation.ListProperties()
+    name = "Translation" if "Translation" in properties else "Position"
+    setattr(representation, name, offset)
 
 
 def render_window(view: Any) -> Any:
-    """Return the VTK window of a render view on the client; None where there is none."""
+    """Return the VTK window of a render view on the client; None if it has none."""
     get = getattr(view.SMProxy, "GetRenderWindow", None)
     return get() if get is not None else None
 
 
 def is_in_gui(view: Any) -> bool:
-    """Return whether a view lies in a window of the GUI, which alone may set its size."""
+    """Return whether a view is in a window of the GUI; only the GUI may set its size."""
     window = render_window(view)
     return window is not None and window.GetClassName() == "vtkGenericOpenGLRenderWindow"
 
 
 def appended_selection(source: Any) -> Any:
-    """Return a selection source wrapped as the GUI does; bare, it crashes 5.11's GUI later on."""
+    """Return a selection source wrapped as the GUI does; without it, the GUI of 5.11 crashes."""
     from paraview.modules.vtkRemotingViews import vtkSMSelectionHelper
 
     return vtkSMSelectionHelper.NewAppendSelectionsFromSelectionSource(source.SMProxy)

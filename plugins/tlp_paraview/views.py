@@ -1,7 +1,8 @@
-"""The pictures: the landscape as ParaView shows it, beside its profile.
+"""Views of a landscape, its profile, its merge tree and its persistence diagram.
 
-A profile is flat, x in samples and y the loss times the filter's height scale, which the axes undo
-(``DataScale``), so that their labels read samples and loss. Sizes are :mod:`fitting`'s.
+A profile lies in a plane: x in samples, y the loss multiplied by the height scale of the filter.
+The axes divide by that scale (``DataScale``), so that their labels are samples and loss.
+:mod:`~tlp_paraview.fitting` sets all sizes.
 """
 
 from __future__ import annotations
@@ -26,36 +27,44 @@ STEP_RANGES: tuple[StepRange, ...] = get_args(StepRange)
 ANIMATIONS = (".png", ".jpg", ".ogv", ".avi")
 
 _LEVELS = (0.02, 0.1, 0.3)
-"""Shares of the samples that three surfaces enclose in the view of three directions."""
+"""Fractions of the samples that the three surfaces enclose in the view of three directions."""
 
 _RADIUS = 0.012
-"""Radius of minima and saddles over the width of the landscape."""
+"""Radius of minima and saddles, as a fraction of the width of the landscape."""
 
 _OPACITIES = (0.4, 0.3, 0.15)
+"""Opacities of the three surfaces."""
 
 
 def show_landscape(
     pipeline: Pipeline, *, size: tuple[int, int] = SIZE, step_range: StepRange = "all steps"
 ) -> Any:
-    """Show a landscape and its profile side by side, and return the layout.
+    """Show a landscape and its profile side by side in a new layout.
 
     Args:
-        pipeline: what to show.
-        size: of both views together in pixels; a window has its own.
-        step_range: of a training, whether one loss axis and one range of colours hold for ``all
-            steps``, which are all evaluated for that, or ``each step`` has its own (kept up by
-            :func:`interaction.attach`); the height of a surface is that of the first step.
+        pipeline: the pipeline to show.
+        size: width and height of both views together, in pixels. Default: 1600 x 900. Ignored in
+            the GUI, where the window has its own size.
+        step_range: range of the loss axis and of the colours, for a training with several steps.
+            ``all steps``: one range for all steps, which are all evaluated. ``each step``: a range
+            for each step, which :func:`~tlp_paraview.interaction.attach` updates when the step
+            changes.
+            The height of a surface is always that of the first step. Default: ``all steps``.
+
+    Returns:
+        The layout.
 
     Raises:
-        RuntimeError: if there is nothing to show, because the source failed.
+        ValueError: for an unknown ``step_range``.
+        RuntimeError: if no step has a profile, for example because the source reported an error.
     """
     checks.choice(step_range, STEP_RANGES, name="step_range")
     steps = steps_of(pipeline.source)
     if steps:
         simple.GetAnimationScene().UpdateAnimationUsingDataTimeSteps()
-    fitting.share(pipeline.profile, None)
-    ranges = _of_all_steps(pipeline, steps) if steps and step_range == "all steps" else None
-    _go_to_something(pipeline, steps)
+    fitting.set_range(pipeline.profile, None)
+    ranges = _ranges_of_all_steps(pipeline, steps) if steps and step_range == "all steps" else None
+    _go_to_first_profile(pipeline, steps)
     native, profile = styles.empty_view(), styles.empty_view()
     layout = _layout(title(pipeline, metrics=False), native, profile)
     fitting.set_size(layout, size)
@@ -68,7 +77,18 @@ def show_landscape(
 
 
 def compare_profiles(pipelines: Sequence[Pipeline], *, size: tuple[int, int] = SIZE) -> Any:
-    """Show two profiles side by side with one loss axis and one range of colours."""
+    """Show two profiles side by side in a new layout, with the same ranges of loss and colours.
+
+    Args:
+        pipelines: two pipelines.
+        size: width and height of both views together, in pixels. Default: 1600 x 900.
+
+    Returns:
+        The layout.
+
+    Raises:
+        ValueError: if there are not two pipelines.
+    """
     left, right = styles.empty_view(), styles.empty_view()
     layout = _layout("Profiles", left, right)
     ranges = shared_ranges(pipelines)
@@ -79,21 +99,24 @@ def compare_profiles(pipelines: Sequence[Pipeline], *, size: tuple[int, int] = S
 
 
 def save_animation(path: str, layout: Any, *, size: tuple[int, int] = SIZE) -> None:
-    """Write a picture of every step of a training, also without a window.
+    """Write an animation, or one picture, for each step of a training; no window is needed.
 
     Args:
-        path: an animation, NAME.ogv or NAME.avi, or pictures, NAME.png, which get numbers.
-        layout: the views.
-        size: in pixels.
+        path: an animation, NAME.ogv or NAME.avi, or pictures, NAME.png or NAME.jpg, which are
+            numbered.
+        layout: the layout to write, from :func:`show_landscape`.
+        size: width and height in pixels. Default: 1600 x 900.
 
     Raises:
-        ValueError: for another ending.
+        ValueError: if the path has another ending.
         FileNotFoundError: if the folder does not exist.
     """
     if Path(path).suffix not in ANIMATIONS:
         raise ValueError(f"an animation must end in {', '.join(ANIMATIONS)}, got {path}")
     if not Path(path).resolve().parent.is_dir():
-        raise FileNotFoundError(f"the folder of {path} must exist, and does not")
+        raise FileNotFoundError(
+            f"an animation must be written to an existing folder, found none for {path}; create it"
+        )
     interaction.attach()
     scene = simple.GetAnimationScene()
     scene.UpdateAnimationUsingDataTimeSteps()
@@ -105,14 +128,14 @@ def save_animation(path: str, layout: Any, *, size: tuple[int, int] = SIZE) -> N
 
 
 def close_views() -> None:
-    """Delete all views; a script that exits with some open can die of an X error in 5.11."""
+    """Delete all views; in ParaView 5.11, a script that exits with open views can crash."""
     for view in simple.GetViews():
         simple.Delete(view)
 
 
 def shared_ranges(pipelines: Sequence[Pipeline]) -> Ranges | None:
-    """Return the ranges that hold all of the profiles; None where all are empty."""
-    return fitting.joined(fitting.ranges_of(pipeline.profile) for pipeline in pipelines)
+    """Return the smallest ranges that contain those of all profiles; None if all are empty."""
+    return fitting.union_of(fitting.ranges_of(pipeline.profile) for pipeline in pipelines)
 
 
 def show_profile(
@@ -126,42 +149,49 @@ def show_profile(
     """Show a profile in a view: basins, outline, points, axes, colour bar, legend and title.
 
     Args:
-        pipeline: whose profile.
-        view: an empty view.
-        ranges: of loss axis and colours; None for those that the profile has.
-        heading: what stands above it; by default what the network says of itself.
-        bare: leave out colour bar, legend and the titles of the axes.
+        pipeline: the pipeline of the profile.
+        view: an empty render view.
+        ranges: ranges of the loss axis and of the colours. Default: None, the profile's own ranges.
+        heading: text above the profile. Default: the :func:`~tlp_paraview.pipeline.title`.
+        bare: omit colour bar, legend and the titles of the axes. Default: False.
     """
     if ranges is not None:
-        fitting.share(pipeline.profile, ranges)
+        fitting.set_range(pipeline.profile, ranges)
     colors = ranges or fitting.ranges_of(pipeline.profile)
     basins = roles.mark(simple.Show(pipeline.basins, view), Role.BASINS)
     span = colors.average_loss if colors is not None else (0.0, 1.0)
     blues = styles.color_by_loss(basins, ("CELLS", names.AVERAGE_LOSS), span)
     if not bare:
-        styles.color_bar(blues, "average loss", view)
-    styles.flat(basins)
+        styles.show_color_bar(blues, "average loss", view)
+    styles.disable_lighting(basins)
     outline = roles.mark(simple.Show(pipeline.outline, view), Role.OUTLINE)
-    styles.solid(outline, styles.BLACK, LineWidth=1.5)
+    styles.set_color(outline, styles.BLACK, LineWidth=1.5)
     points = simple.Transform(
         registrationName="Critical Points", Input=pipeline.critical_points, Transform="Transform"
     )
     discs = styles.show_critical_points(points, view, legend=not bare)
     roles.mark(discs, Role.CRITICAL_POINTS)
-    styles.axes(view, ("" if bare else "number of samples", "", ""), (1.0, 1.0, 1.0))
+    styles.show_axes(view, ("" if bare else "number of samples", "", ""), (1.0, 1.0, 1.0))
     view.AxesGrid.AxesToLabel = 3  # only left and bottom
     view.AxesGrid.ShowGrid = 1
     steps = steps_of(pipeline.source)
-    styles.text(heading or title(pipeline, metrics=not steps), view)
+    styles.show_text(heading or title(pipeline, metrics=not steps), view)
     if not bare:
         place = (0.08, 0.885)
-        styles.text(fitting.LOSS_TITLES[0], view, position=place, role=Role.LOSS_TITLE)
+        styles.show_text(fitting.LOSS_TITLES[0], view, position=place, role=Role.LOSS_TITLE)
         if steps:
             _show_step(view)
 
 
 def show_tree(pipeline: Pipeline) -> Any:
-    """Show the merge tree over its faint profile, in a layout of its own, and return the layout."""
+    """Show the merge tree over its transparent profile, in a new layout.
+
+    Args:
+        pipeline: the pipeline to show.
+
+    Returns:
+        The layout.
+    """
     view = styles.empty_view()
     layout = simple.CreateLayout("Merge tree")
     layout.AssignView(0, view)
@@ -169,13 +199,20 @@ def show_tree(pipeline: Pipeline) -> Any:
     simple.Show(pipeline.basins, view).Opacity = 0.3
     simple.Hide(pipeline.outline, view)
     branches = roles.mark(simple.Show(pipeline.branches, view), Role.BRANCHES)
-    styles.solid(branches, styles.BLACK, LineWidth=2.0)
+    styles.set_color(branches, styles.BLACK, LineWidth=2.0)
     fitting.fit_layout(layout, SIZE)
     return layout
 
 
 def show_persistence_diagram(pipeline: Pipeline) -> Any:
-    """Show birth and death of every branch in a chart of a layout of its own; return the layout."""
+    """Show the birth and death of each branch as a chart, in a new layout.
+
+    Args:
+        pipeline: the pipeline to show.
+
+    Returns:
+        The layout.
+    """
     view = simple.CreateView("XYChartView")
     layout = simple.CreateLayout("Persistence diagram")
     layout.AssignView(0, view)
@@ -205,19 +242,23 @@ def show_persistence_diagram(pipeline: Pipeline) -> Any:
 
 
 def show_native(pipeline: Pipeline, view: Any, span: tuple[float, float] | None = None) -> None:
-    """Show the samples: a surface for n = 2, nested surfaces for n = 3 and in a slice for n > 3.
+    """Show the samples of a landscape in a view.
+
+    A grid of two directions is shown as a surface, one of three directions as nested contour
+    surfaces, and one of more directions as the contour surfaces of a slice. Other samples are shown
+    as points.
 
     Args:
-        pipeline: whose samples.
-        view: an empty view.
-        span: range of the losses' colours; None for their own.
+        pipeline: the pipeline of the samples.
+        view: an empty render view.
+        span: lowest and highest loss of the colours. Default: None, the range of the losses.
     """
     n = number_of_directions(pipeline.source)
     count = pipeline.source.GetDataInformation().GetNumberOfPoints()
     heading = f"{count:,} samples in {n} directions"
     losses = pipeline.source.PointData[names.LOSS]
     span = span or (losses.GetRange(0) if losses is not None else (0.0, 1.0))
-    part = _slice(pipeline) if n > 1 and _is_grid(pipeline.source) else None
+    part = _make_slice(pipeline) if n > 1 and _is_grid(pipeline.source) else None
     if part is None:
         _show_points(pipeline, view, span)
     elif n == 2:
@@ -226,30 +267,31 @@ def show_native(pipeline: Pipeline, view: Any, span: tuple[float, float] | None 
         _show_contours(part, view, span)
         if n > 3:
             heading += "; slice where the others are 0"
-    styles.text(heading, view)
+    styles.show_text(heading, view)
 
 
-def _of_all_steps(pipeline: Pipeline, steps: Sequence[float]) -> Ranges | None:
-    """Evaluate all steps, each laid out by itself, and return what holds them all."""
+def _ranges_of_all_steps(pipeline: Pipeline, steps: Sequence[float]) -> Ranges | None:
+    """Evaluate all steps, without keeping places, and return ranges that contain them all."""
     profile, parts = pipeline.profile, []
-    kept = int(profile.KeepPlaces)
+    keep_places = int(profile.KeepPlaces)
     profile.KeepPlaces = 0
     for step in steps:
         profile.UpdatePipeline(step)
         parts.append(fitting.ranges_of(profile))
-    profile.KeepPlaces = kept
-    return fitting.joined(parts)
+    profile.KeepPlaces = keep_places
+    return fitting.union_of(parts)
 
 
-def _go_to_something(pipeline: Pipeline, steps: Sequence[float]) -> None:
-    """Evaluate the first step that there is a profile of."""
+def _go_to_first_profile(pipeline: Pipeline, steps: Sequence[float]) -> None:
+    """Evaluate steps until one has a profile, and the descriptors of that step."""
     for step in steps or [0.0]:
         pipeline.profile.UpdatePipeline(step)
         if fitting.ranges_of(pipeline.profile) is not None:
             pipeline.descriptors.UpdatePipeline(step)
             return
     raise RuntimeError(
-        "there is nothing to show yet; mend what the source says, apply it, and show it again"
+        "a pipeline must have a profile to be shown, got an empty one; correct the error that the "
+        "source reports, apply the change, and show the pipeline again"
     )
 
 
@@ -257,7 +299,7 @@ def _is_grid(source: Any) -> bool:
     return source.FieldData[names.SHAPE] is not None
 
 
-def _slice(pipeline: Pipeline) -> Any:
+def _make_slice(pipeline: Pipeline) -> Any:
     part = simple.TLPLandscapeSlice(registrationName="Slice", Input=pipeline.samples)
     part.UpdatePipeline()
     return part
@@ -265,36 +307,36 @@ def _slice(pipeline: Pipeline) -> Any:
 
 def _show_surface(pipeline: Pipeline, part: Any, view: Any, span: tuple[float, float]) -> None:
     scale = _height(pipeline, span)
-    surface = _raised(simple.OutputPort(part, 0), "Surface", scale)
-    points = _raised(simple.OutputPort(part, 1), "Points on the Surface", scale)
+    surface = _warp_by_loss(simple.OutputPort(part, 0), "Surface", scale)
+    points = _warp_by_loss(simple.OutputPort(part, 1), "Points on the Surface", scale)
     shown = simple.Show(surface, view)
     shown.SetRepresentationType("Surface")
     colors = styles.color_by_loss(shown, ("POINTS", names.LOSS), span)
     roles.mark(shown, Role.LANDSCAPE)
-    styles.color_bar(colors, "loss", view)
+    styles.show_color_bar(colors, "loss", view)
     radius = _RADIUS * _width(pipeline)
     discs = styles.show_critical_points(points, view, radius=radius)
     versions.move(discs, [0.0, 0.0, radius])
-    styles.axes(view, ("direction 1", "direction 2", "loss"), (1, 1, scale))
+    styles.show_axes(view, ("direction 1", "direction 2", "loss"), (1, 1, scale))
     _look_from(view, (-1.0, -1.6, 1.1))
 
 
 def _width(pipeline: Pipeline) -> float:
-    """Return the range of the widest direction."""
+    """Return the full width of the direction with the largest distance."""
     return 2 * float(pipeline.source.FieldData[names.DISTANCE].GetRange(0)[1])
 
 
 def _height(pipeline: Pipeline, span: tuple[float, float]) -> float:
-    """Return the factor on the loss under which a surface is half as high as it is wide."""
+    """Return the factor on the loss that makes a surface half as high as it is wide."""
     return _width(pipeline) * 0.5 / (span[1] - span[0]) if span[1] > span[0] else 1.0
 
 
-def _raised(samples: Any, name: str, scale: float) -> Any:
-    """Return samples with the loss as height."""
-    raised = simple.WarpByScalar(registrationName=name, Input=samples)
-    raised.Scalars = ["POINTS", names.LOSS]
-    raised.ScaleFactor = scale
-    return raised
+def _warp_by_loss(samples: Any, name: str, scale: float) -> Any:
+    """Return a filter that moves samples upward by the loss times a scale."""
+    warped = simple.WarpByScalar(registrationName=name, Input=samples)
+    warped.Scalars = ["POINTS", names.LOSS]
+    warped.ScaleFactor = scale
+    return warped
 
 
 def _show_contours(part: Any, view: Any, span: tuple[float, float]) -> None:
@@ -302,7 +344,7 @@ def _show_contours(part: Any, view: Any, span: tuple[float, float]) -> None:
     losses = versions.point_array(samples, names.LOSS)
     levels = np.unique(np.quantile(losses, _LEVELS))
     if span[0] == span[1]:
-        styles.text(f"all losses are {span[0]:.3g}", view, location="Lower Center")
+        styles.show_text(f"all losses are {span[0]:.3g}", view, location="Lower Center")
     for i, level in enumerate(levels):
         contour = simple.Contour(
             registrationName=f"Loss {level:.3g}", Input=simple.OutputPort(part, 0)
@@ -315,17 +357,17 @@ def _show_contours(part: Any, view: Any, span: tuple[float, float]) -> None:
         roles.mark(shown, Role.LANDSCAPE)
         shown.Opacity = _OPACITIES[i]
         if i == 0:
-            styles.color_bar(colors, "loss", view)
+            styles.show_color_bar(colors, "loss", view)
     _show_selectable(simple.OutputPort(part, 0), view)
     bounds = samples.GetBounds()
     radius = _RADIUS * (bounds[1] - bounds[0])
     styles.show_critical_points(simple.OutputPort(part, 1), view, radius=radius)
-    styles.axes(view, ("direction 1", "direction 2", "direction 3"), (1, 1, 1))
+    styles.show_axes(view, ("direction 1", "direction 2", "direction 3"), (1, 1, 1))
     _look_from(view, (-1.0, -1.6, 0.9))
 
 
 def _show_selectable(samples: Any, view: Any) -> None:
-    """Put samples into a view unseen, so that they light up when they are selected."""
+    """Show samples fully transparent, so that only selected samples are visible."""
     shown = simple.Show(samples, view)
     shown.SetRepresentationType("Points")
     versions.clear_colors(shown)
@@ -333,17 +375,17 @@ def _show_selectable(samples: Any, view: Any) -> None:
 
 
 def _show_points(pipeline: Pipeline, view: Any, span: tuple[float, float]) -> None:
-    """Show the samples as points, those of one direction over it at the height of their loss."""
+    """Show the samples as points; samples of one direction are at the height of their loss."""
     curve = number_of_directions(pipeline.source) == 1
     scale = _height(pipeline, span) if curve else 1.0
-    samples = _raised(pipeline.samples, "Curve", scale) if curve else pipeline.samples
+    samples = _warp_by_loss(pipeline.samples, "Curve", scale) if curve else pipeline.samples
     shown = simple.Show(samples, view)
     shown.SetRepresentationType("Point Gaussian")
     colors = styles.color_by_loss(shown, ("POINTS", names.LOSS), span)
     roles.mark(shown, Role.LANDSCAPE)
-    styles.color_bar(colors, "loss", view)
+    styles.show_color_bar(colors, "loss", view)
     third = "loss" if curve else "direction 3"
-    styles.axes(view, ("direction 1", "direction 2", third), (1, 1, scale))
+    styles.show_axes(view, ("direction 1", "direction 2", third), (1, 1, scale))
     _look_from(view, (0.0, -1.0, 0.0) if curve else (-1.0, -1.6, 0.9))
 
 
@@ -364,8 +406,8 @@ def _layout(name: str, left: Any, right: Any) -> Any:
 
 
 def _look_from(view: Any, direction: tuple[float, float, float]) -> None:
-    """Look at everything from a direction."""
+    """Place the camera of a view in a direction from the origin, and fit it to the view."""
     view.CameraViewUp = [0.0, 0.0, 1.0]
     view.CameraFocalPoint = [0.0, 0.0, 0.0]
     view.CameraPosition = list(direction)
-    fitting.aim(view)
+    fitting.fit_camera(view)

@@ -4,7 +4,7 @@ import pytest
 from tlp_core.analysis.change_points import find_transitions
 
 
-def test_a_step_is_found_where_it_is():
+def test_a_step_is_found_at_its_place():
     rng = np.random.default_rng(0)
     series = rng.normal(size=60) + np.repeat([0.0, 4.0], [25, 35])
     (found,) = find_transitions(series, np.arange(60) * 10)
@@ -25,8 +25,8 @@ def test_two_steps_are_found_in_order():
     assert found[0].after == pytest.approx(found[1].before)
 
 
-def test_false_alarms_on_shuffled_series_are_as_rare_as_promised():
-    """Of 400 series without a change, 20 would be told on average at 5 %."""
+def test_false_alarms_on_shuffled_series_are_as_rare_as_the_significance():
+    """Of 400 series without a change, 20 are reported on average at 5 %."""
     rng = np.random.default_rng(2)
     with_change = rng.normal(size=30) + np.repeat([0.0, 3.0], 15)
     alarms = sum(
@@ -37,7 +37,7 @@ def test_false_alarms_on_shuffled_series_are_as_rare_as_promised():
 
 
 @pytest.mark.parametrize("series", [np.zeros(20), [1.0, 1.0, 1.0, 1.0, 1.0, 50.0, 1.0, 1.0, 1.0]])
-def test_a_constant_and_an_outlier_are_none(series):
+def test_a_constant_and_an_outlier_are_no_steps(series):
     assert find_transitions(series) == ()
 
 
@@ -49,7 +49,7 @@ def test_any_increasing_map_finds_the_same():
     assert len(plain) == 1
 
 
-def test_undefined_values_are_left_out():
+def test_undefined_values_are_omitted():
     series = np.repeat([0.0, 1.0], 20)
     series[5] = np.nan
     (found,) = find_transitions(series, np.arange(40))
@@ -66,6 +66,6 @@ def test_undefined_values_are_left_out():
         (np.arange(9.0), {"permutations": 9}, "must be >= 0.1 for 9 permutations, got 0.01"),
     ],
 )
-def test_wrong_input_is_told(values, options, message):
+def test_wrong_input_is_reported(values, options, message):
     with pytest.raises(ValueError, match=message):
         find_transitions(values, **options)

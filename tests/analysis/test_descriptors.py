@@ -69,7 +69,7 @@ def test_a_single_basin_has_no_finite_persistence_and_no_saddle():
     assert all(math.isnan(getattr(found, name)) for name in found.undefined)
 
 
-def test_equal_losses_leave_reasons_too():
+def test_equal_losses_give_reasons_too():
     found = describe(merge_tree([1.0, 1.0], [[0, 1]]))
     assert found.undefined["persistence_entropy"] == "all losses are equal"
     assert found.undefined["smad_normalized"] == "all losses are equal"

@@ -15,7 +15,7 @@ def path_tree(values):
 
 
 def cheapest_matching(one, other, total):
-    """Try every matching; each point may go to the diagonal, at half its persistence."""
+    """Try every matching; a point can be matched to the diagonal at half its persistence."""
     half = [(death - birth) / 2 for birth, death in (*one, *other)]
     best = np.inf
     for count in range(min(len(one), len(other)) + 1):
@@ -46,7 +46,7 @@ def test_a_matrix_by_hand():
     np.testing.assert_allclose(matrix, [[0, 1.5, 2], [1.5, 0, 2], [2, 2, 0]])
 
 
-def test_relative_distances_do_not_know_scale_or_offset():
+def test_relative_distances_do_not_depend_on_scale_or_offset():
     values = np.random.default_rng(0).random((6, 7))
     trees = [merge_tree(v, grid_graph((6, 7))) for v in (values, 3 * values + 2)]
     assert landscape_distances(trees)[0, 1] > 1
@@ -62,12 +62,12 @@ def test_equal_losses_have_an_empty_diagram(distance):
 
 
 @pytest.mark.parametrize("distance", DIAGRAM_DISTANCES)
-def test_equal_landscapes_are_not_apart(distance):
+def test_equal_landscapes_have_distance_zero(distance):
     rng = np.random.default_rng(0)
     tree = merge_tree(rng.random((5, 6)), grid_graph((5, 6)))
     assert (landscape_distances([tree, tree], distance=distance) == 0).all()
 
 
-def test_an_unknown_distance_is_told():
+def test_an_unknown_distance_is_reported():
     with pytest.raises(ValueError, match="distance must be one of bottleneck, wasserstein"):
         landscape_distances([], distance="euclid")

@@ -1,8 +1,9 @@
-"""Hessian-vector products of power iteration and of Lanczos, to equal residuals, in one run.
+"""Benchmark of directions: Hessian-vector products of power iteration and Lanczos, in one run.
 
     build/venv/bin/python tests/benchmarks/directions.py
 
-A network with close eigenvalues: the PINN at its start, whose second to fourth lie within a fifth.
+Both run to equal residuals. The network has close eigenvalues: the untrained PINN, whose second to
+fourth eigenvalues differ by less than a fifth.
 """
 
 import warnings
@@ -12,7 +13,7 @@ import numpy as np
 from tlp_core import hessian_directions, load_problem
 
 
-def tell(problem, method, **options):
+def report(problem, method, **options):
     found = hessian_directions(problem, 4, method=method, **options)
     residual = (found.residuals / np.abs(found.eigenvalues)).max()
     products = found.provenance["hessian_vector_products"]
@@ -25,9 +26,9 @@ def main():
     problem = load_problem("pinn-convection", arguments={"beta": 1, "seed": 1})
     print("   method tolerance products  residual   eigenvalues")
     for tolerance in (1e-4, 1e-6, 1e-8):
-        tell(problem, "pyhessian", tolerance=tolerance, max_iterations=2000)
+        report(problem, "pyhessian", tolerance=tolerance, max_iterations=2000)
     for tolerance in (1e-1, 1e-2, 1e-4):
-        tell(problem, "lanczos", tolerance=tolerance)
+        report(problem, "lanczos", tolerance=tolerance)
 
 
 main()

@@ -1,13 +1,13 @@
-"""Merge trees of grids: the built-in one beside GUDHI, topopy and TTK, in one run.
+"""Benchmark of merge trees of grids: the built-in one, GUDHI, topopy and TTK, in one run.
 
     build/venv/bin/python tests/benchmarks/merge_trees.py [--limit SECONDS] [--largest SAMPLES]
 
-Each line is a process of its own, so that its memory can be told: the peak beyond what the process
-held with the values in memory. Graphs are those of the ``diagonal`` rule. Every tool must find as
-many minima as the others, else the line says so. GUDHI computes pairs only, no partition of the
-samples; topopy, which reads the graph in Python, is given the same edges; TTK's filter runs in
-pvpython where its plugin is found (TLP_TTK_PLUGIN), on a graph already in memory. A tool that ends
-by a signal, for lack of memory, or at the limit is reported as that.
+Each line is a separate process, so that its memory can be measured: the peak, minus the memory of
+the process after the values were made. Graphs have the rule ``diagonal``. All tools must find the
+same number of minima; otherwise the line ends with DIFFERS. GUDHI computes pairs only, and no
+partition of the samples. topopy reads the graph in Python, and gets the same edges. TTK's filter
+runs in pvpython if its plugin is found (TLP_TTK_PLUGIN), on a graph in memory. The line of a tool
+that fails, runs out of memory or reaches the limit says so.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SHAPES = ((41,) * 2, (15,) * 3, (41,) * 3, (41,) * 4, (41,) * 5)
 KINDS = ("noise", "smooth")
 LARGEST = {"tlp": 200_000_000, "gudhi": 3_000_000, "topopy": 100_000, "ttk": 3_000_000}
-"""Samples up to which a tool is tried; at 41^4 topopy was killed on a machine of 24 GiB."""
+"""Largest number of samples for each tool; with 24 GiB, topopy was killed at 41^4."""
 
 
 def losses(shape, kind):
@@ -109,7 +109,7 @@ def peak_megabytes():
 
 
 def run_one(tool, shape, kind):
-    """Run one tool, and print what it took as a line of JSON."""
+    """Run one tool, and print time and memory as a line of JSON."""
     steps = TOOLS[tool](losses(shape, kind))
     next(steps)
     before, start = peak_megabytes(), time.perf_counter()
@@ -127,7 +127,7 @@ def command(tool, shape, kind):
 
 
 def evaluate_metrics(tool, shape, kind, limit):
-    """Return what a tool took in a process of its own, or why there is no answer."""
+    """Return time and memory of a tool in a separate process, or the reason why it failed."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     if tool == "ttk":
         environment.pop("PYTHONPATH")  # the launcher sets it

@@ -1,9 +1,10 @@
-"""How long a profile of 10⁵ basins takes: layout, VTK data, and a frame, beside other ways to draw.
+"""Benchmark of a profile of 10⁵ basins: layout, VTK data and one frame, against other drawings.
 
     pvpython tests/benchmarks/profiles.py      (under xvfb-run without a screen)
 
-The landscape is white noise on 41⁴ samples. The sides: all rungs and the default tolerance; samples
-and roots; basins as strips and, as other programs draw them, as one polygon each.
+The landscape is white noise on 41⁴ samples. The benchmark compares all steps and the default
+tolerance; widths in samples and in roots; basins as triangle strips and as polygons, as other
+programs draw them.
 """
 
 import sys
@@ -25,7 +26,7 @@ def seconds(work, repeats=3):
     return min(took), result
 
 
-def tell(text, took):
+def report(text, took):
     print(f"{text:<58}{took:8.3f} s", flush=True)
 
 
@@ -69,18 +70,18 @@ def main():
     landscape_profile(merge_tree([0.0, 1.0], [[0, 1]]))  # compiles
     print(f"{len(tree.branches()):,} minima of {noise.size:,} samples")
     for text, options in (
-        ("layout, all rungs", {"tolerance": 0.0}),
+        ("layout, all steps", {"tolerance": 0.0}),
         ("layout, tolerance 1e-4", {"tolerance": 1e-4}),
         ("layout, tolerance 1e-4, roots", {"tolerance": 1e-4, "root": 4}),
     ):
         took, profile = seconds(lambda options=options: landscape_profile(tree, **options))
-        tell(f"{text}: {len(profile.basins):,} basins, {len(profile.outline):,} points", took)
+        report(f"{text}: {len(profile.basins):,} basins, {len(profile.outline):,} points", took)
     profile = landscape_profile(tree, tolerance=1e-4)
     drawing = vtk_bridge.drawing(profile)
     took, basins = seconds(lambda: vtk_bridge.profile_to_basins(profile, drawing))
-    tell("basins to VTK", took)
-    tell("frame, strips", frame(basins))
-    tell("frame, polygons", frame(polygons(basins)))
+    report("basins to VTK", took)
+    report("frame, strips", frame(basins))
+    report("frame, polygons", frame(polygons(basins)))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Samples per second beside Landscaper 1.3.1, on the same model, data, loss and points, in one run.
+"""Benchmark of sampling against Landscaper 1.3.1: same model, data, loss and points, in one run.
 
     build/venv/bin/pip install landscaper==1.3.1
     build/venv/bin/python tests/benchmarks/sampling.py
 
-Both evaluate the same grid of 11 points along three directions, each side in a process of its own
-that is left to its defaults; Landscaper's time holds the steps that it takes from the centre, which
-on a grid of 41 are four times as many. Ours is timed after the engine was chosen as for a grid of
-41^4, whose time is told apart. FLOP/s are those of the matrix products and convolutions in one
-evaluation, counted by torch, over those of one plain matrix product in the same run.
+Both evaluate the same grid of 11 points along three directions, each in a separate process and with
+its defaults. The time of Landscaper includes its steps from the centre; on a grid of 41 they are
+four times as many. Our time is measured after the engine was chosen as for a grid of 41^4; the time
+of the choice is printed separately. FLOP/s are those of the matrix products and convolutions in one
+evaluation, counted by torch, divided by those of one plain matrix product in the same run.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ RESOLUTION, DISTANCE = 11, 0.02
 
 
 class Block(nn.Module):
-    """Two convolutions with batch norm and a way around them."""
+    """Two convolutions with batch norm and a skip connection."""
 
     def __init__(self, channels):
         super().__init__()
@@ -82,7 +82,7 @@ def random_directions(problem, n=3):
 
 
 def landscaper_seconds(problem, directions):
-    """Return Landscaper's seconds a sample."""
+    """Return the seconds per sample of Landscaper."""
     from landscaper.compute import compute_loss_landscape
 
     (batch,) = problem.batches
@@ -112,12 +112,12 @@ def our_seconds(problem, directions):
             evaluate(points)
             rounds += 1
     seconds = (time.perf_counter() - start) / (rounds * len(points))
-    told = {"engine": str(choice.engine), "report": choice.report, "chosen": chosen}
-    return {"seconds": seconds, "flops": single, **told}
+    printed = {"engine": str(choice.engine), "report": choice.report, "chosen": chosen}
+    return {"seconds": seconds, "flops": single, **printed}
 
 
 class FlopCounter(TorchDispatchMode):
-    """Counts what torch knows of matrix products and convolutions, in derivatives too."""
+    """A counter of the FLOPs of matrix products and convolutions, also in derivatives."""
 
     total = 0
 
@@ -136,7 +136,7 @@ def flops(problem):
 
 
 def product_flops():
-    """Return FLOP/s of a plain product of matrices on all cores."""
+    """Return the FLOP/s of a plain matrix product on all cores."""
     one = torch.randn(1024, 1024)
     start, rounds = time.perf_counter(), 0
     while time.perf_counter() - start < 1:

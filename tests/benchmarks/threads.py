@@ -1,9 +1,9 @@
-"""Time of one sample of the PINN on one thread and on all, in the program that runs this.
+"""Benchmark of threads: time of one sample of the PINN on one thread and on all threads.
 
     build/venv/bin/python tests/benchmarks/threads.py
     build/bin/pvpython tests/benchmarks/threads.py
 
-Shows why small models get one thread (``tlp_core.model_state.SMALL``).
+It shows why small models run on one thread (``tlp_core.model_state.SMALL``).
 """
 
 import os

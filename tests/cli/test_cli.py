@@ -20,29 +20,29 @@ def store(tmp_path):
     return path
 
 
-def told(capsys):
+def printed(capsys):
     return json.loads(capsys.readouterr().out.splitlines()[-1])
 
 
-def test_sample_and_info_tell_what_is_there(store, capsys):
+def test_sample_and_info_print_the_facts_of_a_store(store, capsys):
     assert main(["info", store, "--json"]) == 0
-    found = told(capsys)
+    found = printed(capsys)
     assert found["shape"] == [11, 11]
     assert found["evaluated"] == found["samples"] == 121
     assert found["problem"] == "two wells, 2 parameters"
 
 
-def test_the_same_command_goes_on_where_it_stopped(tmp_path, capsys):
+def test_the_same_command_resumes_a_store(tmp_path, capsys):
     command = ["sample", "two-wells", "-r", "5", "-o", str(tmp_path / "a.zarr"), "--json"]
     assert main([*command, "--time-budget", "1e-9"]) == INCOMPLETE
-    assert told(capsys)["evaluated"] < 25
+    assert printed(capsys)["evaluated"] < 25
     assert main(command) == 0
-    assert told(capsys)["evaluated"] == 25
+    assert printed(capsys)["evaluated"] == 25
 
 
 def test_describe_and_profile_agree(store, tmp_path, capsys):
     assert main(["describe", store, "--json"]) == 0
-    assert told(capsys)["number_of_minima"] == 2
+    assert printed(capsys)["number_of_minima"] == 2
     output = tmp_path / "basins.csv"
     assert main(["profile", store, "-o", str(output)]) == 0
     rows = list(csv.DictReader(output.open()))
@@ -52,9 +52,9 @@ def test_describe_and_profile_agree(store, tmp_path, capsys):
     assert np.load(tmp_path / "b.npz")["size"].tolist() == [121]
 
 
-def test_describe_tells_why_a_number_is_missing(store, capsys):
+def test_describe_gives_the_reason_for_an_undefined_descriptor(store, capsys):
     assert main(["describe", store, "--threshold", "0.9", "--json"]) == 0
-    found = told(capsys)
+    found = printed(capsys)
     assert found["smad"] is None
     assert found["undefined"]["smad"] == "no minimum lies below a saddle"
     assert main(["describe", store, "--threshold", "0.9"]) == 0
@@ -67,7 +67,7 @@ def test_compare_writes_a_matrix(store, tmp_path, capsys):
     output = tmp_path / "matrix.csv"
     command = ["compare", store, bowl, store, "-o", str(output), "--json"]
     assert main([*command, "--distance", "wasserstein", "--relative"]) == 0
-    found = told(capsys)
+    found = printed(capsys)
     rows = list(csv.reader(output.open()))
     assert rows[0] == ["wasserstein", store, bowl, store]
     matrix = np.array([row[1:] for row in rows[1:]], dtype=float)
@@ -86,7 +86,7 @@ def test_compare_writes_a_matrix(store, tmp_path, capsys):
         (["sample", "two-wells", "-n", "3", "-o", "x.zarr"], "at most the number of parameters, 2"),
     ],
 )
-def test_errors_are_one_sentence_and_an_exit_code(command, message, capsys):
+def test_errors_give_one_sentence_and_an_exit_code(command, message, capsys):
     assert main(command) == 1
     last = capsys.readouterr().err.splitlines()[-1]
     assert message in last
@@ -138,7 +138,7 @@ def test_choices_of_options_are_those_of_the_core(option, choices, capsys):
     ]
 
 
-def test_profile_wants_a_known_ending(store, capsys):
+def test_profile_needs_a_known_ending(store, capsys):
     assert main(["profile", store, "-o", "basins.xlsx"]) == 1
     assert "must end in .csv or .npz" in capsys.readouterr().err
 

@@ -36,7 +36,7 @@ def steps():
     return np.random.default_rng(0).standard_normal((3, 21))
 
 
-def test_random_directions_are_orthonormal_and_repeat(small_problem):
+def test_random_directions_are_orthonormal_and_deterministic(small_problem):
     one = random_directions(small_problem, 4, normalization="none", seed=5)
     np.testing.assert_allclose(rows(one) @ rows(one).T, np.eye(4), atol=1e-12)
     again = random_directions(small_problem, 4, normalization="none", seed=5)
@@ -94,7 +94,7 @@ def test_checkpoint_coordinates_lead_to_the_checkpoints_loss(small_problem, step
     assert end == pytest.approx(mean_loss(small_problem))
 
 
-def test_a_trajectory_tells_what_its_components_explain(small_problem, steps):
+def test_a_trajectory_reports_the_explained_variance(small_problem, steps):
     lengths = np.array([10.0, 1.0, 0.1])
     axes = np.linalg.qr(steps.T)[0].T
     run = np.vstack([lengths[:, None] * axes, -lengths[:, None] * axes])
@@ -107,7 +107,7 @@ def test_a_trajectory_tells_what_its_components_explain(small_problem, steps):
         trajectory_directions(small_problem, 4, moved_states(small_problem.model, run))
 
 
-def test_bad_solutions_are_told(small_problem, steps):
+def test_bad_solutions_are_reported(small_problem, steps):
     model = small_problem.model
     with pytest.raises(ValueError, match="must be one or more, got none"):
         trajectory_directions(small_problem, 1, [])
@@ -120,7 +120,7 @@ def test_bad_solutions_are_told(small_problem, steps):
         checkpoint_directions(small_problem, moved_states(model, steps), normalization="filter")
 
 
-def test_there_is_no_gradient_direction_at_a_minimum():
+def test_a_minimum_has_no_gradient_direction():
     model = torch.nn.Linear(1, 1, bias=False).double()
     torch.nn.init.zeros_(model.weight)
     problem = Problem(

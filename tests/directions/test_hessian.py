@@ -135,7 +135,7 @@ def test_shared_parameters_are_moved_once():
         (lambda m, _: m.weight, LossError, "scalar"),
     ],
 )
-def test_a_loss_without_curvature_is_told(loss, error, message):
+def test_a_loss_without_curvature_is_reported(loss, error, message):
     with pytest.raises(error, match=message):
         hessian_directions(Problem(nn.Linear(2, 1), loss, [None], name="flat"), 1)
 
@@ -151,17 +151,17 @@ def test_a_loss_without_curvature_is_told(loss, error, message):
         ({"n": 1, "tolerance": 0}, "tolerance must be > 0"),
     ],
 )
-def test_bad_options_are_told(small_problem, options, message):
+def test_bad_options_are_reported(small_problem, options, message):
     with pytest.raises(ValueError, match=message):
         hessian_directions(small_problem, **options)
 
 
-def test_progress_is_told(small_problem):
-    told = []
-    hessian_directions(small_problem, 2, progress=lambda share, text: told.append(share))
-    assert len(told) > 2
-    assert told == sorted(told)
-    assert 0 < told[-1] <= 1
+def test_progress_is_reported(small_problem):
+    fractions = []
+    hessian_directions(small_problem, 2, progress=lambda fraction, text: fractions.append(fraction))
+    assert len(fractions) > 2
+    assert fractions == sorted(fractions)
+    assert 0 < fractions[-1] <= 1
 
 
 def hessian_matrix(problem):
@@ -207,7 +207,7 @@ def test_lanczos_finds_the_wanted_end_of_the_spectrum(small_problem, order, n):
     assert found.provenance["hessian_vector_products"] > n
 
 
-def test_pyhessian_is_run_on_until_the_residual_is_accepted(small_problem):
+def test_pyhessian_is_repeated_until_the_residual_is_accepted(small_problem):
     loose = hessian_directions(small_problem, 2, tolerance=0.1, max_residual=1e3)
     tight = hessian_directions(small_problem, 2, tolerance=0.1, max_residual=1e-3)
     assert (tight.residuals <= 1e-3 * np.abs(tight.eigenvalues)).all()
@@ -224,7 +224,7 @@ def test_directions_of_one_layer_are_those_of_its_block_of_the_hessian(small_pro
     assert list(found.vectors[0]) == ["2.weight", "2.bias"]
 
 
-def test_power_iteration_knows_one_order(small_problem):
+def test_power_iteration_has_one_order(small_problem):
     with pytest.raises(ValueError, match="order must be magnitude for pyhessian, got 'algebraic'"):
         hessian_directions(small_problem, 1, order="algebraic")
 

@@ -19,13 +19,13 @@ from tlp_core.sampling.settings import GridSettings
 
 
 def look(name, n, distance, **options):
-    """Landscapes of five points along each of n directions."""
+    """Return a look: landscapes of five points along each of n directions."""
     directions = DirectionSettings(n=n, method="lanczos")
     return Look(name, directions, GridSettings(resolution=5, distance=distance), **options)
 
 
 def tiny(trained):
-    """Two networks whose training is counted, each with two checkpoints."""
+    """Return an experiment of two networks, each with two checkpoints; it counts trainings."""
 
     def network(tilt):
         def make():
@@ -60,13 +60,13 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
-def test_an_experiment_writes_everything_and_goes_on(tmp_path):
-    trained, told = [], []
+def test_an_experiment_writes_all_files_and_is_resumed(tmp_path):
+    trained, printed = [], []
     one = tiny(trained)
-    (answer,) = run_experiment(one, tmp_path, report=told.append)
+    (answer,) = run_experiment(one, tmp_path, report=printed.append)
     assert trained == [0.1, 0.5]
     assert (
-        told[0] == "tiny: 2 networks, 110 samples; landscapes: 4 2D of 25 samples, 2 last of 5 "
+        printed[0] == "tiny: 2 networks, 110 samples; landscapes: 4 2D of 25 samples, 2 last of 5 "
         "samples"
     )
     table = rows_of(tmp_path / "descriptors.csv")
@@ -87,13 +87,13 @@ def test_an_experiment_writes_everything_and_goes_on(tmp_path):
 
     shutil.rmtree(tmp_path / "networks/tilt0.5")
     before = (tmp_path / "descriptors.csv").read_text()
-    run_experiment(one, tmp_path, report=told.append)
+    run_experiment(one, tmp_path, report=printed.append)
     assert trained == [0.1, 0.5, 0.5]
     assert (tmp_path / "descriptors.csv").read_text() == before
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_sizes_grow_and_networks_are_told_apart(name):
+def test_sizes_grow_and_networks_have_different_names(name):
     chosen = named_experiment(name)
     counts = [len(chosen.networks(size)) for size in ("quick", "medium", "full")]
     assert counts == sorted(counts)
@@ -115,9 +115,9 @@ def test_the_quick_form_of_an_experiment_runs_from_the_command_line(resnet_exper
     }
     assert accuracy["yes"] > 0.5
     assert main(["experiment", "pinn", "--quick", "--cost"]) == 0
-    told = capsys.readouterr().out
-    assert "6 networks, 27,588 samples; landscapes: 6 3D of 2,197" in told
-    assert re.search(r"sampling takes about \d+ (s|min) .*here", told)
+    printed = capsys.readouterr().out
+    assert "6 networks, 27,588 samples; landscapes: 6 3D of 2,197" in printed
+    assert re.search(r"sampling takes about \d+ (s|min) .*here", printed)
 
 
 def test_parts_of_an_experiment_share_a_folder(tmp_path):
@@ -160,7 +160,7 @@ def test_a_training_is_not_disturbed_by_another_run(tmp_path):
     first, second = one.networks("full")
 
     def train(problem, training, progress):
-        if not trained:  # another process does the same network meanwhile
+        if not trained:  # meanwhile, another process trains the same network
             trained.append(1)
             run_experiment(one, tmp_path)
         return first.train(problem, training, progress)
@@ -172,21 +172,21 @@ def test_a_training_is_not_disturbed_by_another_run(tmp_path):
     assert len(list((tmp_path / "networks" / "tilt0.1").iterdir())) == 3
 
 
-def test_a_network_without_its_steps_is_told(tmp_path):
+def test_a_network_without_its_steps_is_reported(tmp_path):
     run_experiment(tiny([]), tmp_path)
     (tmp_path / "networks" / "tilt0.1" / "numbers.json").write_text('{"steps": {"0": {}}}')
     with pytest.raises(ValueError, match=r"tilt0\.1 has no step 5; remove this folder"):
         run_experiment(tiny([]), tmp_path)
 
 
-def test_a_landscape_of_other_looks_is_not_taken(tmp_path):
+def test_a_landscape_of_another_look_is_not_reused(tmp_path):
     run_experiment(tiny([]), tmp_path)
     other = replace(tiny([]), looks=lambda _size: [look("2D", 2, 0.5)])
     with pytest.raises(ValueError, match="distance"):
         run_experiment(other, tmp_path)
 
 
-def test_looks_take_another_resolution(tmp_path):
+def test_looks_can_have_another_resolution(tmp_path):
     run_experiment(tiny([]), tmp_path, resolutions={"last": 7})
     samples = {(r["look"], r["number_of_samples"]) for r in rows_of(tmp_path / "descriptors.csv")}
     assert samples == {("2D", "25"), ("last", "7")}
@@ -199,7 +199,7 @@ def test_looks_take_another_resolution(tmp_path):
         run_experiment(tiny([]), tmp_path, resolutions={"2D": 8})
 
 
-def test_parts_that_are_not_there_are_told(tmp_path, capsys):
+def test_missing_parts_are_reported(tmp_path, capsys):
     command = ["experiment", "resnet", "--quick", "-o", str(tmp_path)]
     assert main([*command, "--only", "skip=maybe"]) == 1
     assert "skip must be one of no, yes, got 'maybe'" in capsys.readouterr().err
@@ -234,7 +234,7 @@ def test_a_correlation_holds_fails_or_is_undecided():
 def test_rows_of_one_network_are_drawn_together():
     rng = np.random.default_rng(1)
     rows = []
-    for seed in range(8):  # seeds differ, and each is seen twenty times
+    for seed in range(8):  # seeds differ, and each has twenty rows
         place = rng.normal(size=2)
         rows += [{"seed": seed, "x": x, "y": y} for x, y in place + 0.01 * rng.normal(size=(20, 2))]
     apart = claims.correlation("c", rows, "x", "y")
@@ -291,9 +291,9 @@ def test_4d_is_compared_with_its_3d_slice(tmp_path, rough, ratio):
 
     found = {c.text: c for c in pinn.claims(pinn_landscapes(tmp_path, rough), tmp_path)}
     assert found["4D has more critical points than 3D"].value == pytest.approx(ratio)
-    share = found["the basins of 4D map into those of 3D"]
-    assert share.count == int(rough)
-    assert share.verdict == "shown"
+    mapped = found["the basins of 4D map into those of 3D"]
+    assert mapped.count == int(rough)
+    assert mapped.verdict == "shown"
     assert found["the rule for neighbours changes the counts"].value == 1
 
 
@@ -356,7 +356,7 @@ def test_a_slow_change_is_dated_at_its_middle():
     assert found["width_at_half_depth"].count == 0
 
 
-def test_depth_is_told_in_the_unit_of_the_loss_and_relative_to_its_bottom():
+def test_depth_is_given_in_units_of_the_loss_and_relative_to_its_minimum():
     from tlp_core.experiments.segmentation import claims as answered
 
     rows = [

@@ -1,7 +1,7 @@
-"""What scripts inside the real GUI need: Qt's events, the mouse, the keyboard, pictures, an end.
+"""Tools for scripts inside the GUI: Qt's events, mouse, keyboard, screenshots and the exit.
 
-Imported by the scripts that the tests start, not by pytest. Mouse and keys are those of the X
-server (XTest), so that what is tested is what a hand does.
+The scripts that the tests start import this module; pytest does not. Mouse and keyboard are those
+of the X server (XTest), so the GUI gets the same events as from a user.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ PROCESS_EVENTS = "_ZN16QCoreApplication13processEventsE6QFlagsIN10QEventLoop17Pr
 
 
 def _qt(name, *arguments):
-    # PyDLL keeps Python's lock, without which an observer in Python would end the process
+    # PyDLL keeps Python's lock; without it, an observer in Python would end the process
     for library in ("libQt5Core.so.5", "libQt6Core.so.6"):
         try:
             function = getattr(ctypes.PyDLL(library, mode=os.RTLD_NOLOAD | os.RTLD_NOW), name)
@@ -28,7 +28,7 @@ def _qt(name, *arguments):
 
 
 def settle(seconds=0.15):
-    """Let Qt work off what has happened."""
+    """Wait, and let Qt process its events."""
     time.sleep(seconds)
     for _ in range(40):
         flags = ctypes.c_int(0)
@@ -53,7 +53,7 @@ def session():
 
 
 def picture():
-    """Return the screen."""
+    """Return a screenshot."""
     from PIL import ImageGrab
 
     settle()
@@ -73,7 +73,7 @@ class Desktop:
         self._window = max(self._windows(), key=self._area)
 
     def resize(self, width, height):
-        """Give the main window a size, at the upper left corner of the screen."""
+        """Set the size of the main window, at the upper left corner of the screen."""
         window = ctypes.c_ulong(self._window)
         self._x.XMoveResizeWindow(self._display, window, 0, 0, width, height)
         self._x.XFlush(self._display)
@@ -81,7 +81,7 @@ class Desktop:
         settle()
 
     def press(self, key):
-        """Press a key where the mouse is."""
+        """Press a key at the place of the mouse."""
         self._x.XSetInputFocus(self._display, ctypes.c_ulong(self._window), 1, ctypes.c_ulong(0))
         symbol = ctypes.c_ulong(self._x.XStringToKeysym(key.encode()))
         code = self._x.XKeysymToKeycode(self._display, symbol)

@@ -1,4 +1,4 @@
-"""The real GUI under Xvfb: menu, panel, Apply, macro, time, mouse, state file, and its window."""
+"""Tests of the GUI under Xvfb: menu, panel, Apply, macro, time, mouse, state file, window."""
 
 import json
 
@@ -40,7 +40,7 @@ made = {
 samples, image = (servermanager.Fetch(source, idx=port) for port in range(2))
 made["range"] = samples.GetPointData().GetArray("Loss").GetRange()
 made["dimensions"] = image.GetDimensions()
-print("told", json.dumps(made), flush=True)
+print("printed", json.dumps(made), flush=True)
 """
 
 HEAD = f"""
@@ -52,22 +52,22 @@ def macro():
     exec(open({str(MACRO)!r}).read(), {{}})
     settle()
 
-def tell(**facts):
-    print("told", json.dumps(facts), flush=True)
+def report(**facts):
+    print("printed", json.dumps(facts), flush=True)
 
 def selected(name, port=0):
-    "The ids of what is selected in an output: basins of cells, samples and basins of points."
+    "Return the selected ids of an output: basins of cells, samples and basins of points."
     from paraview import servermanager, simple
     from tlp_paraview import interaction
     proxy = simple.FindSource(name)
     if proxy.SMProxy.GetSelectionInput(port) is None:
         return None
     field = "cells" if (name, port) == ("Profile", 0) else "points"
-    chosen = interaction._chosen(proxy, port, field)
+    chosen = interaction._selected_ids(proxy, port, field)
     return {{key: sorted(set(ids.tolist())) for key, ids in chosen.items()}}
 
 def place_of(basin):
-    "Where a basin lies on the screen, near its top; the active view has a blue frame."
+    "Return the place of a basin on the screen, near its top; the active view has a blue frame."
     from paraview import servermanager
     profile, view = FindSource("Profile"), GetActiveView()
     image = picture()
@@ -104,25 +104,25 @@ def gui(launcher, folder, body):
     script.write_text(HEAD + lines)
     command = [launcher("paraview"), "--dr", f"--script={script}"]
     done = run(command, folder, display=True, timeout=300)
-    return done, told_by(done)
+    return done, printed_by(done)
 
 
-def told_by(done):
-    """Return the facts that a script printed."""
-    told = {}
+def printed_by(done):
+    """Return the values that a script printed."""
+    printed = {}
     for line in done.text.splitlines():
-        if line.startswith("told "):
-            told.update(json.loads(line.removeprefix("told ")))
-    return told
+        if line.startswith("printed "):
+            printed.update(json.loads(line.removeprefix("printed ")))
+    return printed
 
 
 def difference(picture, baseline):
-    """Return the mean difference of a window from how it looked, 0 to 255."""
+    """Return the mean difference of a screenshot from its baseline, 0 to 255."""
     from PIL import Image, ImageChops, ImageStat
 
     wanted = Image.open(BASELINES / baseline).convert("RGB")
-    there = Image.open(picture).convert("RGB").resize(wanted.size)
-    return max(ImageStat.Stat(ImageChops.difference(there, wanted)).mean)
+    actual = Image.open(picture).convert("RGB").resize(wanted.size)
+    return max(ImageStat.Stat(ImageChops.difference(actual, wanted)).mean)
 
 
 def test_menu_panel_and_apply_make_a_landscape(launcher, tmp_path):
@@ -144,7 +144,7 @@ def test_menu_panel_and_apply_make_a_landscape(launcher, tmp_path):
     )
     assert done.code == 0, done.text
     assert done.errors == [], done.text
-    made = told_by(done)
+    made = printed_by(done)
     assert made["kind"] == "TLPLossLandscape"
     assert made["points"] == [41 * 41, 41 * 41]
     assert [visible for _, visible in made["shown"]].count(1) >= 1
@@ -164,12 +164,12 @@ desktop.resize(1600, 1000)
 macro()
 picture().save("built.png")
 from tlp_paraview import versions
-tell(listed=bool(versions.color_presets().HasPreset("TLP Blues")))
+report(listed=bool(versions.color_presets().HasPreset("TLP Blues")))
 
 GetAnimationScene().AnimationTime = 160
 settle()
 profile = FindSource("Profile")
-tell(view_time=GetActiveView().ViewTime)
+report(view_time=GetActiveView().ViewTime)
 cells = profile.GetDataInformation(0).GetNumberOfCells()
 picture().save("step160.png")
 
@@ -179,19 +179,19 @@ sizes = [int(table.GetArray("Size").GetValue(b)) for b in range(cells)]
 parents = [table.GetArray("ParentId").GetValue(b) for b in range(cells)]
 aim = max(set(range(cells)) - set(parents), key=sizes.__getitem__)
 select(desktop, "s", place_of(aim), 3)
-tell(basins=selected("Profile"), samples=selected("Surface"), aim=aim, size=sizes[aim])
+report(basins=selected("Profile"), samples=selected("Surface"), aim=aim, size=sizes[aim])
 picture().save("selected.png")
 
 profile.SMProxy.SetSelectionInput(0, None, 0)
 settle()
-tell(cleared=selected("Surface"))
+report(cleared=selected("Surface"))
 select(desktop, "d", (560, 570), 60)
-tell(picked=selected("Surface"), their_basins=selected("Profile"))
+report(picked=selected("Surface"), their_basins=selected("Profile"))
 
 profile.PersistenceThreshold = 0.3
 RenderAllViews()
 settle()
-tell(cells=cells, fewer=profile.GetDataInformation(0).GetNumberOfCells())
+report(cells=cells, fewer=profile.GetDataInformation(0).GetNumberOfCells())
 GetAnimationScene().AnimationTime = 0
 settle()
 desktop.resize(1000, 700)
@@ -209,21 +209,21 @@ profile = FindSource("Profile")
 ids = servermanager.sources.IDSelectionSource(FieldType="CELL", IDs=[0, 0])
 profile.SMProxy.SetSelectionInput(0, versions.appended_selection(ids), 0)
 settle()
-tell(linked=selected("Surface"), steps=list(FindSource("Training").TimestepValues))
-tell(threshold=profile.PersistenceThreshold, views=len(GetRenderViews()))
-tell(frame=[round(e, 3) for e in GetRenderViews()[-1].AxesGrid.CustomBounds[:2]])
+report(linked=selected("Surface"), steps=list(FindSource("Training").TimestepValues))
+report(threshold=profile.PersistenceThreshold, views=len(GetRenderViews()))
+report(frame=[round(e, 3) for e in GetRenderViews()[-1].AxesGrid.CustomBounds[:2]])
 """
 
 
 @pytest.fixture(scope="module")
 def worked(tmp_path_factory):
-    """A session as a user has one: build, move time, click, slide, resize, save."""
+    """Run a session like a user's: build, change time, select, change threshold, resize, save."""
     from tests.paraview_programs import launcher
 
     folder = tmp_path_factory.mktemp("gui")
-    done, told = gui(launcher, folder, TRAINING)
+    done, printed = gui(launcher, folder, TRAINING)
     assert done.code == 0, done.text
-    return folder, done, told
+    return folder, done, printed
 
 
 def test_a_session_of_work_prints_no_error(worked):
@@ -243,38 +243,38 @@ def test_the_windows_of_two_steps_differ(worked):
     assert difference(worked[0] / "step160.png", "built.png") > 6
 
 
-def test_a_click_on_a_basin_lights_up_its_samples(worked):
-    told = worked[2]
-    assert told["basins"]["BasinId"] == [told["aim"]]
-    assert len(told["samples"]["SampleId"]) == told["size"] > 1
-    assert told["basins"]["BasinId"][0] in told["samples"]["BasinId"]
-    assert told["cleared"] is None
+def test_a_click_on_a_basin_selects_its_samples(worked):
+    printed = worked[2]
+    assert printed["basins"]["BasinId"] == [printed["aim"]]
+    assert len(printed["samples"]["SampleId"]) == printed["size"] > 1
+    assert printed["basins"]["BasinId"][0] in printed["samples"]["BasinId"]
+    assert printed["cleared"] is None
 
 
-def test_samples_light_up_their_basins(worked):
-    told = worked[2]
-    assert len(told["picked"]["SampleId"]) > 1
-    assert told["their_basins"]["BasinId"] == told["picked"]["BasinId"]
+def test_selecting_samples_selects_their_basins(worked):
+    printed = worked[2]
+    assert len(printed["picked"]["SampleId"]) > 1
+    assert printed["their_basins"]["BasinId"] == printed["picked"]["BasinId"]
 
 
 def test_time_and_slider_move_the_profile(worked):
-    told = worked[2]
-    assert told["view_time"] == 160
-    assert told["fewer"] < told["cells"]
+    printed = worked[2]
+    assert printed["view_time"] == 160
+    assert printed["fewer"] < printed["cells"]
 
 
-def test_a_saved_session_opens_and_one_action_links_it_again(worked, launcher):
-    done, told = gui(launcher, worked[0], REOPENED)
+def test_a_saved_session_opens_and_the_macro_links_it_again(worked, launcher):
+    done, printed = gui(launcher, worked[0], REOPENED)
     assert done.code == 0, done.text
     assert done.errors == []
-    assert told["threshold"] == 0.3
-    assert told["views"] >= 2
-    assert told["steps"] == [0, 5, 10, 20, 40, 80, 160, 320]
-    assert len(told["linked"]["SampleId"]) > 0
-    assert told["frame"] == [0, 225]
+    assert printed["threshold"] == 0.3
+    assert printed["views"] >= 2
+    assert printed["steps"] == [0, 5, 10, 20, 40, 80, 160, 320]
+    assert len(printed["linked"]["SampleId"]) > 0
+    assert printed["frame"] == [0, 225]
 
 
-def test_the_harness_sees_a_failure(launcher, tmp_path):
+def test_an_error_in_a_script_is_detected(launcher, tmp_path):
     done, _ = gui(launcher, tmp_path, "raise AssertionError('failing on purpose')")
     assert done.code == 1
     assert done.errors

@@ -80,7 +80,7 @@ def test_the_number_that_differs_counts(tmp_path):
     assert steps(find_checkpoints([tmp_path])) == {"epoch2_beta30.pt": 2, "epoch7_beta30.pt": 7}
 
 
-def test_a_name_without_a_number_is_left_out_with_a_warning(tmp_path):
+def test_a_name_without_a_number_is_omitted_with_a_warning(tmp_path):
     touch(tmp_path, "step1.ckpt", "step2.ckpt", "last.ckpt")
     with pytest.warns(UserWarning, match="omitted, because their names hold no step: last"):
         found = find_checkpoints([tmp_path / "*.ckpt"])
@@ -114,7 +114,7 @@ def test_landscapes_in_a_folder_and_by_themselves(tmp_path):
 
 
 @pytest.mark.parametrize("find", [find_checkpoints, find_landscapes])
-def test_a_place_with_none_is_told(tmp_path, find):
+def test_a_place_without_files_is_reported(tmp_path, find):
     with pytest.raises(FileNotFoundError, match="must be files, a folder of them or a pattern"):
         find([tmp_path])
     with pytest.raises(FileNotFoundError, match=r"found none at .*no\*\.pt"):

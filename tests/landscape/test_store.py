@@ -61,18 +61,18 @@ def test_a_store_of_another_landscape_is_refused_with_the_difference(tmp_path, o
         make(tmp_path / "a.zarr", **options)
 
 
-def test_nothing_at_the_path_is_told(tmp_path):
+def test_a_missing_store_is_reported(tmp_path):
     with pytest.raises(FileNotFoundError, match="found none at"):
         Landscape.open(tmp_path / "missing.zarr")
 
 
-def test_something_else_at_the_path_is_told(tmp_path):
+def test_a_path_that_is_no_store_is_reported(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(ValueError, match="a Zarr group that this suite wrote"):
         Landscape.open(tmp_path / "folder")
 
 
-def test_a_later_schema_is_told(tmp_path):
+def test_a_later_schema_is_reported(tmp_path):
     make(tmp_path / "a.zarr")
     file = tmp_path / "a.zarr" / "zarr.json"
     content = json.loads(file.read_text())
@@ -88,7 +88,7 @@ def test_a_file_is_no_landscape(tmp_path):
         LandscapeStore.open(tmp_path / "plain.zarr")
 
 
-def test_a_damaged_landscape_says_which_it_is(tmp_path):
+def test_a_damaged_landscape_is_named(tmp_path):
     whole = Landscape(np.ones((3, 5)), np.ones(2), np.ones((3, 5), dtype=bool))
     whole.save(tmp_path / "a.zarr")
     (tmp_path / "a.zarr/zarr.json").write_text('{"')

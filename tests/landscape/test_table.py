@@ -9,7 +9,7 @@ def stores(folder, *names):
     return [folder / name for name in names]
 
 
-def test_names_tell_the_parameters(tmp_path):
+def test_names_contain_the_parameters(tmp_path):
     places = stores(tmp_path, "beta10_seed1.zarr", "beta9_seed1.zarr", "lr1e-3_seed=2.zarr")
     runs = find_runs(places)
     assert [run.parameters for run in runs] == [
@@ -24,7 +24,7 @@ def test_names_tell_the_parameters(tmp_path):
     assert len(find_runs([tmp_path])) == 3
 
 
-def test_a_table_tells_paths_from_its_folder(tmp_path):
+def test_paths_in_a_table_are_relative_to_its_folder(tmp_path):
     table = tmp_path / "runs.csv"
     table.write_text("landscape,optimizer,epoch\na.zarr,adam,5\nb.zarr,sgd,5\n")
     table_of_runs = arrange(find_runs([table]), "optimizer", "epoch")
@@ -32,7 +32,7 @@ def test_a_table_tells_paths_from_its_folder(tmp_path):
     assert table_of_runs.cells["sgd", "5"].path == tmp_path / "b.zarr"
 
 
-def test_what_does_not_fit_is_told(tmp_path):
+def test_wrong_tables_are_reported(tmp_path):
     places = stores(tmp_path, "beta1_seed1.zarr", "beta1_seed1_b2.zarr", "plain.zarr")
     with pytest.raises(ValueError, match="must hold its parameters, such as beta10_seed2"):
         find_runs(places)

@@ -125,7 +125,7 @@ def test_image_data_of_scattered_samples_is_refused(tmp_path):
         ("missing.h5", None, "found none at"),
     ],
 )
-def test_files_that_are_something_else_are_told(tmp_path, name, content, message):
+def test_files_of_another_kind_are_reported(tmp_path, name, content, message):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises((ValueError, FileNotFoundError), match=message):

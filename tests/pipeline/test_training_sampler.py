@@ -80,7 +80,7 @@ def test_a_landscape_is_stored_by_content_not_by_time(training, tmp_path):
 
 
 @pytest.mark.parametrize("what", ["problem", "module", "data"])
-def test_a_problem_whose_file_module_or_data_changed_is_sampled_again(training, tmp_path, what):
+def test_a_problem_with_changed_file_module_or_data_is_sampled_again(training, tmp_path, what):
     settings, checkpoints = training
     (tmp_path / "scale.py").write_text("SCALE = 1.0\n")
     torch.save(torch.eye(2, dtype=torch.float64), tmp_path / "x.pt")
@@ -100,7 +100,7 @@ def test_a_problem_whose_file_module_or_data_changed_is_sampled_again(training, 
     assert after.center == TrainingSampler().sample(settings, checkpoints[0]).center
 
 
-def test_a_step_that_was_stopped_is_gone_on_with(training):
+def test_a_stopped_step_is_resumed(training):
     settings, checkpoints = training
     sampler = TrainingSampler()
     with pytest.warns(UserWarning, match="stopped"):
@@ -109,7 +109,7 @@ def test_a_step_that_was_stopped_is_gone_on_with(training):
     assert sampler.sample(settings, checkpoints[0]).is_complete
 
 
-def test_a_step_that_is_not_there_is_told(training):
+def test_a_missing_step_is_reported(training):
     _, checkpoints = training
     with pytest.raises(ValueError, match="must be one of 0, 5, 10, got 7"):
         find_step(checkpoints, 7)

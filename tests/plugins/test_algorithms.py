@@ -1,4 +1,4 @@
-"""The classes behind the proxies, in process and without ParaView's server manager."""
+"""Tests of the classes of the proxies, without ParaView's server manager."""
 
 import numpy as np
 import pytest
@@ -23,11 +23,11 @@ from tlp_core import array_names as names
 
 @pytest.fixture
 def messages(monkeypatch):
-    """What is printed as errors and warnings."""
-    told = []
-    monkeypatch.setattr("paraview.print_error", lambda text: told.append(("error", text)))
-    monkeypatch.setattr("paraview.print_warning", lambda text: told.append(("warning", text)))
-    return told
+    """Return the list of printed errors and warnings."""
+    printed = []
+    monkeypatch.setattr("paraview.print_error", lambda text: printed.append(("error", text)))
+    monkeypatch.setattr("paraview.print_warning", lambda text: printed.append(("warning", text)))
+    return printed
 
 
 def wells(resolution=9):
@@ -74,7 +74,7 @@ def test_two_wells_from_source_to_profile(messages):
     assert source.GetOutputDataObject(1).GetDimensions() == (21, 21, 1)
 
 
-def test_a_failure_empties_everything_downstream_and_is_told_once(messages):
+def test_an_error_empties_all_outputs_downstream_and_is_reported_once(messages):
     source = wells()
     algorithms = chain(source)
     run(*algorithms)
@@ -109,7 +109,7 @@ def test_a_failure_empties_everything_downstream_and_is_told_once(messages):
         ({"SetProblem": "pinn-convection", "SetArguments": "speed=3"}, "must fit make_problem"),
     ],
 )
-def test_wrong_settings_of_the_source_are_one_sentence(messages, setting, message):
+def test_wrong_settings_of_the_source_give_one_sentence(messages, setting, message):
     source = wells()
     for command, value in setting.items():
         getattr(source, command)(value)
@@ -149,19 +149,19 @@ def test_a_users_file_and_checkpoint(messages, tmp_path):
 
 
 def test_progress_rises_while_sampling(messages):
-    source, told = wells(), []
-    source.AddObserver("ProgressEvent", lambda caller, _: told.append(caller.GetProgress()))
+    source, fractions = wells(), []
+    source.AddObserver("ProgressEvent", lambda caller, _: fractions.append(caller.GetProgress()))
     run(source)
-    sampling = [share for share in told if share > 0.1]
+    sampling = [fraction for fraction in fractions if fraction > 0.1]
     assert len(sampling) >= 9
-    assert told == sorted(told)
+    assert fractions == sorted(fractions)
 
 
-def test_an_abort_stops_at_the_next_chunk_and_says_so(messages):
-    source, told = wells(), []
+def test_an_abort_stops_at_the_next_chunk_and_is_reported(messages):
+    source, fractions = wells(), []
 
     def abort(caller, _):
-        told.append(caller.GetProgress())
+        fractions.append(caller.GetProgress())
         if caller.GetProgress() > 0.4:
             caller.SetAbortExecute(1)
 
@@ -172,7 +172,7 @@ def test_an_abort_stops_at_the_next_chunk_and_says_so(messages):
     assert finite.sum() == 36
 
 
-def test_a_spent_budget_says_so_and_a_larger_one_goes_on(messages):
+def test_a_spent_budget_is_reported_and_a_larger_one_resumes(messages):
     source = wells()
     source.SetTimeBudget(1e-9)
     run(source)
@@ -210,7 +210,7 @@ def test_the_reader_reads_what_the_source_stored(messages, tmp_path):
     assert "File Name must name a landscape" in messages[-1][1]
 
 
-def test_points_anywhere_get_a_knn_graph(messages):
+def test_scattered_points_get_a_knn_graph(messages):
     points = np.random.default_rng(0).random((50, 3))
     scattered = vtkUnstructuredGrid()
     scattered.SetPoints(vtk_bridge.make_points(points))
@@ -283,7 +283,7 @@ def test_inputs_are_not_changed(messages):
     assert messages == []
 
 
-def test_a_missing_array_and_other_trees_are_told(messages):
+def test_a_missing_array_and_outputs_of_different_trees_are_reported(messages):
     _graph, tree, profile, _ = chain(wells())
     tree.SetInputArrayToProcess(0, 0, 0, 0, "Cost")
     run(tree)
@@ -295,7 +295,7 @@ def test_a_missing_array_and_other_trees_are_told(messages):
     assert "must come from one merge tree" in messages[-1][1]
 
 
-def test_a_source_without_lines_is_told(messages):
+def test_a_source_without_lines_is_reported(messages):
     source, tree = wells(), TLPMergeTree()
     tree.SetInputConnection(source.GetOutputPort(0))
     tree.SetInputArrayToProcess(0, 0, 0, 0, names.LOSS)
@@ -310,28 +310,28 @@ def test_a_source_without_lines_is_told(messages):
 
 @pytest.fixture
 def vtk_errors():
-    """What VTK itself tells as errors."""
-    told = []
+    """Yield the list of errors that VTK itself reports."""
+    errors = []
 
     def note(_window, _event, text=None):
-        told.append(text)
+        errors.append(text)
 
     note.CallDataType = "string0"
     window = vtkOutputWindow.GetInstance()
     tag = window.AddObserver("ErrorEvent", note)
-    yield told
+    yield errors
     window.RemoveObserver(tag)
 
 
 @pytest.mark.parametrize("kind", [TLPLandscapeProfile, TLPLandscapeDescriptors])
-def test_an_input_of_a_wrong_type_is_told(messages, vtk_errors, kind):
+def test_an_input_of_a_wrong_type_is_reported(messages, vtk_errors, kind):
     algorithm = kind()
     for port in range(3):
         algorithm.SetInputDataObject(port, vtkPolyData())
     algorithm.SetInputArrayToProcess(0, 0, 0, 0, names.LOSS)
     assert not algorithm.GetExecutive().Update()
     assert messages == []
-    for port, text in enumerate(vtk_errors):  # the segmentation may be of any type of dataset
+    for port, text in enumerate(vtk_errors):  # the segmentation can be any dataset
         assert f"input port index {port} " in text
         assert "is of type vtkPolyData, but a vtkUnstructuredGrid is required" in text
     assert len(vtk_errors) == 2
@@ -353,7 +353,7 @@ def test_the_threshold_fills_basins_without_sampling_again(messages):
 
 @pytest.fixture
 def training(tmp_path):
-    """A source whose time steps are three checkpoints of the two wells."""
+    """Return a source whose time steps are three checkpoints of the two wells."""
     for step, place in ((0, 0.9), (10, 0.3), (20, -0.8)):
         problem = load_problem("two-wells")
         (parameter,) = problem.model.parameters()
@@ -409,7 +409,7 @@ def test_each_checkpoints_own_directions_are_another_landscape(messages, trainin
     assert "must be one of 0, 10, 20, got 7" in messages[-1][1]
 
 
-def test_a_step_that_is_gone_fails_alone(messages, training, tmp_path):
+def test_a_deleted_step_is_an_error_at_that_step_only(messages, training, tmp_path):
     training.UpdateTimeStep(0.0)
     (tmp_path / "step_10.pt").unlink()
     training.UpdateTimeStep(10.0)
@@ -424,7 +424,7 @@ def test_a_step_that_is_gone_fails_alone(messages, training, tmp_path):
     assert len(messages) == 1
 
 
-def test_a_checkpoint_of_another_network_fails_alone(messages, training, tmp_path):
+def test_a_checkpoint_of_another_network_is_an_error_at_its_step_only(messages, training, tmp_path):
     torch.save({"weight": torch.zeros(3)}, tmp_path / "step_30.pt")
     training.SetDirectionsStep(0.0)
     training.UpdateTimeStep(30.0)
@@ -434,7 +434,7 @@ def test_a_checkpoint_of_another_network_fails_alone(messages, training, tmp_pat
     assert training.GetOutputDataObject(0).GetNumberOfPoints() == 81
 
 
-def test_a_folder_without_checkpoints_and_two_kinds_of_them_are_told(messages, tmp_path):
+def test_a_folder_without_checkpoints_and_two_kinds_of_them_are_reported(messages, tmp_path):
     source = wells()
     source.AddCheckpoints(str(tmp_path))
     run(source)
@@ -446,7 +446,7 @@ def test_a_folder_without_checkpoints_and_two_kinds_of_them_are_told(messages, t
 
 
 def test_basins_keep_their_places_along_a_training(messages, tmp_path):
-    """The wider of two basins changes sides only where places are not kept."""
+    """The wider of two basins changes sides only if places are not kept."""
     shape = (3, 60)
     x = np.linspace(-1, 1, 60)
     for step, middle in ((1, 0.2), (2, -0.2)):
@@ -497,7 +497,7 @@ def test_a_slice_of_four_directions(messages):
     assert part.GetOutputDataObject(0).GetNumberOfCells() == 0
 
 
-def test_a_slice_of_two_directions_leaves_the_third_out(messages):
+def test_a_slice_of_two_directions_ignores_the_third_number(messages):
     source, part = wells(), TLPLandscapeSlice()
     part.SetInputConnection(source.GetOutputPort(0))
     run(part)
@@ -524,7 +524,7 @@ def test_roots_logarithm_and_range_change_the_drawing(messages):
     assert profile.GetOutputDataObject(0).GetNumberOfCells() == 0
 
 
-def test_the_same_settings_again_compute_nothing(messages):
+def test_setting_equal_values_computes_nothing(messages):
     source = wells()
     algorithms = (source, *chain(source))
     run(*algorithms)
@@ -549,7 +549,7 @@ def test_the_same_settings_again_compute_nothing(messages):
     ]
 
 
-def test_a_store_that_is_being_written_is_shown_as_far_as_it_is(messages, tmp_path):
+def test_an_incomplete_store_is_shown_as_far_as_it_is_sampled(messages, tmp_path):
     source = wells(21)
     source.SetStore(str(tmp_path / "half.zarr"))
     source.SetTimeBudget(1e-9)
@@ -572,7 +572,7 @@ def test_a_store_that_is_being_written_is_shown_as_far_as_it_is(messages, tmp_pa
     assert algorithms[2].GetOutputDataObject(0).GetNumberOfCells() == 3
 
 
-def test_a_step_that_fails_is_told_once_and_the_next_is_as_ever(messages, training, tmp_path):
+def test_an_error_at_a_step_is_reported_once_and_the_next_step_works(messages, training, tmp_path):
     training.SetDirectionsStep(0.0)
     (tmp_path / "step_10.pt").write_text("junk")
     for time in (0.0, 10.0, 20.0):
@@ -583,7 +583,7 @@ def test_a_step_that_fails_is_told_once_and_the_next_is_as_ever(messages, traini
     assert training.GetOutputDataObject(1).GetPointData().GetArray(names.LOSS) is not None
 
 
-def test_a_slice_of_a_part_or_of_one_direction_is_told(messages):
+def test_a_slice_of_a_part_or_of_one_direction_is_reported(messages):
     source, part = wells(5), TLPLandscapeSlice()
     source.SetArguments("n=1")
     source.SetNumberOfDirections(1)

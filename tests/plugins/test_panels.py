@@ -1,4 +1,4 @@
-"""The XML against the classes behind it and the tables of the core."""
+"""Tests of the XML file against its classes and the choices of the core."""
 
 import re
 import xml.etree.ElementTree as ElementTree
@@ -78,7 +78,8 @@ def test_properties_are_documented_and_named_like_their_labels(proxy, element):
 def test_every_proxy_is_in_the_menu_with_help(proxy):
     assert PROXIES[proxy].find("Hints/ShowInMenu").get("category") == "Loss Landscape"
     help_text = PROXIES[proxy].find("Documentation")
-    assert help_text.get("short_help")
+    assert 3 <= len(help_text.get("short_help").split()) <= 6
+    assert help_text.get("short_help") != help_text.get("long_help")
     assert len(help_text.text.split()) > 10
 
 
@@ -98,7 +99,7 @@ def test_setting_the_defaults_changes_nothing():
             if owner == proxy and command != "SetInputArrayToProcess":
                 default = element.get("default_values")
                 if default is None:
-                    continue  # a list that is empty, or told by the algorithm
+                    continue  # a list that is empty, or filled by the algorithm
                 kind = {"I": int, "D": float, "S": str}[element.tag[0]]
                 several = int(element.get("number_of_elements")) > 1
                 values = default.split() if several else [default]

@@ -38,7 +38,7 @@ def array(data, name):
 
 
 def vtk_grid(points, edges, values):
-    """A graph as TTK gets it."""
+    """Return a graph in the form of TTK's input."""
     grid = vtkUnstructuredGrid()
     padded = np.zeros((len(points), 3))
     padded[:, : min(3, points.shape[1])] = points[:, :3]
@@ -49,7 +49,7 @@ def vtk_grid(points, edges, values):
 
 
 def recorded_outputs(given, recorded):
-    """The three outputs of TTK's filter, from their recorded arrays."""
+    """Return the three outputs of TTK's filter from their recorded arrays."""
     nodes, arcs = vtkUnstructuredGrid(), vtkUnstructuredGrid()
     segmentation = vtk_grid(given["points"], given["edges"], given["values"])
     places = {
@@ -236,7 +236,7 @@ def test_ttks_recorded_outputs_give_the_built_in_tree(ttk_case):
     assert arcs_of(tree) == arcs_of(merge_tree(given["values"], given["edges"]))
 
 
-def test_inputs_of_different_trees_are_told(graph):
+def test_inputs_of_different_trees_are_reported(graph):
     values = vtk_bridge.point_values(graph, names.LOSS)
     outputs = []
     for rule in ("diagonal", "axis"):
@@ -258,7 +258,7 @@ def test_inputs_of_different_trees_are_told(graph):
             vtk_bridge.skeleton_to_tree(*mixed, names.LOSS)
 
 
-def test_outputs_in_the_wrong_ports_are_told(graph):
+def test_outputs_in_the_wrong_ports_are_reported(graph):
     tree = merge_tree(vtk_bridge.point_values(graph, names.LOSS), grid_graph((3, 5, 7)))
     nodes, arcs = vtk_bridge.tree_to_nodes(tree, graph), vtk_bridge.tree_to_arcs(tree, graph)
     segmentation = vtk_bridge.tree_to_segmentation(tree, graph)
@@ -266,7 +266,7 @@ def test_outputs_in_the_wrong_ports_are_told(graph):
         vtk_bridge.skeleton_to_tree(arcs, nodes, segmentation, names.LOSS)
 
 
-def test_a_missing_array_is_told_with_those_that_are_there(graph):
+def test_a_missing_array_is_reported_with_the_existing_ones(graph):
     with pytest.raises(ValueError, match="must have a point array 'Cost', got Coordinates, Loss"):
         vtk_bridge.point_values(graph, "Cost")
     with pytest.raises(ValueError, match="must have one component, got 3"):
@@ -383,6 +383,6 @@ def test_a_slice_in_a_plane(four_dimensional):
         ((1, 2, 3), (5.0,), "along direction 4 must be from -4 to 4, got 5"),
     ],
 )
-def test_a_slice_that_is_not_there_is_told(four_dimensional, directions, position, message):
+def test_a_slice_outside_the_grid_is_reported(four_dimensional, directions, position, message):
     with pytest.raises(ValueError, match=message):
         vtk_bridge.grid_slice(four_dimensional[1], directions, position)

@@ -68,12 +68,12 @@ def test_metrics_follow_the_precision_of_the_model(name):
         ("hf:", {}, "hf: must name a folder with a model"),
     ],
 )
-def test_bad_arguments_of_ready_problems_are_told(name, arguments, message):
+def test_bad_arguments_of_ready_problems_are_reported(name, arguments, message):
     with pytest.raises((RuntimeError, ValueError, TypeError, FileNotFoundError), match=message):
         load_problem(name, arguments=arguments)
 
 
-def test_metrics_that_fail_are_told():
+def test_metrics_that_fail_are_reported():
     images = torch.ones(2, 3)
     problem = Problem(
         torch.nn.Linear(3, 1).double(),
@@ -98,7 +98,7 @@ def test_a_users_file_may_import_its_neighbour(write):
     assert load_problem(write(text.replace("width=2", "width=WIDTH"))).model.in_features == 7
 
 
-def test_modules_of_one_name_in_two_folders_are_told_apart(tmp_path):
+def test_modules_of_one_name_in_two_folders_are_distinguished(tmp_path):
     text = GOOD.replace("import torch", "import torch\nfrom helper import WIDTH", 1)
     for width in (3, 4):
         folder = tmp_path / str(width)
@@ -135,17 +135,17 @@ def test_an_environment_in_the_folder_is_not_imported_again(tmp_path):
         ("import no_such_module_here\n", RuntimeError, "raised ModuleNotFoundError"),
     ],
 )
-def test_a_users_file_that_is_wrong_is_told(write, text, error, message):
+def test_a_wrong_users_file_is_reported(write, text, error, message):
     with pytest.raises(error, match=message):
         load_problem(write(text))
 
 
-def test_a_file_that_is_not_there_is_told():
+def test_a_missing_file_is_reported():
     with pytest.raises(FileNotFoundError, match=r"two-wells.*found no file 'nowhere.py'"):
         load_problem("nowhere.py:make_problem")
 
 
-def test_arguments_that_do_not_fit_are_told():
+def test_arguments_that_do_not_fit_are_reported():
     with pytest.raises(ValueError, match=r"must fit two_wells\(n.*unexpected keyword.*'beta'"):
         load_problem("two-wells", arguments={"beta": 3})
 
@@ -199,7 +199,7 @@ def test_safetensors_are_read(tmp_path):
     assert torch.equal(problem.model[0].weight, trained.model[0].weight)
 
 
-def test_a_checkpoint_of_another_network_is_told(tmp_path):
+def test_a_checkpoint_of_another_network_is_reported(tmp_path):
     torch.save(torch.nn.Linear(2, 3).state_dict(), tmp_path / "w.pt")
     with pytest.raises(
         ValueError, match=r"must fit the network of .*0.bias is missing .and 11 more"
@@ -207,7 +207,7 @@ def test_a_checkpoint_of_another_network_is_told(tmp_path):
         load_problem("pinn-convection", checkpoint=tmp_path / "w.pt")
 
 
-def test_a_checkpoint_of_other_sizes_is_told(tmp_path):
+def test_a_checkpoint_of_other_sizes_is_reported(tmp_path):
     state = pinn.make_problem().model.state_dict()
     state["0.weight"] = torch.zeros(50, 3)
     torch.save(state, tmp_path / "w.pt")
@@ -221,19 +221,19 @@ class Mischief:
 
 
 @pytest.mark.parametrize("content", [b"no checkpoint", None, Mischief(), {"a": 1}, [1, 2]])
-def test_a_file_that_is_no_checkpoint_is_told(tmp_path, content, capsys):
+def test_a_file_that_is_no_checkpoint_is_reported(tmp_path, content, capsys):
     path = tmp_path / "w.pt"
     if isinstance(content, bytes):
         path.write_bytes(content)
     else:
         torch.save(content, path)
-    with pytest.raises(ValueError, match=r"checkpoint .* must") as told:
+    with pytest.raises(ValueError, match=r"checkpoint .* must") as error:
         load_problem("pinn-convection", checkpoint=path)
-    assert "weights_only" not in str(told.value)
+    assert "weights_only" not in str(error.value)
     assert "this must not run" not in capsys.readouterr().out
 
 
-def test_a_checkpoint_that_is_not_there_is_told():
+def test_a_missing_checkpoint_is_reported():
     with pytest.raises(FileNotFoundError, match="a checkpoint must be a file"):
         load_problem("pinn-convection", checkpoint="missing.pt")
 
@@ -317,6 +317,6 @@ def test_training_lowers_the_loss_and_repeats():
         ({"beta": "fast"}, "beta must be a number"),
     ],
 )
-def test_bad_arguments_of_the_pinn_are_told(arguments, message):
+def test_bad_arguments_of_the_pinn_are_reported(arguments, message):
     with pytest.raises((ValueError, TypeError), match=message):
         pinn.make_problem(**arguments)

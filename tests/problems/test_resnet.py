@@ -56,7 +56,7 @@ def test_the_gradient_is_that_of_finite_differences(skip):
     problem = resnet.make_problem(blocks=1, width=2, images=20, skip=skip, seed=1)
     problem.model.eval()
     torch.manual_seed(0)
-    for module in problem.model.modules():  # white pixels without bias lie in ReLU's corner
+    for module in problem.model.modules():  # without a bias, white pixels lie at the kink of ReLU
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.normal_(module.bias, std=0.1)
     assert_gradient(problem)

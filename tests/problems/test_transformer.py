@@ -11,7 +11,7 @@ from tlp_core.problems import transformer
 
 
 def plain_logits(model, tokens, *, causal, heads):
-    """The same network in NumPy's words: loops over sequences, heads and positions."""
+    """The same network in NumPy, as loops over sequences, heads and positions."""
     state = {name: value.detach().double().numpy() for name, value in model.state_dict().items()}
 
     def normed(x, name):
@@ -143,7 +143,7 @@ def test_a_causal_lm_of_hugging_face_is_sampled(tiny_model, caplog):
     assert landscape.center == pytest.approx(mean_loss(problem))
 
 
-def test_a_folder_without_a_model_is_told(tmp_path):
+def test_a_folder_without_a_model_is_reported(tmp_path):
     with pytest.raises(RuntimeError, match="hf: must name a folder with a model"):
         load_problem(f"hf:{tmp_path / 'none'}")
     with pytest.raises(FileNotFoundError, match="text must be a file"):

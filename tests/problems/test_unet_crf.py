@@ -136,7 +136,7 @@ def test_pets_are_read_from_their_folder(pets):
     assert set(problem.metrics(problem.model)) == {"test loss", "pixel accuracy"}
 
 
-def test_what_is_missing_of_the_pets_is_told(pets):
+def test_missing_files_of_the_pets_are_reported(pets):
     with pytest.raises(ValueError, match="images must be <= 3, the number of pictures, got"):
         unet_crf.make_problem(str(pets), size=8, images=4, depth=2)
     (pets / "images" / "cat_1.jpg").unlink()
@@ -146,6 +146,6 @@ def test_what_is_missing_of_the_pets_is_told(pets):
         unet_crf.segmentation_set(str(pets / "images"), "trainval", 8)
 
 
-def test_a_size_that_does_not_halve_is_told():
+def test_a_size_that_does_not_halve_is_reported():
     with pytest.raises(ValueError, match="size must be a multiple of 4, got 10"):
         unet_crf.make_problem(size=10, depth=3)

@@ -1,4 +1,4 @@
-"""Data on a server: pvserver with the plugin and a client, and several processes of pvbatch."""
+"""Tests of pvserver with the plugin and a client, and of pvbatch with several processes."""
 
 import os
 import re
@@ -35,7 +35,7 @@ with pipeline.pipeline_errors() as errors:
     ids = servermanager.sources.IDSelectionSource(FieldType="CELL", IDs=[0, 0])
     selection = versions.appended_selection(ids)
     built.profile.SMProxy.SetSelectionInput(0, selection, 0)
-    chosen = interaction._chosen(simple.FindSource("Surface"), 0, "points")
+    chosen = interaction._selected_ids(simple.FindSource("Surface"), 0, "points")
     print("selected", len(chosen["SampleId"]), basins.GetValue(0))
     simple.SaveScreenshot("client.png", layout, ImageResolution=[1600, 900])
 print("errors", errors)
@@ -51,14 +51,14 @@ with pipeline.pipeline_errors() as errors:
     basins = servermanager.Fetch(built.profile, idx=0).GetCellData()
     for name in ("Size", "MinimumId", "SaddleId", "Persistence"):
         array = basins.GetArray(name)
-        print("told", name, [array.GetValue(i) for i in range(array.GetNumberOfTuples())])
-print("told errors", errors)
+        print("printed", name, [array.GetValue(i) for i in range(array.GetNumberOfTuples())])
+print("printed errors", errors)
 """
 
 
 @pytest.fixture(params=[1, 2])
 def server(request, tmp_path):
-    """A pvserver, of one process or of two."""
+    """Start a pvserver with one process or two, and yield its port and its log."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -95,7 +95,7 @@ def server(request, tmp_path):
     process.wait(timeout=30)
 
 
-def test_everything_works_on_a_server(server, run_pvpython, tmp_path):
+def test_the_pipeline_works_on_a_server(server, run_pvpython, tmp_path):
     port, log = server
     done = run_pvpython(CLIENT.format(port=port), display=True)
     assert done.code == 0, done.text + log.read_text()
@@ -113,12 +113,12 @@ def test_several_processes_of_pvbatch_give_the_same_profile(tmp_path):
     if mpiexec is None:
         pytest.skip("no mpiexec")
     (tmp_path / "batch.py").write_text(BATCH)
-    told = []
+    printed = []
     for count in (1, 2):
         several = [mpiexec, "--allow-run-as-root", "--oversubscribe", "-n", str(count)]
         done = run([*several, launcher("pvbatch"), "--dr", "batch.py"], tmp_path)
         assert done.code == 0, done.text
-        told.append([line for line in done.text.splitlines() if line.startswith("told")])
-    assert told[0] == told[1]
-    assert len(told[0]) == 5
-    assert told[0][-1] == "told errors []"
+        printed.append([line for line in done.text.splitlines() if line.startswith("printed")])
+    assert printed[0] == printed[1]
+    assert len(printed[0]) == 5
+    assert printed[0][-1] == "printed errors []"

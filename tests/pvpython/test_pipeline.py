@@ -1,4 +1,4 @@
-"""The plugin in pvpython: loaded, built, failing in words, with TTK and without."""
+"""Tests of the plugin in pvpython: loading, pipelines, error messages, with TTK and without."""
 
 import inspect
 import re
@@ -94,7 +94,7 @@ from tlp_core.topology.graphs import EdgeGraph
 from tlp_paraview import pipeline
 from paraview import simple
 kept = pipeline.ttk_filter
-pipeline.ttk_filter = lambda: simple.TLPMergeTree  # stands for TTK's where that is not there
+pipeline.ttk_filter = lambda: simple.TLPMergeTree  # replaces TTK's filter, which may be missing
 
 
 def samples(losses, directions=2):
@@ -115,7 +115,7 @@ def samples(losses, directions=2):
 grid = TLPNeighborGraph(Input=TLPLossLandscape(Resolution=5), ImplicitGraph="on")
 grid.UpdatePipeline()
 for graph in (samples([0., 3., 1.]), samples([0., 1., 2.], directions=1), samples([]), grid):
-    print("told:", pipeline._merge_tree(graph)[1])
+    print("printed:", pipeline._merge_tree(graph)[1])
 pipeline.ttk_filter = kept
 """
 
@@ -131,7 +131,7 @@ SNIPPETS = {
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
-    """What the snippets printed, each by its name; one pvpython runs them all."""
+    """Return the results of the snippets by name; one pvpython runs them all."""
     folder = tmp_path_factory.mktemp("snippets")
     write_bad_problems(folder)
     with pytest.MonkeyPatch.context() as patch:
@@ -145,12 +145,12 @@ def test_the_launcher_loads_the_plugin_and_properties_are_a_contract(ran):
     assert found == PROPERTIES
 
 
-def test_filters_connect_in_a_script_before_anything_ran(ran):
+def test_filters_can_be_connected_before_any_has_run(ran):
     assert ran["unrun"].errors == []
     assert "basins 3" in ran["unrun"].text
 
 
-def test_build_says_which_merge_tree_filter_it_uses(ran):
+def test_build_reports_which_merge_tree_filter_it_uses(ran):
     done = ran["build"]
     assert done.code == 0
     assert "basins 3" in done.text
@@ -158,7 +158,7 @@ def test_build_says_which_merge_tree_filter_it_uses(ran):
 
 
 @pytest.mark.parametrize(("options", "message"), BAD_INPUTS.items())
-def test_bad_input_is_one_sentence_an_exit_code_and_nothing_downstream(ran, options, message):
+def test_bad_input_gives_one_sentence_an_exit_code_and_empty_outputs(ran, options, message):
     done = ran[options]
     assert done.code == 1
     assert "basins 0" in done.text
@@ -174,17 +174,17 @@ def test_an_implicit_graph_gives_the_same_profile(ran):
     assert found == ["lines 0 3", "one 1", "lines 272 3", "one 1", "lines 272 3", "one 1"]
 
 
-def test_where_ttks_filter_cannot_work_the_built_in_one_does_and_says_why(ran):
-    told = [line for line in ran["unfit"].text.splitlines() if line.startswith("told:")]
+def test_the_built_in_filter_replaces_ttks_and_gives_the_reason(ran):
+    printed = [line for line in ran["unfit"].text.splitlines() if line.startswith("printed:")]
     crashes = "TTK's filter crashes where the highest sample joins several basins"
     reasons = (
         crashes,
         crashes,
-        "there is no tree",
+        "the tree is empty",
         "the graph is implicit, and TTK's filter needs its lines",
     )
-    wanted = [f"told: TLP Merge Tree (built in: {reason})" for reason in reasons]
-    assert told == wanted, ran["unfit"].text
+    wanted = [f"printed: TLP Merge Tree (built in: {reason})" for reason in reasons]
+    assert printed == wanted, ran["unfit"].text
 
 
 def write_bad_problems(folder):
@@ -210,7 +210,7 @@ def write_bad_problems(folder):
     torch.save(torch.nn.Linear(2, 3).state_dict(), folder / "other.pt")
 
 
-def test_without_its_python_path_the_plugin_names_what_is_missing(launcher, tmp_path):
+def test_without_its_python_path_the_plugin_names_the_missing_package(launcher, tmp_path):
     program = re.search(r'exec "(.*)" "\$@"', launcher("pvpython").read_text()).group(1)
     plugin = ROOT / "plugins" / "TopologicalLandscapeProfiles.xml"
     script = tmp_path / "script.py"
@@ -247,7 +247,7 @@ def test_the_single_file_plugin_finds_its_packages(launcher, tmp_path):
     moved.write_text(plugin.read_text())
     script.write_text("from paraview.simple import *\n" + SINGLE_FILE.format(plugin=str(moved)))
     lost = run(["env", "-u", "PYTHONPATH", program, "--dr", "--", script], tmp_path)
-    assert re.search(r"the plugin needs the Python package \w+, which is not on", lost.text)
+    assert re.search(r"the Python package \w+ must be on ParaView's Python path", lost.text)
 
 
 DEMO = """
@@ -260,7 +260,7 @@ sys.exit(code)
 """
 
 
-def test_the_demo_leaves_what_it_promises_and_trains_once(run_pvpython, tmp_path):
+def test_the_demo_writes_its_files_and_trains_once(run_pvpython, tmp_path):
     first = run_pvpython(DEMO, display=True)
     assert first.code == 0, first.text
     assert first.errors == []
@@ -283,7 +283,7 @@ def test_the_demo_leaves_what_it_promises_and_trains_once(run_pvpython, tmp_path
 
 
 def check_picture(path):
-    """The colours of the paper are there, and nothing runs out of the picture."""
+    """Check that a picture has the colours of the paper, and that nothing is cut off."""
     from PIL import Image
 
     picture = Image.open(path).convert("RGB")
@@ -309,7 +309,7 @@ print("basins", basins, errors)
 """
 
 
-@pytest.mark.skipif(not shutil.which("mpiexec"), reason="there is no mpiexec")
+@pytest.mark.skipif(not shutil.which("mpiexec"), reason="no mpiexec")
 @pytest.mark.parametrize("store", ["two.zarr", "memory"])
 def test_pvbatch_on_two_ranks_gives_the_profile_of_one(launcher, tmp_path, store):
     script = tmp_path / "script.py"
@@ -332,7 +332,7 @@ def test_pvbatch_on_two_ranks_gives_the_profile_of_one(launcher, tmp_path, store
 
 STOPPED = """
 import os, signal, sys, time
-from tlp_paraview.commands import in_words
+from tlp_paraview.commands import run_command
 
 
 def wait():
@@ -340,19 +340,19 @@ def wait():
     time.sleep(60)
 
 
-sys.exit(in_words("experiment", wait))
+sys.exit(run_command("experiment", wait))
 """
 
 
-def test_a_command_that_is_stopped_says_so_in_one_line(run_pvpython):
+def test_a_stopped_command_reports_it_in_one_line(run_pvpython):
     done = run_pvpython(STOPPED)
     assert done.code == 3
-    assert "experiment: stopped; the same command goes on" in done.text
+    assert "experiment: stopped; the same command resumes it" in done.text
     assert "FATL" not in done.text
 
 
-def test_an_experiment_leaves_pictures_and_a_state_file(resnet_experiment, run_pvpython, tmp_path):
-    """It takes what ``tlp experiment`` has done, and draws it."""
+def test_an_experiment_writes_pictures_and_a_state_file(resnet_experiment, run_pvpython, tmp_path):
+    """The command reuses the results of ``tlp experiment``, and draws them."""
     shutil.copytree(resnet_experiment.folder, tmp_path / "resnet")
     trained = (tmp_path / "resnet" / "descriptors.csv").read_bytes()
     done = run_pvpython(
@@ -380,7 +380,7 @@ def test_an_experiment_leaves_pictures_and_a_state_file(resnet_experiment, run_p
     with Image.open(tmp_path / "resnet" / "training_2D.png") as picture:
         assert picture.size == (1080, 5 * 228)
         pixels = np.asarray(picture.convert("RGB"), dtype=int)
-    for color in (31, 99, 168), (43, 153, 89):  # of the lines with and without skips
+    for color in (31, 99, 168), (43, 153, 89):  # colours of the lines with and without skips
         assert (np.abs(pixels - color).max(axis=2) <= 1).sum() > 100
     again = run_pvpython(
         "LoadState('resnet/profiles_2D.pvsm')\nfrom tlp_paraview import pipeline, views\n"
@@ -400,19 +400,19 @@ shape = (3, 3, 3)
 Landscape(np.full(shape, 2.0), np.ones(3), np.ones(shape, dtype=bool)).save("even.zarr")
 built = pipeline.build(TLPLandscapeReader(FileName=["even.zarr"]))
 views.show_landscape(built)
-print("told:", [source.Text for source in GetSources().values() if hasattr(source, "Text")])
+print("printed:", [source.Text for source in GetSources().values() if hasattr(source, "Text")])
 """
 
 SETTINGS = """
 from paraview import servermanager
 from tlp_paraview import interaction, pipeline, versions, views
-def told(run):
+def result_or_error(run):
     try:
         return run()
     except (ValueError, RuntimeError, OSError) as error:
         return str(error)
 failed = pipeline.build(TLPLossLandscape(Resolution=9, Arguments="nonsense=1"))
-print("told", told(lambda: views.show_landscape(failed)))
+print("printed", result_or_error(lambda: views.show_landscape(failed)))
 failed.source.Arguments = ""
 layout = views.show_landscape(failed)
 print("attached", interaction.attach())
@@ -423,33 +423,36 @@ failed.profile.LossRange, failed.profile.KeepPlaces = [-1.0, 9.0], 0
 views.show_tree(failed)
 print("range", list(failed.profile.LossRange), failed.profile.KeepPlaces)
 for name in ("a.xyz", "nowhere/a.png"):
-    print("told", told(lambda: views.save_animation(name, layout)))
+    print("printed", result_or_error(lambda: views.save_animation(name, layout)))
 views.save_animation("one.png", layout, size=(300, 200))
 """
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    """What snippets that draw printed; one pvpython with a display runs them all."""
+    """Return the results of the snippets that draw; one pvpython with a display runs them all."""
     snippets = {"even": EVEN, "settings": SETTINGS}
     return run_snippets(snippets, tmp_path_factory.mktemp("drawn"), display=True)
 
 
-def test_a_landscape_without_any_surface_says_why(drawn):
+def test_a_landscape_of_equal_losses_shows_the_reason_instead_of_surfaces(drawn):
     assert drawn["even"].errors == []
     assert "all losses are 2" in drawn["even"].text
 
 
-def test_views_leave_settings_alone_and_survive_failures(drawn):
+def test_views_keep_settings_and_work_after_errors(drawn):
     done = drawn["settings"]
     assert done.code == 0, done.text
     assert len(done.errors) == 1
     assert "arguments of two-wells must fit" in done.errors[0]
-    told = [line.removeprefix("told ") for line in done.text.splitlines() if "told " in line]
-    assert told == [
-        "there is nothing to show yet; mend what the source says, apply it, and show it again",
+    lines = done.text.splitlines()
+    printed = [line.removeprefix("printed ") for line in lines if "printed " in line]
+    assert printed == [
+        "a pipeline must have a profile to be shown, got an empty one; correct the error that the "
+        "source reports, apply the change, and show the pipeline again",
         "an animation must end in .png, .jpg, .ogv, .avi, got a.xyz",
-        "the folder of nowhere/a.png must exist, and does not",
+        "an animation must be written to an existing folder, found none for nowhere/a.png; "
+        "create it",
     ]
     assert "attached 1" in done.text
     assert "range [-1.0, 9.0] 0" in done.text

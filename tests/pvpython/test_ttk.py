@@ -1,4 +1,4 @@
-"""TTK's own filters, live, beside the built-in ones: equal trees, exchangeable filters."""
+"""Tests against TTK's filters: equal trees and exchangeable filters."""
 
 import pytest
 

@@ -82,12 +82,12 @@ def test_losses_with_derivatives_in_the_inputs_are_batched():
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
-def test_a_loss_that_cannot_be_batched_is_told_and_evaluated_one_at_a_time(
+def test_a_loss_that_cannot_be_batched_is_reported_and_evaluated_one_at_a_time(
     small_problem, directions
 ):
     def loss(model, batch):
         value = small_problem.loss(model, batch)
-        return value if value.item() > 0 else value * 2  # a branch on a value
+        return value if value.item() > 0 else value * 2  # control flow depends on a value
 
     problem = Problem(small_problem.model, loss, small_problem.batches, name="branches")
     with preserve_model(problem.model):
@@ -101,7 +101,7 @@ def test_a_loss_that_cannot_be_batched_is_told_and_evaluated_one_at_a_time(
 
 @pytest.fixture
 def two_threads():
-    """Grant two threads, whatever OMP_NUM_THREADS says."""
+    """Use two threads, whatever the value of OMP_NUM_THREADS."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
@@ -114,7 +114,7 @@ def test_an_engine_that_gives_other_losses_is_not_used(small_problem, directions
         pytest.skip("one core has one worker")
 
     def loss(_model, batch):
-        return small_problem.loss(small_problem.model, batch)  # not the model that is passed in
+        return small_problem.loss(small_problem.model, batch)  # ignores the given model
 
     problem = Problem(small_problem.model, loss, small_problem.batches, name="closure")
     with preserve_model(problem.model):
@@ -128,7 +128,7 @@ def test_an_engine_that_gives_other_losses_is_not_used(small_problem, directions
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
-def test_the_fastest_is_chosen_and_everything_measured_is_told(small_problem, directions):
+def test_the_fastest_engine_is_chosen_and_all_measurements_are_reported(small_problem, directions):
     with preserve_model(small_problem.model):
         small_problem.model.eval()
         choice = choose_engine(small_problem, directions, POINTS, samples=10**6)
@@ -197,15 +197,15 @@ def test_batch_norm_is_reestimated_at_every_sample_on_request():
     directions = hessian_directions(problem, 2)
     options = {"resolution": 3, "distance": 0.5}
     stored = sample_grid(problem, directions, **options)
-    anew = sample_grid(problem, directions, batch_norm="reestimated", **options)
-    assert not np.allclose(stored.loss, anew.loss)
+    reestimated = sample_grid(problem, directions, batch_norm="reestimated", **options)
+    assert not np.allclose(stored.loss, reestimated.loss)
     with preserve_model(model), torch.no_grad():
         hidden = model[0](x)
         spread = hidden.var(0, unbiased=True)
         normal = (hidden - hidden.mean(0)) / (spread + model[1].eps).sqrt()
         expected = model[2](normal).square().mean()
-    assert anew.center == pytest.approx(float(expected))
-    assert anew.provenance["batch_norm"] == "reestimated"
+    assert reestimated.center == pytest.approx(float(expected))
+    assert reestimated.provenance["batch_norm"] == "reestimated"
     assert model[1].momentum == 0.1
     with pytest.raises(ValueError, match="engine must be one of single, got 'batched'"):
         sample_grid(problem, directions, batch_norm="reestimated", engine="batched", **options)

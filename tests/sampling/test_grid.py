@@ -129,7 +129,7 @@ def test_a_loss_may_take_derivatives_in_its_inputs(small_problem):
     assert landscape.center == mean_loss(problem)
 
 
-def test_evaluation_mode_is_used_and_the_model_given_back():
+def test_evaluation_mode_is_used_and_the_model_is_restored():
     model = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 1))
     x = torch.randn(16, 2, generator=torch.Generator().manual_seed(0))
     problem = Problem(model, lambda m, b: m(b).square().mean(), [x], name="modes")
@@ -144,7 +144,7 @@ def test_evaluation_mode_is_used_and_the_model_given_back():
     assert all(p.requires_grad for p in model.parameters())
 
 
-def test_a_budget_stops_and_the_same_call_goes_on(small_problem, directions, tmp_path):
+def test_a_budget_stops_sampling_and_the_same_call_resumes_it(small_problem, directions, tmp_path):
     options = {"resolution": 5, "distance": 1.0}
     whole = sample_grid(small_problem, directions, **options)
     asked = []
@@ -185,7 +185,7 @@ def test_a_stopped_and_resumed_store_has_the_bytes_of_an_undisturbed_one(
 
 
 @pytest.mark.parametrize("coarse", [3, 5])
-def test_samples_of_a_coarser_grid_are_taken_over(small_problem, directions, coarse):
+def test_samples_of_a_coarser_grid_are_reused(small_problem, directions, coarse):
     options = {"distance": [0.3, 2.0], "engine": "single"}
     whole = sample_grid(small_problem, directions, resolution=9, **options)
     rough = sample_grid(small_problem, directions, resolution=coarse, **options)
@@ -196,7 +196,7 @@ def test_samples_of_a_coarser_grid_are_taken_over(small_problem, directions, coa
     np.testing.assert_array_equal(fine.loss, expected)
 
 
-def test_samples_of_another_landscape_are_not_taken_over(small_problem, directions):
+def test_samples_of_another_landscape_are_not_reused(small_problem, directions):
     random = random_directions(small_problem, 2)
     other = sample_grid(small_problem, random, resolution=3, distance=1.0)
     with pytest.raises(ValueError, match="the losses in memory must belong to this"):
@@ -216,7 +216,7 @@ def test_scattered_samples_fill_their_region(small_problem, region, n):
     assert (unit[0] == 0).all()
     radius = np.abs(unit).max(axis=1) if region == "box" else np.linalg.norm(unit, axis=1)
     assert radius.max() <= 1
-    # the share of a region within radius r is r^n
+    # the fraction of a region within radius r is r^n
     assert (radius <= 0.5 ** (1 / n)).mean() == pytest.approx(0.5, abs=0.08)
     assert np.abs(unit.mean(axis=0)).max() < 0.1
     small_problem.model.eval()
@@ -238,7 +238,7 @@ def test_a_longer_scatter_begins_with_the_shorter(small_problem, directions):
     np.testing.assert_array_equal(one.loss, other.loss[:50])
 
 
-def test_scattered_samples_are_stored_gone_on_with_and_opened(small_problem, directions, tmp_path):
+def test_scattered_samples_are_stored_resumed_and_opened(small_problem, directions, tmp_path):
     options = {"count": 3000, "distance": 1.0, "engine": "batched", "batch": 100}
     store = tmp_path / "s.zarr"
     with pytest.warns(UserWarning, match="stopped with 1024 of 3000"):
@@ -263,7 +263,7 @@ def test_scattered_samples_are_stored_gone_on_with_and_opened(small_problem, dir
         ({"distance": -1.0}, "distance must be > 0"),
     ],
 )
-def test_bad_scatters_are_told(small_problem, directions, options, message):
+def test_bad_scatters_are_reported(small_problem, directions, options, message):
     with pytest.raises(ValueError, match=message):
         sample_scattered(small_problem, directions, **{"count": 9, "distance": 1.0, **options})
 
@@ -300,18 +300,18 @@ def test_an_engine_other_than_the_stores_is_refused(small_problem, directions, t
         sample_grid(small_problem, directions, engine="single", **options)
 
 
-def test_progress_tells_share_and_time_left(small_problem, directions):
-    told = []
+def test_progress_reports_the_fraction_done_and_the_time_left(small_problem, directions):
+    reports = []
     sample_grid(
         small_problem,
         directions,
         resolution=5,
         distance=1.0,
-        progress=lambda share, text: told.append((share, text)),
+        progress=lambda fraction, text: reports.append((fraction, text)),
     )
-    assert [share for share, _ in told] == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
-    assert told[0][1].startswith("25 samples, one at a time")
-    assert told[1][1].startswith("sampled 5 of 25, ")
+    assert [fraction for fraction, _ in reports] == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    assert reports[0][1].startswith("25 samples, one at a time")
+    assert reports[1][1].startswith("sampled 5 of 25, ")
 
 
 @pytest.mark.parametrize(
@@ -326,12 +326,12 @@ def test_progress_tells_share_and_time_left(small_problem, directions):
         ({"time_budget": -1.0}, "time_budget must be > 0"),
     ],
 )
-def test_bad_options_are_told(small_problem, directions, options, message):
+def test_bad_options_are_reported(small_problem, directions, options, message):
     with pytest.raises((ValueError, TypeError), match=message):
         sample_grid(small_problem, directions, **{"resolution": 3, "distance": 1.0, **options})
 
 
-def test_a_loss_that_fails_away_from_the_center_is_told():
+def test_a_loss_that_fails_away_from_the_center_is_reported():
     def loss(model, _):
         if model.x[0] > 0:
             raise FloatingPointError("too far")
@@ -389,7 +389,7 @@ def test_steps_finer_than_the_precision_are_reported(small_problem):
         sample_grid(double, exact, resolution=5, distance=1e-6)
 
 
-def test_save_and_open_give_the_landscape_back(small_problem, directions, tmp_path):
+def test_open_reads_back_what_save_wrote(small_problem, directions, tmp_path):
     landscape = sample_grid(small_problem, directions, resolution=5, distance=1.0)
     landscape.save(tmp_path / "net.zarr")
     again = Landscape.open(tmp_path / "net.zarr")

@@ -31,10 +31,10 @@ def kill(*_):
 
 
 def make_problem(seconds=0.002, store="", chunks=0, calls=0, then=""):
-    # once the store has so many chunks, so many calls pass before it stops or waits
+    # when the store has ``chunks`` chunks, the loss stops or waits after ``calls`` more calls
     passed = []
     if then == "stop writing":
-        pathlib.Path.replace = kill  # zarr renames what it has written
+        pathlib.Path.replace = kill  # zarr renames the file that it has written
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(2, 6), torch.nn.Tanh(), torch.nn.Linear(6, 1))
     x = torch.randn(40, 2)
@@ -64,9 +64,9 @@ def problem_file(tmp_path_factory):
 
 
 def arguments(problem_file, store, **more):
-    """Return the arguments of a command; more are those of the problem."""
-    told = ["-a", ", ".join(f"{k}={v}" for k, v in {"store": store, **more}.items())]
-    return ["sample", problem_file, "-o", str(store), *OPTIONS, "-q", *(told if more else [])]
+    """Return the arguments of a command; ``more`` are arguments of the problem."""
+    of_problem = ["-a", ", ".join(f"{k}={v}" for k, v in {"store": store, **more}.items())]
+    return ["sample", problem_file, "-o", str(store), *OPTIONS, "-q", *(of_problem if more else [])]
 
 
 def command(problem_file, store, *more):
@@ -92,7 +92,7 @@ def undisturbed_store(problem_file, tmp_path_factory):
 
 @pytest.fixture
 def sample(problem_file):
-    """Return a function that samples in a process of its own, which has torch already."""
+    """Return a function that samples in a separate process, in which torch is imported."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["__main__", "torch", "tlp_core", "tlp_core.cli.main"])
     started = []
@@ -110,16 +110,16 @@ def sample(problem_file):
 
 
 def wait_for_chunks(store, count, is_running):
-    """Wait until a store has so many chunks; fail if the process ends before."""
+    """Wait until a store has ``count`` chunks; fail if the process ends earlier."""
     while len(chunks(store)) < count:
         assert is_running()
         time.sleep(0.002)
 
 
-def test_killed_anywhere_and_resumed_the_bytes_are_those_of_an_undisturbed_run(
+def test_a_killed_and_resumed_run_gives_the_bytes_of_an_undisturbed_run(
     sample, problem_file, undisturbed_store, tmp_path
 ):
-    """For each of 5 chunks: killed in it, before it is renamed, and once it has appeared."""
+    """Kill the process in each of 5 chunks: in it, before it is renamed, and after that."""
     rng = np.random.default_rng(0)
     killed = 0
     for number in range(2):
@@ -128,7 +128,7 @@ def test_killed_anywhere_and_resumed_the_bytes_are_those_of_an_undisturbed_run(
             for then in ("stop", "stop writing", "wait"):
                 calls, ready = rng.integers(24), count + (then == "wait")
                 if ready == 5:
-                    continue  # nothing is left to be killed in
+                    continue  # no chunk is left
                 process = sample(store, chunks=ready, calls=calls, then=then)
                 if then == "wait":
                     wait_for_chunks(store, ready, process.is_alive)
@@ -138,7 +138,7 @@ def test_killed_anywhere_and_resumed_the_bytes_are_those_of_an_undisturbed_run(
                 killed += 1
                 assert len(chunks(store)) == ready
                 if store.exists():
-                    Landscape.open(store)  # whatever was written can be read
+                    Landscape.open(store)  # an incomplete store can be read
         assert main(arguments(problem_file, store)) == 0
         left = files(store)
         assert {path: left[path] for path in undisturbed_store} == undisturbed_store
@@ -153,12 +153,12 @@ def test_two_processes_on_one_store_do_not_disturb_each_other(
         subprocess.Popen(command(problem_file, store), stderr=subprocess.PIPE) for _ in range(2)
     ]
     for process in both:
-        _, told = process.communicate()
-        assert process.returncode == 0, told.decode()
+        _, printed = process.communicate()
+        assert process.returncode == 0, printed.decode()
     assert files(store) == undisturbed_store
 
 
-def test_parts_make_the_whole(problem_file, undisturbed_store, tmp_path):
+def test_parts_give_the_whole_store(problem_file, undisturbed_store, tmp_path):
     store = tmp_path / "parts.zarr"
     for k in (2, 1):
         assert not store.exists() or not Landscape.open(store).is_complete
@@ -179,7 +179,7 @@ def test_ranks_of_mpi_make_the_same_store(problem_file, undisturbed_store, tmp_p
 
 
 @pytest.mark.skipif(not shutil.which("mpiexec"), reason="there is no mpiexec")
-def test_a_rank_that_fails_ends_the_run_and_the_store_goes_on(
+def test_a_failed_rank_ends_the_run_and_the_store_is_resumed(
     problem_file, undisturbed_store, tmp_path
 ):
     pytest.importorskip("mpi4py")
@@ -222,48 +222,49 @@ def mpiexec(program):
     )
 
 
-def test_ctrl_c_leaves_a_store_that_goes_on(problem_file, undisturbed_store, tmp_path):
+def test_ctrl_c_leaves_a_store_that_is_resumed(problem_file, undisturbed_store, tmp_path):
     store = tmp_path / "stopped.zarr"
     program = [sys.executable, "-m", "tlp_core"]
     process = subprocess.Popen(
         [*program, *arguments(problem_file, store, chunks=1, calls=9, then="wait")],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},  # the one that waits is the one that is told
+        # with one thread, the signal interrupts the thread that waits
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
         text=True,
     )
     wait_for_chunks(store, 1, lambda: process.poll() is None)
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=30)
+    _, printed = process.communicate(timeout=30)
     assert process.returncode == INCOMPLETE
-    assert "the same command resumes" in told
-    assert "Traceback" not in told
+    assert "the same command resumes" in printed
+    assert "Traceback" not in printed
     assert len(chunks(store)) == 1
     subprocess.run(command(problem_file, store), check=True, capture_output=True)
     assert files(store) == undisturbed_store
 
 
-def test_every_item_falls_to_one_part():
+def test_every_item_belongs_to_one_part():
     items = list(range(17))
     found = [item for k in range(1, 5) for item in SinglePart((k, 4)).claim(items)]
     assert sorted(found) == items
 
 
 @pytest.mark.parametrize("part", [(0, 3), (4, 3), (1, 0)])
-def test_bad_parts_are_told(part):
+def test_bad_parts_are_reported(part):
     with pytest.raises(ValueError, match="part must be"):
         RunSettings(part=part)
 
 
-def test_a_read_only_folder_and_a_full_disk_are_one_sentence(problem_file, tmp_path, capsys):
+def test_a_read_only_folder_and_a_full_disk_give_one_sentence(problem_file, tmp_path, capsys):
     if os.geteuid() == 0:
         place = "/proc/landscape.zarr"
     else:
         (tmp_path / "locked").mkdir(mode=0o500)
         place = str(tmp_path / "locked" / "a.zarr")
     assert main(["sample", problem_file, "-o", place, *OPTIONS, "-q"]) == 1
-    told = capsys.readouterr().err.strip().splitlines()
-    assert told[-1].startswith("tlp sample: ")
-    assert "Traceback" not in "".join(told)
+    printed = capsys.readouterr().err.strip().splitlines()
+    assert printed[-1].startswith("tlp sample: ")
+    assert "Traceback" not in "".join(printed)
 
 
 def test_a_disk_that_is_full_leaves_a_store_that_opens(problem_file, tmp_path, monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""Each state file opens from any folder, and shows what its script shows and what was recorded."""
+"""Tests of the state files: each opens from any folder, and shows the recorded profile."""
 
 import ast
 import gzip
@@ -37,8 +37,8 @@ fitting.fit_layout(layout, (1600, 900))
 SaveScreenshot({picture!r}, layout, ImageResolution=[1600, 900])
 """
 
-GONE = """
-LoadState("gone.pvsm")
+MISSING_MODEL = """
+LoadState("missing_model.pvsm")
 FindSource("Profile").UpdatePipeline()
 source = FindSource("Your model")
 source.Problem, source.Checkpoint, source.Normalization = "two-wells", "", "none"
@@ -49,8 +49,9 @@ print("cells", FindSource("Profile").GetDataInformation(0).GetNumberOfCells())
 VIEWS = {"small_multiples": 10}
 STEPS = {"training_over_time": [0, 5, 10, 20, 40, 80, 160, 320]}
 
-# What the states showed when they were made. The sizes are those of all basins where the losses
-# are in a store, and of the basins of at least 5 % of the samples where opening samples them.
+# Profiles of the state files when they were made. If the losses are in a store, the sizes are those
+# of all basins. If opening a state file samples the losses, they are those of basins with at least
+# 5 % of the samples.
 STORED_SIZES = {
     "two_wells": [[340, 401, 1681]],
     "small_multiples": [
@@ -94,7 +95,7 @@ LOSS_RANGES = {
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory):
-    """What scripts and states show: one process for each of the two kinds."""
+    """Return the summaries of scripts and states; each of the two kinds runs in one process."""
     folders = {kind: tmp_path_factory.mktemp(kind) for kind in ("scripts", "states")}
 
     def summary(kind, name):
@@ -115,14 +116,14 @@ def opened(tmp_path_factory):
         load = f"LoadState({old.stem!r})\n"
         snippets["states"][old.name] = load + summary("states", old.stem)
     state = (ROOT / "state_files" / "your_model.pvsm").read_text(encoding="utf-8")
-    gone = state.replace("two_moons.py", "no_moons.py")
-    (folders["states"] / "gone.pvsm").write_text(gone, encoding="utf-8")
-    snippets["states"]["gone"] = GONE
+    without_model = state.replace("two_moons.py", "no_moons.py")
+    (folders["states"] / "missing_model.pvsm").write_text(without_model, encoding="utf-8")
+    snippets["states"]["missing model"] = MISSING_MODEL
 
     def run(kind):
         return run_snippets(snippets[kind], folders[kind], display=True)
 
-    # another process of pytest-xdist has the other core
+    # with pytest-xdist, another process uses the other core
     at_once = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
     with ThreadPoolExecutor(at_once) as threads:
         results = dict(zip(snippets, threads.map(run, snippets)))
@@ -130,7 +131,7 @@ def opened(tmp_path_factory):
 
 
 def shown(result):
-    """Return what the summary of a session printed; profiles are in any order."""
+    """Return the printed summary of a session, independent of the order of its profiles."""
     assert result.code == 0, result.text
     assert result.errors == []
     found = {}
@@ -142,7 +143,7 @@ def shown(result):
     return {name: sorted(values) for name, values in found.items()}
 
 
-def test_there_is_a_state_for_each_thing_a_user_looks_for():
+def test_each_use_has_a_state_file():
     stems = {path.stem for path in STATES}
     assert stems == {
         "two_wells",
@@ -195,8 +196,8 @@ def test_a_state_names_no_folder_of_a_machine(state):
     assert str(Path.home()) not in text
 
 
-def test_a_state_whose_model_is_gone_says_so_and_lives(opened):
-    done = opened[1]["states"]["gone"]
+def test_a_state_without_its_model_file_reports_it_and_opens(opened):
+    done = opened[1]["states"]["missing model"]
     assert done.code == 0, done.text
     (error,) = done.errors
     assert "found no file 'no_moons.py'" in error

@@ -16,7 +16,7 @@ def path_tree(values):
 def filled_by_hand(tree, threshold):
     """Fill removed basins, smallest first, sample by sample; return levels and places in the order.
 
-    A filled sample comes right after the saddle to which it was filled, but before the root.
+    The place of a filled sample is directly after the saddle of the fill, but before the root.
     """
     count = len(tree.levels)
     levels, place = tree.levels.copy(), np.empty(count)
@@ -66,14 +66,14 @@ def test_a_branch_may_die_below_another_that_is_younger():
 @given(
     strategies.shapes().flatmap(lambda shape: strategies.losses(shape, levels=8)), st.floats(0, 1)
 )
-def test_simplification_is_filling_and_taking_the_tree_again(values, share):
+def test_simplification_equals_filling_and_recomputing_the_tree(values, fraction):
     graph = grid_graph(values.shape)
     tree = merge_tree(values, graph)
-    threshold = share * np.ptp(values)
+    threshold = fraction * np.ptp(values)
     levels, place = filled_by_hand(tree, threshold)
     simple = tree.simplified(threshold)
     np.testing.assert_array_equal(simple.levels, levels)
-    again = merge_tree(place, graph).simplified(0.75)  # filled samples share a place, others none
+    again = merge_tree(place, graph).simplified(0.75)  # only filled samples have equal places
     assert arcs_of(simple) == arcs_of(again)
     pairs = tree.branches()
     stays = (pairs.persistence >= threshold) | (np.arange(len(pairs)) == 0)
@@ -114,7 +114,7 @@ def test_equally_persistent_branches_are_ordered_by_their_minima():
     assert pairs.minimum.tolist() == [0, 2, 4]
 
 
-def test_a_relative_threshold_is_a_share_of_the_range():
+def test_a_relative_threshold_is_a_fraction_of_the_range():
     tree = path_tree([0.0, 10.0, 6.0, 20.0])
     assert len(tree.simplified(0.2, relative=True).branches()) == 2
     assert len(tree.simplified(0.21, relative=True).branches()) == 1
@@ -148,7 +148,7 @@ def test_the_deepest_branch_always_stays():
         ("deep", False, "threshold must be a number"),
     ],
 )
-def test_bad_thresholds_are_told(threshold, relative, message):
+def test_bad_thresholds_are_reported(threshold, relative, message):
     with pytest.raises((ValueError, TypeError), match=message):
         path_tree([0.0, 1.0]).simplified(threshold, relative=relative)
 

@@ -66,7 +66,7 @@ def test_a_grid_has_two_samples_or_more(shape):
         grid_graph(shape)
 
 
-def test_an_unknown_rule_is_told_with_the_known_ones():
+def test_an_unknown_rule_is_reported_with_the_known_ones():
     with pytest.raises(ValueError, match="rule must be one of axis, diagonal, moore, freudenthal"):
         grid_graph((3, 3), rule="cross")
 
@@ -115,7 +115,7 @@ def test_bridges_are_as_short_as_can_be(case):
 
 
 @pytest.mark.slow
-def test_nn_descent_finds_most_neighbors_and_tells_how_many():
+def test_nn_descent_finds_most_neighbors_and_reports_the_recall():
     points = np.random.default_rng(1).random((400, 3))
     graph = knn_graph(points, k=8, rule="union", method="nn-descent", seed=5)
     exact = {tuple(edge) for edge in knn_graph(points, k=8, rule="union").edges.tolist()}
@@ -134,12 +134,12 @@ def test_nn_descent_finds_most_neighbors_and_tells_how_many():
         ({"method": "fast"}, "method must be one of exact, nn-descent"),
     ],
 )
-def test_bad_knn_options_are_told(options, message):
+def test_bad_knn_options_are_reported(options, message):
     with pytest.raises((ValueError, TypeError), match=message):
         knn_graph(np.random.default_rng(0).random((5, 2)), **options)
 
 
-def test_points_that_are_not_finite_are_told():
+def test_points_that_are_not_finite_are_reported():
     with pytest.raises(ValueError, match="points must be finite"):
         knn_graph([[0.0, 1.0], [np.nan, 0.0]])
 

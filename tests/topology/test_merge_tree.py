@@ -126,7 +126,7 @@ def test_ranks_order_equal_values():
 
 
 @pytest.mark.parametrize("ranks", [[1, 0], [0, 1, 2]])
-def test_ranks_that_do_not_sort_the_values_are_told(ranks):
+def test_ranks_that_do_not_sort_the_values_are_reported(ranks):
     with pytest.raises(ValueError, match="ranks must sort the values"):
         merge_tree([0.0, 1.0], [[0, 1]], ranks=np.array(ranks))
 
@@ -144,6 +144,6 @@ def test_ranks_that_do_not_sort_the_values_are_told(ranks):
         ([1.0, 2.0], grid_graph((3,)), "as many as the graph's samples, 3, got 2"),
     ],
 )
-def test_bad_input_is_told(values, graph, message):
+def test_bad_input_is_reported(values, graph, message):
     with pytest.raises(ValueError, match=message):
         merge_tree(values, graph)

@@ -1,7 +1,7 @@
-"""Macro: builds graph, merge tree, profile and views behind the selected source or reader.
+"""Macro that builds graph, merge tree, profile and views behind the selected source or reader.
 
-Where there is a profile already, as after opening a state file, it links selections again and fits
-the views to their windows.
+If there is a profile already, for example after opening a state file, it links the selections again
+and fits the views to their windows.
 """
 
 from paraview.simple import GetActiveSource
@@ -14,4 +14,7 @@ if source is not None and pipeline.is_landscape(source):
     views.show_landscape(built)
     print(f"merge tree: {built.tree_filter}")
 if not interaction.attach():
-    raise RuntimeError("select a loss landscape in the Pipeline Browser first")
+    raise RuntimeError(
+        "a loss landscape must be selected in the Pipeline Browser, found none; "
+        "select a source or reader, click Apply, and run the macro again"
+    )
