@@ -201,7 +201,7 @@ def test_losses_that_are_not_finite_count_at_the_largest_finite_one():
 @settings(deadline=None, max_examples=100)
 @given(trees(), st.integers(2, 5), st.sampled_from([0.0, 0.05]))
 def test_roots_keep_the_tree_and_divide_a_saddles_width(tree, root, tolerance):
-    profile = landscape_profile(tree, root=root, tolerance=tolerance)
+    profile = landscape_profile(tree, degree=root, tolerance=tolerance)
     basins, heights = profile.basins, profile.outline[:, 1]
     outline = merge_tree(heights, grid_graph(heights.shape, rule="axis"))
     assert branch_pairs(outline) == branch_pairs(tree)
@@ -225,7 +225,7 @@ def test_a_bowl_of_any_number_of_directions_is_the_same_parabola():
         axis = np.linspace(-1, 1, resolution)
         bowl = sum(np.meshgrid(*[axis**2] * n, indexing="ij"))
         tree = merge_tree(bowl, grid_graph(bowl.shape))
-        height, width = steps_of(landscape_profile(tree, root=n).basins, 0)
+        height, width = steps_of(landscape_profile(tree, degree=n).basins, 0)
         inner = np.searchsorted(height, [0.25, 0.5, 1.0], side="right") - 1
         # the ball of radius √h fills the fraction c_n h^(n/2) of the box
         ratio = width[inner] / np.sqrt([0.25, 0.5, 1.0])
@@ -260,5 +260,5 @@ def test_places_must_be_one_for_each_sample():
     tree = merge_tree([0.0, 1.0], [[0, 1]])
     with pytest.raises(ValueError, match="places must be 2 finite numbers"):
         landscape_profile(tree, places=[1.0])
-    with pytest.raises(ValueError, match="root must be >= 1, got 0"):
-        landscape_profile(tree, root=0)
+    with pytest.raises(ValueError, match="degree must be >= 1, got 0"):
+        landscape_profile(tree, degree=0)

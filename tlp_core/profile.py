@@ -47,7 +47,7 @@ class Basins:
         step_start: (A + 1,) int64, index of the first step of each basin, and R.
         step_height: (R,) float64, height of each step, in units of the loss.
         step_width: (R,) float64, width of each step: in samples, 0 to N, or a fraction of the
-            total width if the profile is drawn with ``root`` > 1.
+            total width if the profile is drawn with ``degree`` > 1.
     """
 
     parent: npt.NDArray[np.int64]
@@ -113,7 +113,7 @@ class Profile:
         critical_points: minima and saddles.
         outline: (P, 2) float64, P >= 2, x and height (in units of the loss) of each corner. x runs
             from 0 to the total width and never decreases.
-        total_width: N, the number of samples; 1 if the profile is drawn with ``root`` > 1.
+        total_width: N, the number of samples; 1 if the profile is drawn with ``degree`` > 1.
     """
 
     basins: Basins
@@ -127,7 +127,7 @@ def landscape_profile(
     *,
     order: SiblingOrder = "width",
     places: npt.ArrayLike | None = None,
-    root: int = 1,
+    degree: int = 1,
     tolerance: float = 0.0,
 ) -> Profile:
     """Return the profile of a merge tree.
@@ -141,7 +141,7 @@ def landscape_profile(
             :func:`sample_places` of the previous training step. If given, children are sorted by
             the mean place of their samples instead of by ``order``, so that a basin that persists
             over training keeps its place. Default: None.
-        root: degree n >= 1 of the root that is taken of widths. If n > 1, a basin of w samples is
+        degree: n >= 1; widths are n-th roots. If n > 1, a basin of w samples is
             drawn with the width (w / N)^(1/n), and the total width is 1; a quadratic bowl in n
             directions then becomes the same parabola for every n. Siblings divide the width of
             their parent in proportion to their roots, so small basins stay visible; the widths of
@@ -152,20 +152,20 @@ def landscape_profile(
             Default: 0.
 
     Returns:
-        The profile. Its total width is N samples (or 1, see ``root``), heights are in units of the
-        loss.
+        The profile. Its total width is N samples (or 1, see ``degree``), heights are in units of
+        the loss.
 
     Raises:
-        ValueError: if the order is unknown, the places are not N finite numbers, the root is below
-            1, or the tolerance is negative or not finite.
-        TypeError: if the root is not an integer or the tolerance is not a number.
+        ValueError: if the order is unknown, the places are not N finite numbers, the degree is
+            below 1, or the tolerance is negative or not finite.
+        TypeError: if the degree is not an integer or the tolerance is not a number.
     """
     tolerance = checks.non_negative(tolerance, name="tolerance")
-    root = checks.integer(root, name="root", minimum=1)
+    degree = checks.integer(degree, name="degree", minimum=1)
     siblings = _sibling_order(tree, order, places)
     size = tree.subtree_sizes()
-    drawn_width = _drawn_widths(len(tree.values), root)
-    factor = _width_factors(tree, size, root)
+    drawn_width = _drawn_widths(len(tree.values), degree)
+    factor = _width_factors(tree, size, degree)
     center = _centers(tree, siblings, factor * drawn_width[size[:-1]], drawn_width[-1])
     basins = _basins(tree, center, factor, drawn_width, tolerance * drawn_width[-1])
     return Profile(

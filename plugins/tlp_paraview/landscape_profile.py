@@ -157,7 +157,7 @@ class TLPLandscapeProfile(TreeAlgorithm):
             tree,
             order=SIBLING_ORDERS[self._order],
             places=kept if same else None,
-            root=n if WIDTHS[self._width] == "n-th root" else 1,
+            degree=n if WIDTHS[self._width] == "n-th root" else 1,
             tolerance=self._tolerance,
         )
         self._current = Places(step, sample_places(tree, profile)) if keep else NO_PLACES
