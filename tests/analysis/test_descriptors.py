@@ -78,7 +78,7 @@ def test_equal_losses_give_reasons_too():
     )
 
 
-def test_a_root_that_is_a_saddle_counts_as_one_for_smad():
+def test_a_root_that_joins_several_components_is_a_saddle():
     found = describe(path_tree([0.0, 5.0, 1.0]))
-    assert found.number_of_saddles == 0
+    assert found.number_of_saddles == 1
     assert found.smad == (5 + 4) / 2

@@ -173,3 +173,22 @@ def test_a_training_is_sampled_step_by_step(tmp_path, capsys):
     assert "must be one of 1, 10, got 2" in capsys.readouterr().err
     assert main([*command, "-o", str(tmp_path / "out"), "--own-directions"]) == 0
     assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+def test_a_part_that_was_stopped_has_the_exit_code_of_an_incomplete_landscape(tmp_path, capsys):
+    store = str(tmp_path / "a.zarr")
+    command = ["sample", "two-wells", "-r", "5", "-q", "-o", store, "--engine", "single"]
+    assert main([*command, "--part", "1/2", "--time-budget", "1e-9"]) == INCOMPLETE
+    assert main([*command, "--part", "1/2"]) == 0
+    assert main([*command, "--part", "2/2", "--time-budget", "1e-9"]) == INCOMPLETE
+    assert main([*command, "--part", "2/2"]) == 0
+
+
+def test_a_training_that_was_stopped_has_the_exit_code_of_an_incomplete_landscape(tmp_path):
+    state = load_problem("two-wells").model.state_dict()
+    for step in (1, 2):
+        torch.save(state, tmp_path / f"step_{step}.pt")
+    command = ["training", "two-wells", "--checkpoints", str(tmp_path / "*.pt"), "-r", "5", "-q"]
+    command += ["-o", str(tmp_path / "out")]
+    assert main([*command, "--time-budget", "1e-9"]) == INCOMPLETE
+    assert main(command) == 0

@@ -128,3 +128,16 @@ def test_a_minimum_has_no_gradient_direction():
     )
     with pytest.raises(RuntimeError, match="gradient must not be zero"):
         gradient_directions(problem)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_filters_of_a_transposed_convolution_are_its_outputs(groups):
+    torch.manual_seed(0)
+    layer = torch.nn.ConvTranspose2d(4, 6, 3, groups=groups)
+    problem = Problem(layer, lambda m, x: m(x).square().mean(), [torch.ones(1, 4, 5, 5)], name="up")
+    (vector,) = random_directions(problem, 1, normalization="filter").vectors
+    for output in range(6):
+        group, place = divmod(output, 6 // groups)
+        inputs = slice(group * 4 // groups, (group + 1) * 4 // groups)
+        part, weight = (t[inputs, place] for t in (vector["weight"], layer.weight.detach()))
+        torch.testing.assert_close(part.norm(), weight.norm())

@@ -8,6 +8,7 @@ from torch import nn
 from tlp_core import Problem, hessian_directions, sample_grid
 from tlp_core.model_state import preserve_model
 from tlp_core.problem import mean_loss
+from tlp_core.sampling.batch_norm import reestimate_batch_norm
 from tlp_core.sampling.engine_choice import choose_engine
 from tlp_core.sampling.engines import Engine, evaluator
 from tlp_core.sampling.resources import available_cores
@@ -209,3 +210,12 @@ def test_batch_norm_is_reestimated_at_every_sample_on_request():
     assert model[1].momentum == 0.1
     with pytest.raises(ValueError, match="engine must be one of single, got 'batched'"):
         sample_grid(problem, directions, batch_norm="reestimated", engine="batched", **options)
+
+
+def test_reestimated_statistics_are_weighted_by_batch_size():
+    model = nn.Sequential(nn.BatchNorm1d(1, affine=False), nn.Linear(1, 1)).double()
+    batches = [torch.zeros(30, 1, dtype=torch.float64), torch.ones(10, 1, dtype=torch.float64)]
+    problem = Problem(model, lambda m, b: m(b).square().mean(), batches, name="norm")
+    reestimate_batch_norm(problem)
+    assert model[0].running_mean.item() == pytest.approx(0.25)
+    assert model[0].momentum == 0.1

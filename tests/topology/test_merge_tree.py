@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -6,7 +8,7 @@ from hypothesis import strategies as st
 from tests import strategies
 from tests.conftest import random_edge_graph
 from tests.oracles import arcs_of, branch_pairs, brute_force_arcs, gudhi_pairs
-from tlp_core import grid_graph, merge_tree
+from tlp_core import describe, grid_graph, merge_tree
 from tlp_core.array_names import CriticalType
 from tlp_core.choices import GRID_RULES
 
@@ -147,3 +149,31 @@ def test_ranks_that_do_not_sort_the_values_are_reported(ranks):
 def test_bad_input_is_reported(values, graph, message):
     with pytest.raises(ValueError, match=message):
         merge_tree(values, graph)
+
+
+@pytest.mark.parametrize("rule", ["axis", "diagonal", "moore"])
+@pytest.mark.parametrize("shape", [(6, 7), (4, 5, 6)])
+def test_non_finite_samples_are_no_minima_in_any_orientation(shape, rule):
+    """A diverged corner, a hole and an edge, seen from every side."""
+    values = sum(x**2 for x in np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij"))
+    values[(slice(0, 3), slice(0, 2))] = np.nan
+    values[(-1, slice(None))] = np.inf
+    values[(slice(3, 5), slice(3, 5))] = np.nan
+    trees = []
+    for flips in itertools.product((1, -1), repeat=len(shape)):
+        seen = values[tuple(slice(None, None, step) for step in flips)]
+        tree = merge_tree(seen, grid_graph(shape, rule=rule))
+        minima = tree.node_vertex[tree.node_type == CriticalType.MINIMUM]
+        assert np.isfinite(seen.ravel()[minima]).all()
+        trees.append(describe(tree).as_dict())
+    for other in trees[1:]:
+        assert {k: v for k, v in other.items() if "size" not in k} == pytest.approx(
+            {k: v for k, v in trees[0].items() if "size" not in k}, nan_ok=True
+        )
+
+
+def test_non_finite_samples_of_any_graph_are_no_minima():
+    values = [np.nan, np.inf, 1.0, 0.0, 2.0, np.nan]
+    tree = merge_tree(values, np.array([[0, 1], [1, 2], [2, 3], [3, 4], [4, 5]]))
+    assert tree.node_type.tolist() == [CriticalType.MINIMUM, CriticalType.ROOT]
+    assert tree.vertex_arc.tolist() == [0] * 6

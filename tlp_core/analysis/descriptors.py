@@ -36,8 +36,8 @@ class Descriptors:
     Attributes:
         number_of_samples: N.
         number_of_minima: number of leaves of the tree, B = L.
-        number_of_saddles: number of inner nodes where two or more components meet, without the
-            root.
+        number_of_saddles: number of nodes where two or more components meet; the root is one of
+            them if it joins several.
         critical_point_density: (number of minima + number of saddles) / N.
         minimum_loss: the lowest loss.
         maximum_loss: the largest finite loss.
@@ -125,9 +125,8 @@ def describe(tree: MergeTree) -> Descriptors:
 
 
 def _counts(tree: MergeTree) -> dict[str, float]:
-    saddles = (CriticalType.SADDLE, CriticalType.DEGENERATE_SADDLE)
     number_of_minima = int((tree.node_type == CriticalType.MINIMUM).sum())
-    number_of_saddles = int(np.isin(tree.node_type, saddles).sum())
+    number_of_saddles = int((np.bincount(tree.parent[:-1]) >= 2).sum())
     return {
         "number_of_samples": len(tree.values),
         "number_of_minima": number_of_minima,

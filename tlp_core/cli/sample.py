@@ -16,6 +16,7 @@ from tlp_core.cli.options import (
     samples_of,
 )
 from tlp_core.cli.output import INCOMPLETE, log_to_stderr, print_result, summarize
+from tlp_core.landscape.landscape import Landscape
 from tlp_core.progress import TerminalProgress
 
 
@@ -56,8 +57,8 @@ def sample(options: argparse.Namespace) -> int:
             return INCOMPLETE
         if part_of_process(options.part).is_first():
             print_result(summarize(store, landscape), as_json=options.json)
-        if not landscape.is_complete:
-            return 0 if options.part else INCOMPLETE
+        if not _is_part_complete(store, landscape, options.part):
+            return INCOMPLETE
     return 0
 
 
@@ -81,13 +82,27 @@ def sample_training(options: argparse.Namespace) -> int:
     members = find_checkpoints(options.checkpoints)
     fixed = None if options.own_directions else find_step(members, options.directions_of)
     sampler, part = TrainingSampler(), part_of_process(options.part)
+    exit_code = 0
     for i, member in enumerate(members, start=1):
         progress = TerminalProgress(f"tlp training: step {member.step:g}, {i}/{len(members)}")
         landscape = sampler.sample(settings, member, directions_of=fixed, progress=progress)
+        store = str(sampler.store_of(settings, member, fixed))
+        if not _is_part_complete(store, landscape, options.part):
+            exit_code = INCOMPLETE
         if part.is_first():
-            store = str(sampler.store_of(settings, member, fixed))
             print_result({"step": member.step, **summarize(store, landscape)}, as_json=options.json)
-    return 0
+    return exit_code
+
+
+def _is_part_complete(store: str, landscape: Landscape, part: tuple[int, int] | None) -> bool:
+    """Return whether all chunks of a process's part are done; other parts do not count."""
+    if landscape.is_complete or part is None:
+        return landscape.is_complete
+    from tlp_core.landscape.store import LandscapeStore
+    from tlp_core.sampling.partition import SinglePart
+
+    opened = LandscapeStore.open(store)
+    return all(opened.is_done(chunk) for chunk in SinglePart(part).claim(list(opened.chunks())))
 
 
 def make_directions(options: argparse.Namespace) -> int:

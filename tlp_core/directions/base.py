@@ -146,8 +146,9 @@ def split_and_normalize(
     parameters = trainable_parameters(model)
     largest = np.abs(flat).argmax(axis=1)
     signs = np.where(flat[np.arange(len(flat)), largest] < 0, -1.0, 1.0)
+    transposed = _transposed_convolutions(model)
     return tuple(
-        _normalize(_split(row, parameters), parameters, normalization)
+        _normalize(_split(row, parameters), parameters, normalization, transposed)
         for row in flat * signs[:, None]
     )
 
@@ -209,7 +210,10 @@ def _split(row: npt.NDArray[np.float64], parameters: dict[str, nn.Parameter]) ->
 
 
 def _normalize(
-    vector: Vector, parameters: dict[str, nn.Parameter], normalization: Normalization
+    vector: Vector,
+    parameters: dict[str, nn.Parameter],
+    normalization: Normalization,
+    transposed: Mapping[str, int],
 ) -> Vector:
     """Scale a unit vector: to ‖θ*‖, per tensor, or per output filter (Li et al. 2018, sect. 4)."""
     if normalization == "none":
@@ -217,16 +221,34 @@ def _normalize(
     if normalization == "model":
         norm = torch.cat([p.detach().ravel() for p in parameters.values()]).norm()
         return {name: part * norm for name, part in vector.items()}
-    per_filter = normalization == "filter"
+    if normalization == "layer":
+        return {name: part * _scale(part, parameters[name], None) for name, part in vector.items()}
+    scaled = {}
+    for name, part in vector.items():
+        groups = transposed.get(name)
+        if groups:  # (in, out / groups, …): a filter is all inputs of its group to one output
+            shape = (groups, -1, *part.shape[1:])
+            axes: tuple[int, ...] | None = (1, *range(3, part.ndim + 1))
+            factor = _scale(part.reshape(shape), parameters[name].reshape(shape), axes)
+            scaled[name] = (part.reshape(shape) * factor).reshape(part.shape)
+        else:
+            axes = tuple(range(1, part.ndim)) or None
+            scaled[name] = part * _scale(part, parameters[name], axes)
+    return scaled
+
+
+def _transposed_convolutions(model: nn.Module) -> dict[str, int]:
+    """Return the names of the weights of transposed convolutions, with their number of groups."""
+    kinds = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
     return {
-        name: part * _scale(part, parameters[name].detach(), per_filter)
-        for name, part in vector.items()
+        f"{name}.weight".lstrip("."): module.groups
+        for name, module in model.named_modules()
+        if isinstance(module, kinds)
     }
 
 
-def _scale(part: Tensor, parameter: Tensor, per_filter: bool) -> Tensor:
-    """Return ‖θ_l‖ / ‖d_l‖, one for each filter if asked for; 0 where the direction has no part."""
-    axes = tuple(range(1, part.ndim)) if per_filter and part.ndim > 1 else None
+def _scale(part: Tensor, parameter: Tensor, axes: tuple[int, ...] | None) -> Tensor:
+    """Return ‖θ_l‖ / ‖d_l‖ over some axes, all for None; 0 where the direction has no part."""
     length = torch.linalg.vector_norm(part, dim=axes, keepdim=True)
-    target = torch.linalg.vector_norm(parameter, dim=axes, keepdim=True)
+    target = torch.linalg.vector_norm(parameter.detach(), dim=axes, keepdim=True)
     return torch.where(length > 0, target / length, torch.zeros_like(length))

@@ -21,6 +21,7 @@ from tlp_core import checks
 from tlp_core.array_names import CriticalType
 from tlp_core.topology.branches import Branches, pair_branches, prune_tree, subtree_sizes
 from tlp_core.topology.graphs import EdgeGraph, GridGraph
+from tlp_core.topology.non_finite import ranks_from_finite
 from tlp_core.topology.sweep import Sweep, sweep_edges, sweep_grid, sweep_order
 
 
@@ -129,7 +130,7 @@ def merge_tree(
 
     Args:
         values: N losses, of any shape (C order on a grid). Equal values are ordered by sample id;
-            NaN and infinities count as above everything.
+            NaN and infinities count as above everything, and are never minima.
         graph: :func:`~tlp_core.grid_graph`, :func:`~tlp_core.knn_graph` or an edge array
             (E, 2); self-loops and duplicate edges change nothing.
         ranks: (N,) place of each sample in the sweep, if equal values must be ordered other than by
@@ -148,7 +149,13 @@ def merge_tree(
     flat = np.ascontiguousarray(values, dtype=np.float64).ravel()
     if flat.size < 2:
         raise ValueError(f"a merge tree needs at least two samples, got {flat.size}")
-    sweep = _swept(flat if ranks is None else checked_ranks(flat, ranks), graph)
+    _check_graph(flat, graph)
+    levels = shown_levels(flat)
+    if ranks is not None:
+        heights = checked_ranks(flat, ranks)
+    else:
+        heights = flat if np.isfinite(flat).all() else ranks_from_finite(flat, graph)
+    sweep = _swept(heights, graph)
     loose = int(np.count_nonzero(sweep.parent < 0)) - 1
     if loose:
         raise ValueError(
@@ -157,7 +164,7 @@ def merge_tree(
         )
     return MergeTree(
         values=flat,
-        levels=shown_levels(flat),
+        levels=levels,
         node_vertex=sweep.node_sample,
         parent=sweep.parent,
         node_type=node_types(sweep.merged),
@@ -203,17 +210,26 @@ def node_types(merged: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
     return types
 
 
+def _check_graph(
+    values: npt.NDArray[np.float64],
+    graph: GridGraph | EdgeGraph | npt.NDArray[np.integer[Any]],
+) -> None:
+    """Raise a ValueError if a graph is not one of the values' samples."""
+    if isinstance(graph, GridGraph | EdgeGraph) and graph.number_of_samples != values.size:
+        raise ValueError(
+            f"values must be as many as the graph's samples, {graph.number_of_samples}, "
+            f"got {values.size}"
+        )
+    if not isinstance(graph, GridGraph):
+        edges = graph.edges if isinstance(graph, EdgeGraph) else graph
+        checks.edges(edges, number_of_samples=values.size)
+
+
 def _swept(
     heights: npt.NDArray[np.float64],
     graph: GridGraph | EdgeGraph | npt.NDArray[np.integer[Any]],
 ) -> Sweep:
-    if isinstance(graph, GridGraph | EdgeGraph) and graph.number_of_samples != heights.size:
-        raise ValueError(
-            f"values must be as many as the graph's samples, {graph.number_of_samples}, "
-            f"got {heights.size}"
-        )
     if isinstance(graph, GridGraph):
         return sweep_grid(heights, sweep_order(heights), graph)
     edges = graph.edges if isinstance(graph, EdgeGraph) else graph
-    edges = checks.edges(edges, number_of_samples=heights.size)
-    return sweep_edges(sweep_order(heights), edges)
+    return sweep_edges(sweep_order(heights), checks.edges(edges, number_of_samples=heights.size))
