@@ -7,9 +7,6 @@ import pkgutil
 import sys
 from pathlib import Path
 
-import pdoc
-import pdoc.render
-
 import tlp_core
 
 
@@ -21,6 +18,9 @@ def module_names() -> list[str]:
 
 def main(folder: Path) -> None:
     """Write HTML pages into a folder."""
+    import pdoc
+    import pdoc.render
+
     for name in tlp_core.__all__:  # pdoc does not see what is imported at its first use
         setattr(tlp_core, name, getattr(tlp_core, name))
     pdoc.render.configure(docformat="google", show_source=False)

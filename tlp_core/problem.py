@@ -97,7 +97,9 @@ def batch_loss(problem: Problem, batch: Any) -> Tensor:
     """
     try:
         loss = problem.loss(problem.model, batch)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # sys.exit would end ParaView
         where = traceback.extract_tb(error.__traceback__)[-1]
         raise LossError(
             f"the loss of {problem.name!r} raised {type(error).__name__}: {error} "
@@ -210,7 +212,9 @@ def evaluate_metrics(problem: Problem) -> dict[str, float]:
     """
     try:
         return {name: float(value) for name, value in problem.metrics(problem.model).items()}
-    except (RuntimeError, ValueError, TypeError) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # sys.exit would end ParaView
         raise RuntimeError(
             f"the metrics of {problem.name!r} must be numbers, computed in the model's precision "
             f"and on its device (tlp_core.problem.match_batch moves tensors there): {error}"

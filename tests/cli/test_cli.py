@@ -192,3 +192,39 @@ def test_a_training_that_was_stopped_has_the_exit_code_of_an_incomplete_landscap
     command += ["-o", str(tmp_path / "out")]
     assert main([*command, "--time-budget", "1e-9"]) == INCOMPLETE
     assert main(command) == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["sample", "FILE", "-o", "a.zarr"],
+        ["directions", "FILE", "-o", "d.npz"],
+        ["training", "FILE", "--checkpoints", "a.pt", "-o", "out"],
+    ],
+)
+def test_ctrl_c_is_one_sentence_in_every_command(tmp_path, monkeypatch, capsys, command):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "stops.py").write_text("raise KeyboardInterrupt")
+    (tmp_path / "a.pt").touch()
+    assert main([word.replace("FILE", "stops.py") for word in command]) == INCOMPLETE
+    printed = capsys.readouterr().err
+    advice = "" if command[0] == "directions" else "; the same command resumes it"
+    assert printed.splitlines()[-1] == f"tlp {command[0]}: stopped{advice}"
+    assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import sys; sys.exit(2)",
+        "import argparse; argparse.ArgumentParser().parse_args(['--unknown'])",
+        "def make_problem(): raise SystemExit('bye')",
+        "import torch, tlp_core\ndef make_problem():\n"
+        "    m = torch.nn.Linear(1, 1)\n"
+        "    return tlp_core.Problem(m, lambda m, b: exit(), [None], name='exits')",
+    ],
+)
+def test_a_problem_file_that_exits_ends_nothing(tmp_path, capsys, text):
+    (tmp_path / "exits.py").write_text(text)
+    assert main(["sample", str(tmp_path / "exits.py"), "-o", str(tmp_path / "a.zarr")]) == 1
+    assert "raised SystemExit" in capsys.readouterr().err

@@ -331,6 +331,12 @@ def test_bad_options_are_reported(small_problem, directions, options, message):
         sample_grid(small_problem, directions, **{"resolution": 3, "distance": 1.0, **options})
 
 
+def test_a_grid_that_does_not_fit_is_refused_before_anything_is_allocated(small_problem):
+    directions = random_directions(small_problem, 6)
+    with pytest.raises(ValueError, match=r"and 1,061,520,150,601 samples need 8,898 GiB of"):
+        sample_grid(small_problem, directions, resolution=101, distance=1.0)
+
+
 def test_a_loss_that_fails_away_from_the_center_is_reported():
     def loss(model, _):
         if model.x[0] > 0:

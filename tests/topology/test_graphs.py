@@ -1,3 +1,4 @@
+import tracemalloc
 from math import comb
 
 import numpy as np
@@ -149,3 +150,23 @@ def test_moore_counts_every_way_to_change_axes():
         changed = np.count_nonzero(grid_graph((3,) * n, rule="moore").offsets, axis=1)
         for m in range(1, n + 1):
             assert (changed == m).sum() == comb(n, m) * 2**m
+
+
+@pytest.mark.parametrize("scale", [1e200, 1.7e308])
+def test_huge_coordinates_have_the_neighbours_of_small_ones(scale):
+    points = np.random.default_rng(0).uniform(-1, 1, (50, 3))
+    np.testing.assert_array_equal(knn_graph(scale * points).edges, knn_graph(points).edges)
+
+
+def test_distant_clusters_are_bridged_by_the_shortest_edge():
+    """Nearly all neighbours of a point lie in its own cluster."""
+    rng = np.random.default_rng(0)
+    points = np.concatenate([rng.random((4000, 2)), rng.random((4000, 2)) + np.array([1000, 0])])
+    tracemalloc.start()
+    graph = knn_graph(points)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100e6  # a list of all neighbours of all points takes a gigabyte
+    (bridge,) = graph.edges[(graph.edges[:, 0] < 4000) & (graph.edges[:, 1] >= 4000)]
+    lengths = np.linalg.norm(points[:4000, None] - points[None, 4000:], axis=2)
+    assert lengths[bridge[0], bridge[1] - 4000] == lengths.min()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tlp_core.choices import EXPERIMENT_SIZES
 from tlp_core.cli.options import Parsers
-from tlp_core.cli.output import INCOMPLETE, log_to_stderr
+from tlp_core.cli.output import log_to_stderr
 from tlp_core.experiments import EXPERIMENTS, named_experiment
 from tlp_core.progress import TerminalProgress
 
@@ -32,11 +32,7 @@ def answer_claims(options: argparse.Namespace) -> int:
 
     keep_memory()
     log_to_stderr(quiet=True)
-    try:
-        run(options, report=lambda text: print(text, file=sys.stderr))
-    except KeyboardInterrupt:
-        print("tlp experiment: stopped; the same command resumes it", file=sys.stderr)
-        return INCOMPLETE
+    run(options, report=lambda text: print(text, file=sys.stderr))
     return 0
 
 

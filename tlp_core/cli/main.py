@@ -8,8 +8,12 @@ import warnings
 from collections.abc import Sequence
 
 from tlp_core.cli import analysis, experiment, sample, store
-from tlp_core.cli.output import show_warning
+from tlp_core.cli.output import INCOMPLETE, show_warning
 from tlp_core.version import __version__
+
+
+_RESUMED = ("sample", "training", "experiment")
+"""Commands that resume what was stopped."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,6 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, RuntimeError, OSError, ImportError) as error:
         print(f"tlp {options.command}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        advice = "; the same command resumes it" if options.command in _RESUMED else ""
+        print(f"tlp {options.command}: stopped{advice}", file=sys.stderr)
+        return INCOMPLETE
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import replace
 
 from tlp_core.cli.options import (
@@ -50,11 +49,7 @@ def sample(options: argparse.Namespace) -> int:
         store = settings.run.store
         is_last = settings is all_settings[-1]
         progress = TerminalProgress("tlp sample" if is_last else f"tlp sample {store}")
-        try:
-            landscape = sampler.sample(settings, reuse=landscape, progress=progress)
-        except KeyboardInterrupt:
-            print(f"tlp sample: stopped; the same command resumes {store}", file=sys.stderr)
-            return INCOMPLETE
+        landscape = sampler.sample(settings, reuse=landscape, progress=progress)
         if part_of_process(options.part).is_first():
             print_result(summarize(store, landscape), as_json=options.json)
         if not _is_part_complete(store, landscape, options.part):

@@ -59,7 +59,9 @@ def load_problem(
         raise ValueError(f"arguments of {name} must fit {_signature(maker)}: {error}") from error
     try:
         problem = maker(**arguments)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # sys.exit would end ParaView
         raise RuntimeError(f"{name} {_raised(error)}") from error
     if not isinstance(problem, Problem):
         raise TypeError(f"{name} must return a tlp_core.Problem, got {type(problem).__name__}")
@@ -140,7 +142,9 @@ def _import_file(file: Path) -> ModuleType:
             spec.loader.exec_module(module)
         except SyntaxError as error:
             raise ValueError(f"{file} must parse: line {error.lineno}: {error.msg}") from error
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # sys.exit would end ParaView
             raise RuntimeError(f"{file} {_raised(error)}") from error
         finally:
             helpers = _modules_beside(folder, set(sys.modules) - before, known=before)
@@ -181,7 +185,7 @@ def _importable(folder: Path) -> Iterator[None]:
         sys.dont_write_bytecode = before
 
 
-def _raised(error: Exception) -> str:
+def _raised(error: BaseException) -> str:
     where = traceback.extract_tb(error.__traceback__)[-1]
     return f"raised {type(error).__name__}: {error} ({where.filename}, line {where.lineno})"
 

@@ -18,6 +18,7 @@ from tlp_core.progress import Progress, silent
 from tlp_core.sampling.chunks import ShouldStop, measure_engines, sample_plan
 from tlp_core.sampling.partition import Part
 from tlp_core.sampling.plan import Plan
+from tlp_core.sampling.resources import check_memory
 from tlp_core.sampling.settings import (
     GIBIBYTE,
     EvaluationSettings,
@@ -100,9 +101,11 @@ def grid_plan(samples: GridSettings, n: int) -> Plan:
     """Return the samples of a grid in n directions.
 
     Raises:
-        ValueError: for several distances, but not n.
+        ValueError: for several distances, but not n, or more samples than fit into memory.
     """
-    return Plan(samples.shape(n), half_widths(samples.distance, n))
+    plan = Plan(samples.shape(n), half_widths(samples.distance, n))
+    check_memory(plan.number_of_samples)
+    return plan
 
 
 def estimate_grid_seconds(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -37,7 +38,7 @@ class Plan:
     @property
     def number_of_samples(self) -> int:
         """N, the number of samples."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)  # may exceed 64 bits
 
     @cached_property
     def axes(self) -> list[npt.NDArray[np.float64]]:

@@ -11,11 +11,26 @@ import torch
 
 from tlp_core.sampling.settings import GIBIBYTE
 
+_BYTES_PER_SAMPLE = 9
+"""A loss, and whether it was evaluated."""
+
 
 def available_cores() -> int:
     """Return the number of cores that this process may use; OMP_NUM_THREADS limits it."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, min(allowed or 1, torch.get_num_threads()))
+
+
+def check_memory(number_of_samples: int) -> None:
+    """Raise a ValueError if so many losses do not fit into this machine's memory."""
+    needed = _BYTES_PER_SAMPLE * number_of_samples
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > available:
+        raise ValueError(
+            f"a landscape must fit into memory, and {number_of_samples:,} samples need "
+            f"{needed / GIBIBYTE:,.0f} GiB of {available / GIBIBYTE:,.0f}; use a lower resolution, "
+            "fewer directions or scattered samples"
+        )
 
 
 def keep_memory() -> None:

@@ -23,6 +23,12 @@ from tlp_core import checks
 from tlp_core.choices import GRID_RULES, KNN_METHODS, KNN_RULES, GridRule, KnnMethod, KnnRule
 from tlp_core.topology.union_find import UnionFind
 
+_LARGEST_COORDINATE = 1e100
+"""Coordinates above this have squares that overflow, which ends the process in the KD-tree."""
+
+_MAX_NEIGHBORS = 64
+"""Number of neighbours of a point among which another component is searched."""
+
 _RECALL_SAMPLES = 1000
 """Number of points on which the recall of nn-descent is estimated; enough for two digits."""
 
@@ -159,7 +165,7 @@ def knn_graph(
             finite or not of shape (N, n) with N >= 2.
         TypeError: if k is not an integer.
     """
-    coordinates = checks.points(points)
+    coordinates = _rescale(checks.points(points))
     checks.choice(rule, KNN_RULES, name="rule")
     checks.choice(method, KNN_METHODS, name="method")
     count, n = coordinates.shape
@@ -207,6 +213,12 @@ def bridging_edges(
                 bridges.append((min(i, j), max(i, j)))
         labels = components.labels()
     return np.array(bridges, dtype=np.int64).reshape(-1, 2)
+
+
+def _rescale(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return points whose squared distances are finite; neighbours do not depend on the scale."""
+    largest = np.abs(points).max()
+    return points / largest if largest > _LARGEST_COORDINATE else points
 
 
 def _belongs_to(offsets: npt.NDArray[np.int64], rule: GridRule) -> npt.NDArray[np.bool_]:
@@ -289,6 +301,9 @@ def _shortest_outward_edges(tree: cKDTree, labels: npt.NDArray[np.int64]) -> lis
     active = np.arange(len(points), dtype=np.int64)
     k = 2
     while active.size:
+        if k > _MAX_NEIGHBORS:
+            _search_outside(points, labels, active, shortest, edge)
+            break
         k = min(2 * k, len(points))
         distance, found = tree.query(points[active], k=k)
         is_outside = labels[found] != labels[active][:, None]
@@ -305,3 +320,24 @@ def _shortest_outward_edges(tree: cKDTree, labels: npt.NDArray[np.int64]) -> lis
         radius = distance[:, -1]
         active = active[~is_outside.any(axis=1) & (radius < shortest[labels[active]])]
     return [(int(i), int(j)) for i, j in edge[np.argsort(shortest, kind="stable")]]
+
+
+def _search_outside(
+    points: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.int64],
+    active: npt.NDArray[np.int64],
+    shortest: npt.NDArray[np.float64],
+    edge: npt.NDArray[np.int64],
+) -> None:
+    """Set the shortest edge of each component with active points, by a tree of all others.
+
+    There are few such components, because each has more points than neighbours were searched.
+    """
+    for component in np.unique(labels[active]):
+        inside = active[labels[active] == component]
+        others = np.flatnonzero(labels != component)
+        distance, nearest = cKDTree(points[others]).query(points[inside])
+        best = distance.argmin()
+        if distance[best] < shortest[component]:
+            shortest[component] = distance[best]
+            edge[component] = inside[best], others[nearest[best]]
