@@ -151,11 +151,12 @@ def run_one(side, wanted):
     directions = random_directions(problem)
     with preserve_model(problem.model):
         problem.model.eval()
+        problem.model.requires_grad_(False)  # as sampling does
         run = landscaper_seconds if side == "landscaper" else our_seconds
         print("RESULT", json.dumps(run(problem, directions)))
 
 
-def evaluate_metrics(side, name):
+def measure(side, name):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, __file__, side, name]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
@@ -166,7 +167,7 @@ def main():
     top = product_flops()
     print(f"{os.cpu_count()} cores, torch {torch.__version__}, product {top / 1e9:.0f} GFLOP/s")
     for _, name in problems():
-        theirs, ours = evaluate_metrics("landscaper", name), evaluate_metrics("tlp", name)
+        theirs, ours = measure("landscaper", name), measure("tlp", name)
         one, other = theirs["seconds"], ours["seconds"]
         print(f"\n{name}: {ours['flops'] / 1e6:.2f} MFLOP a sample")
         print(f"  Landscaper {1 / one:8.0f} samples/s ({one * 1e3:.3f} ms)")

@@ -11,7 +11,6 @@ from tlp_core.cli import analysis, experiment, sample, store
 from tlp_core.cli.output import INCOMPLETE, show_warning
 from tlp_core.version import __version__
 
-
 _RESUMED = ("sample", "training", "experiment")
 """Commands that resume what was stopped."""
 
