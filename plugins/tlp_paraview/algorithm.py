@@ -109,11 +109,26 @@ def announce_steps(out_info: Any, ports: int, steps: Sequence[float]) -> None:
             info.Set(_PIPELINE.TIME_RANGE(), [steps[0], steps[-1]], 2)
 
 
-def requested_time(out_info: Any) -> float | None:
-    """Return the time that ParaView requests; None if it requests none."""
-    info = out_info.GetInformationObject(0)
+def requested_time(request: Any, out_info: Any) -> float | None:
+    """Return the time that is requested at the port that asks; None if none is requested.
+
+    All outputs are made for this time. VTK remembers a time for each port, so it is told that the
+    others have it, too; otherwise it would take them for those of an earlier request.
+
+    Args:
+        request: as ``RequestData`` gets it.
+        out_info: as ``RequestData`` gets it.
+    """
+    asking = max(0, request.Get(_PIPELINE.FROM_OUTPUT_PORT()))
     key = _PIPELINE.UPDATE_TIME_STEP()
-    return float(info.Get(key)) if info.Has(key) else None
+    info = out_info.GetInformationObject(asking)
+    if not info.Has(key):
+        return None
+    time = float(info.Get(key))
+    for port in range(out_info.GetNumberOfInformationObjects()):
+        out_info.GetInformationObject(port).Set(key, time)
+        output(out_info, port).GetInformation().Set(vtkDataObject.DATA_TIME_STEP(), time)
+    return time
 
 
 def is_first_process() -> bool:

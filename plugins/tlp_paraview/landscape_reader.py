@@ -47,14 +47,14 @@ class TLPLandscapeReader(SeriesAlgorithm):
         return 1
 
     @report_errors
-    def RequestData(self, _request: Any, _in_info: Any, out_info: Any) -> int:
+    def RequestData(self, request: Any, _in_info: Any, out_info: Any) -> int:
         from tlp_core import Landscape, vtk_bridge
 
         if not self._file_names:
             raise ValueError(
                 "File Name must name a landscape, a folder that ends in .zarr; got none"
             )
-        member = self._series.at(requested_time(out_info))
+        member = self._series.at(requested_time(request, out_info))
         landscape = Landscape.open(member.path)
         step = member.step if len(self._series.members) > 1 else None
         output(out_info, 0).ShallowCopy(vtk_bridge.landscape_to_grid(landscape, step=step))

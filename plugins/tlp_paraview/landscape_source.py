@@ -122,13 +122,13 @@ class TLPLossLandscape(SeriesAlgorithm):
         return 1
 
     @report_errors
-    def RequestData(self, _request: Any, _in_info: Any, out_info: Any) -> int:
+    def RequestData(self, request: Any, _in_info: Any, out_info: Any) -> int:
         from tlp_core import vtk_bridge
 
         first = is_first_process()
         if not first and not self._store:
             return 1  # without a store on disk, only the first process samples
-        step, landscape = self._landscape(requested_time(out_info))
+        step, landscape = self._landscape(requested_time(request, out_info))
         if not first:
             return 1
         grid = vtk_bridge.landscape_to_grid(landscape, step=step)

@@ -15,7 +15,8 @@ from tlp_paraview.merge_tree import TLPMergeTree
 from tlp_paraview.neighbor_graph import TLPNeighborGraph
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonCore import vtkOutputWindow
-from vtkmodules.vtkCommonDataModel import vtkPolyData, vtkUnstructuredGrid
+from vtkmodules.vtkCommonDataModel import vtkDataObject, vtkPolyData, vtkUnstructuredGrid
+from vtkmodules.vtkFiltersCore import vtkPassThrough
 
 from tlp_core import Landscape, load_problem, vtk_bridge
 from tlp_core import array_names as names
@@ -373,6 +374,30 @@ def loss_of(algorithm):
 def center_of(algorithm):
     losses = loss_of(algorithm)
     return losses[len(losses) // 2]
+
+
+def test_filters_on_every_output_follow_the_time(messages, training, tmp_path):
+    """Whatever order the outputs are asked in, each shows the step that it is asked for."""
+    for time in (0.0, 10.0, 20.0):
+        training.UpdateTimeStep(time)
+    (folder,) = (tmp_path / "kept").iterdir()
+    reader = TLPLandscapeReader()
+    reader.AddFileName(str(folder))
+    for algorithm in (training, reader):
+        filters = [vtkPassThrough(), vtkPassThrough()]
+        for port, passed in enumerate(filters):
+            passed.SetInputConnection(algorithm.GetOutputPort(port))
+        ranges = {}
+        rng = np.random.default_rng(0)
+        for time, port in zip(rng.choice([0.0, 10.0, 20.0], 40), rng.integers(2, size=40)):
+            filters[port].UpdateTimeStep(time)
+            data = filters[port].GetOutputDataObject(0)
+            assert vtk_bridge.step_of(data) == time
+            assert data.GetInformation().Get(vtkDataObject.DATA_TIME_STEP()) == time
+            shown = data.GetPointData().GetArray(names.LOSS).GetRange()
+            assert ranges.setdefault(time, shown) == shown
+        assert len(set(ranges.values())) == 3
+    assert messages == []
 
 
 def test_checkpoints_are_time_steps(messages, training, tmp_path):
