@@ -228,3 +228,17 @@ def test_a_problem_file_that_exits_ends_nothing(tmp_path, capsys, text):
     (tmp_path / "exits.py").write_text(text)
     assert main(["sample", str(tmp_path / "exits.py"), "-o", str(tmp_path / "a.zarr")]) == 1
     assert "raised SystemExit" in capsys.readouterr().err
+
+
+def test_an_empty_output_is_refused_before_anything_is_done(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["sample", "two-wells", "-o", ""])
+    assert ended.value.code == 2
+    assert "a path must have a name, got an empty one" in capsys.readouterr().err
+
+
+def test_a_result_goes_to_a_device_and_leaves_it(store, capsys):
+    assert main(["profile", store, "-o", "/dev/null"]) == 1
+    assert "must end in .csv or .npz" in capsys.readouterr().err
+    assert main(["compare", store, store, "-o", "/dev/null"]) == 0
+    assert Path("/dev/null").is_char_device()

@@ -11,7 +11,7 @@ from tlp_core.analysis.descriptors import describe
 from tlp_core.analysis.distances import landscape_distances
 from tlp_core.atomic_files import atomic_write
 from tlp_core.choices import DIAGRAM_DISTANCES
-from tlp_core.cli.options import Parsers, add_json, add_tree
+from tlp_core.cli.options import Parsers, add_json, add_output, add_tree
 from tlp_core.cli.output import print_result, write_rows
 from tlp_core.landscape.landscape import Landscape
 from tlp_core.profile import Basins, landscape_profile
@@ -94,7 +94,7 @@ def _add_profile(commands: Parsers) -> None:
     add_json(command)
     command.add_argument("store", help="the landscape, NAME.zarr")
     add_tree(command)
-    command.add_argument("-o", "--output", required=True, help="NAME.csv or NAME.npz")
+    add_output(command, "NAME.csv or NAME.npz")
 
 
 def _add_describe(commands: Parsers) -> None:
@@ -113,7 +113,7 @@ def _add_compare(commands: Parsers) -> None:
     add_json(command)
     command.add_argument("store", nargs="+", help="the landscapes, NAME.zarr")
     add_tree(command)
-    command.add_argument("-o", "--output", required=True, help="the matrix, NAME.csv")
+    add_output(command, "the matrix, NAME.csv")
     command.add_argument(
         "--distance",
         choices=DIAGRAM_DISTANCES,

@@ -31,6 +31,11 @@ Parsers = Any
 """What ``ArgumentParser.add_subparsers`` returns; argparse has no public name for it."""
 
 
+def add_output(command: argparse.ArgumentParser, text: str) -> None:
+    """Add the path of the result."""
+    command.add_argument("-o", "--output", required=True, type=_path, metavar="PATH", help=text)
+
+
 def add_json(command: argparse.ArgumentParser) -> None:
     """Add the option of a JSON result."""
     command.add_argument("--json", action="store_true", help="print the result as a line of JSON")
@@ -204,6 +209,12 @@ def samples_of(options: argparse.Namespace, resolution: int) -> SampleSettings:
     if options.scattered is None:
         return GridSettings(resolution, options.distance)
     return ScatterSettings(options.scattered, options.region, options.distance, options.seed)
+
+
+def _path(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("a path must have a name, got an empty one")
+    return text
 
 
 def _integers(text: str) -> list[int]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from tlp_core.cli.options import (
     Parsers,
+    add_output,
     add_problem,
     add_samples,
     evaluation_of,
@@ -137,7 +138,7 @@ def _add_sample(commands: Parsers) -> None:
     )
     command.set_defaults(run=sample)
     add_problem(command)
-    command.add_argument("-o", "--output", required=True, help="the store, NAME.zarr")
+    add_output(command, "the store, NAME.zarr")
     command.add_argument(
         "--directions-file", default="", metavar="FILE", help="written by tlp directions, NAME.npz"
     )
@@ -163,12 +164,7 @@ def _add_training(commands: Parsers) -> None:
         required=True,
         help="files, folders or patterns; the step is the number in a name",
     )
-    command.add_argument(
-        "-o",
-        "--output",
-        required=True,
-        help="a folder; the landscapes lie in a subfolder that belongs to these settings",
-    )
+    add_output(command, "a folder; the landscapes lie in a subfolder for these settings")
     directions_of = command.add_mutually_exclusive_group()
     directions_of.add_argument(
         "--directions-of",
@@ -190,4 +186,4 @@ def _add_directions(commands: Parsers) -> None:
     )
     command.set_defaults(run=make_directions)
     add_problem(command)
-    command.add_argument("-o", "--output", required=True, help="the file, NAME.npz")
+    add_output(command, "the file, NAME.npz")

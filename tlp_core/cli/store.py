@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from tlp_core.choices import SURFACE_QUANTITIES
-from tlp_core.cli.options import Parsers, add_json
+from tlp_core.cli.options import Parsers, add_json, add_output
 from tlp_core.cli.output import print_result, summarize
 from tlp_core.landscape.landscape import Landscape
 from tlp_core.pipeline.exchange import export_landscape, import_landscape
@@ -65,7 +65,7 @@ def _add_import(commands: Parsers) -> None:
     )
     command.set_defaults(run=import_store)
     command.add_argument("file", help="NAME.h5 (Li et al.), NAME.npz (Landscaper) or NAME.vti")
-    command.add_argument("-o", "--output", required=True, help="the store, NAME.zarr")
+    add_output(command, "the store, NAME.zarr")
     command.add_argument(
         "--quantity",
         choices=SURFACE_QUANTITIES,
@@ -89,4 +89,4 @@ def _add_export(commands: Parsers) -> None:
     command.set_defaults(run=export_store)
     add_json(command)
     command.add_argument("store", help="the landscape, NAME.zarr")
-    command.add_argument("-o", "--output", required=True, help="NAME.vtu, .vti, .npz or .csv")
+    add_output(command, "NAME.vtu, .vti, .npz or .csv")
