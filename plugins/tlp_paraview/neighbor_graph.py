@@ -72,7 +72,10 @@ class TLPNeighborGraph(Algorithm):
             raise ValueError(
                 "a grid graph needs field data 'Shape', got none; choose k nearest neighbors"
             )
-        return None if kind == "k nearest neighbors" else shape
+        if kind == "k nearest neighbors" or shape is None:
+            return None
+        vtk_bridge.check_whole_grid(samples, shape, "a grid graph")
+        return shape
 
     def _grid_graph(self, shape: tuple[int, ...]) -> tuple[Any, str]:
         from tlp_core import grid_graph

@@ -16,7 +16,8 @@ from tlp_paraview.neighbor_graph import TLPNeighborGraph
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonCore import vtkOutputWindow
 from vtkmodules.vtkCommonDataModel import vtkDataObject, vtkPolyData, vtkUnstructuredGrid
-from vtkmodules.vtkFiltersCore import vtkPassThrough
+from vtkmodules.vtkCommonExecutionModel import vtkTrivialProducer
+from vtkmodules.vtkFiltersCore import vtkCellCenters, vtkMaskPoints, vtkPassThrough
 
 from tlp_core import Landscape, load_problem, vtk_bridge
 from tlp_core import array_names as names
@@ -620,4 +621,34 @@ def test_a_slice_of_a_part_or_of_one_direction_is_reported(messages):
     some.SetPoints(vtk_bridge.make_points(np.zeros((2, 3))))
     part.SetInputDataObject(some)
     run(part)
-    assert "a slice needs all 5 samples of the grid, got 2" in messages[-1][1]
+    assert "a slice needs all 5 samples of the grid in their order, got 2" in messages[-1][1]
+
+
+@pytest.mark.parametrize("change", ["fewer", "another order", "cell centres"])
+def test_a_grid_graph_refuses_points_that_are_no_longer_the_grid(messages, change):
+    source = wells(9)
+    run(source)
+    grid = source.GetOutputDataObject(0)
+    if change == "fewer":
+        changed = vtkMaskPoints()
+        changed.SetOnRatio(3)
+    elif change == "cell centres":
+        lines = TLPNeighborGraph()
+        lines.SetInputConnection(source.GetOutputPort(0))
+        run(lines)
+        grid = lines.GetOutputDataObject(0)
+        changed = vtkCellCenters()
+    else:
+        changed = vtkTrivialProducer()
+        grid.GetPointData().GetArray(names.SAMPLE_ID).SetValue(0, 5)
+    if change == "another order":
+        changed.SetOutput(grid)
+    else:
+        changed.SetInputData(grid)
+    graph = TLPNeighborGraph()
+    graph.SetInputConnection(changed.GetOutputPort())
+    run(graph)
+    ((kind, text),) = messages
+    assert kind == "error"
+    assert "a grid graph needs all 81 samples of the grid in their order" in text
+    assert graph.GetOutputDataObject(0).GetNumberOfPoints() == 0

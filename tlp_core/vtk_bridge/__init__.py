@@ -14,6 +14,7 @@ from tlp_core.vtk_bridge.drawing import (
 )
 from tlp_core.vtk_bridge.graphs import dataset_graph, given_ranks, point_values, with_graph
 from tlp_core.vtk_bridge.samples import (
+    check_whole_grid,
     landscape_shape,
     landscape_to_grid,
     landscape_to_image,
@@ -34,6 +35,7 @@ __all__ = [
     "Drawing",
     "add_array",
     "add_text",
+    "check_whole_grid",
     "critical_points_in",
     "dataset_graph",
     "descriptors_to_table",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,32 @@ def landscape_shape(dataset: vtkDataSet) -> tuple[int, ...] | None:
     """
     array = dataset.GetFieldData().GetArray(names.SHAPE)
     return None if array is None else tuple(int(size) for size in vtk_to_numpy(array))
+
+
+def check_whole_grid(dataset: vtkDataSet, shape: tuple[int, ...], purpose: str) -> None:
+    """Check that points are the samples of a grid, all of them and in the order of their ids.
+
+    Filters such as Mask Points and Cell Centers keep the field data, but not the points.
+
+    Args:
+        dataset: the samples.
+        shape: number of points per axis, (n,).
+        purpose: what needs them, such as ``a slice``.
+
+    Raises:
+        ValueError: if points are missing, added or in another order.
+    """
+    count = math.prod(shape)
+    ids = dataset.GetPointData().GetArray(names.SAMPLE_ID)
+    is_whole = dataset.GetNumberOfPoints() == count
+    if is_whole and ids is not None:
+        is_whole = bool(np.array_equal(vtk_to_numpy(ids), np.arange(count)))
+    if not is_whole:
+        raise ValueError(
+            f"{purpose} needs all {count} samples of the grid in their order, got "
+            f"{dataset.GetNumberOfPoints()} points that are not; connect it before the filter that "
+            "changes the points"
+        )
 
 
 def provenance(dataset: vtkDataSet) -> dict[str, Any]:

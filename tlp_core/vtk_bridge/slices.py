@@ -20,7 +20,7 @@ from tlp_core import checks
 from tlp_core.array_names import REGULAR, CriticalType
 from tlp_core.landscape.landscape import axis_points
 from tlp_core.vtk_bridge.arrays import add_array, make_cells, make_points
-from tlp_core.vtk_bridge.samples import landscape_shape
+from tlp_core.vtk_bridge.samples import check_whole_grid, landscape_shape
 
 
 def grid_slice(
@@ -50,11 +50,7 @@ def grid_slice(
             "a slice needs samples on a grid, got samples without field data 'Shape'; "
             "use a landscape that was sampled on a grid"
         )
-    if int(np.prod(shape)) != dataset.GetNumberOfPoints():
-        raise ValueError(
-            f"a slice needs all {int(np.prod(shape))} samples of the grid, got "
-            f"{dataset.GetNumberOfPoints()}; put the slice before filters that remove samples"
-        )
+    check_whole_grid(dataset, shape, "a slice")
     if len(shape) < 2:
         raise ValueError("a slice needs a landscape of two or more directions, got one")
     slice_axes = _slice_axes(directions, len(shape))
