@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from tlp_core.cli import analysis, experiment, sample, store
+from tlp_core.cli import analysis, experiment, sampling, store
 from tlp_core.cli.output import INCOMPLETE, show_warning
 from tlp_core.version import __version__
 
@@ -41,6 +41,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tlp {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for group in (sample, store, analysis, experiment):
+    for group in (sampling, store, analysis, experiment):
         group.add_commands(commands)
     return parser
