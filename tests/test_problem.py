@@ -153,3 +153,36 @@ def test_a_model_in_half_precision_is_converted_and_refused_otherwise():
         converted = convert_problem(problem)
     assert next(converted.model.parameters()).dtype == torch.float32
     assert next(iter(converted.batches)).dtype == torch.float32
+
+
+def test_a_buffer_that_forward_rebinds_comes_back():
+    class Counting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(2, 1)
+            self.register_buffer("calls", torch.zeros(1))
+
+        def forward(self, x):
+            self.calls = self.calls + 1
+            return self.layer(x)
+
+    model = Counting()
+    calls = model.calls
+    with preserve_model(model):
+        model(torch.ones(1, 2))
+        assert model.calls == 1
+    assert model.calls is calls
+    assert calls == 0
+
+
+def test_an_expanded_parameter_does_not_stop_the_restoration():
+    model = nn.Linear(3, 2)
+    model.weight = nn.Parameter(torch.ones(1, 3).expand(2, 3))
+    model.bias.grad = torch.ones(2)
+    with preserve_model(model):
+        model.eval()
+        model.bias.grad = None
+        model.bias.data.add_(1)
+    assert model.training
+    assert model.bias.grad.tolist() == [1, 1]
+    assert torch.equal(model.weight, torch.ones(2, 3))

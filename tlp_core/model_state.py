@@ -104,7 +104,7 @@ def preserve_model(model: nn.Module) -> Iterator[None]:
     """
     values = {t: t.detach().clone() for t in (*model.parameters(), *model.buffers())}
     gradients = [(p, p.grad, p.requires_grad) for p in model.parameters()]
-    modes = [(module, module.training) for module in model.modules()]
+    modules = [(module, module.training, dict(module._buffers)) for module in model.modules()]
     devices = {t.device.index for t in values if t.device.type == "cuda"}
     for parameter, _, _ in gradients:
         parameter.grad = None  # backward would add to an existing gradient in place
@@ -112,14 +112,22 @@ def preserve_model(model: nn.Module) -> Iterator[None]:
         try:
             yield
         finally:
-            with torch.no_grad():
-                for tensor, value in values.items():
-                    tensor.copy_(value)
+            for module, training, buffers in modules:
+                module.training = training
+                module._buffers.update(buffers)  # forward may have bound another tensor
             for parameter, gradient, required in gradients:
                 parameter.requires_grad_(required)
                 parameter.grad = gradient
-            for module, training in modes:
-                module.training = training
+            with torch.no_grad():
+                for tensor, value in values.items():
+                    if not _is_same(tensor, value):  # an expanded tensor cannot be written
+                        tensor.copy_(value)
+
+
+def _is_same(one: Tensor, other: Tensor) -> bool:
+    """Return whether two tensors hold the same bytes, NaN included."""
+    both_nan = (one != one) & (other != other)
+    return bool(((one == other) | both_nan).all())
 
 
 @contextmanager
