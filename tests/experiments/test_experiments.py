@@ -376,3 +376,13 @@ def test_depth_is_given_in_units_of_the_loss_and_relative_to_its_minimum():
     assert (edges.value, edges.verdict) == (pytest.approx(-1), "holds")
     assert (absolute.value, absolute.verdict) == (pytest.approx(-1), "does not hold")
     assert (relative.value, relative.verdict) == (pytest.approx(1), "holds")
+
+
+@pytest.mark.parametrize("cases", [5, 8, 30])
+def test_the_interval_of_a_mean_covers_what_it_promises(cases):
+    """Of 4,000 simulated claims without an effect; the bootstrap's covers 85 % at five cases."""
+    values = np.random.default_rng(0).standard_normal((4000, cases))
+    found = [claims.mean("m", "x", row, null_value=0.0) for row in values]
+    covered = np.mean([claim.low <= 0 <= claim.high for claim in found])
+    assert covered == pytest.approx(0.95, abs=0.015)
+    assert np.mean([claim.verdict == "holds" for claim in found]) == pytest.approx(0.025, abs=0.01)

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import ConstantInputWarning, spearmanr
+from scipy.stats import ConstantInputWarning, spearmanr, t
 
 from tlp_core.experiments.rows import Row, group_rows
 
@@ -134,11 +134,12 @@ def mean(
     Returns:
         The claim with its result.
     """
-    cases = np.asarray(values, dtype=np.float64).reshape(-1, 1, 1)
-    blocks = [case for case in cases if np.isfinite(case).all()]
-    return evaluate_claim(
-        text, measure, blocks, lambda part: float(part.mean()), null_value, alternative
-    )
+    cases = np.asarray(values, dtype=np.float64).ravel()
+    cases = cases[np.isfinite(cases)]
+    value = float(cases.mean()) if len(cases) else float("nan")
+    low, high = _t_interval(cases) if len(cases) >= _MINIMUM_CASES else (np.nan, np.nan)
+    verdict = _verdict(low, high, null_value, alternative)
+    return Claim(text, measure, value, low, high, verdict, len(cases))
 
 
 def evaluate_claim(
@@ -167,19 +168,36 @@ def evaluate_claim(
     """
     nan = float("nan")
     value = statistic(np.concatenate(blocks)) if len(blocks) else nan
-    verdict = "shown" if null_value is None else "undecided"
     if len(blocks) < _MINIMUM_CASES:
+        verdict = _verdict(nan, nan, null_value, alternative)
         return Claim(text, measure, value, nan, nan, verdict, len(blocks))
     rng = np.random.default_rng(0)
     draws = rng.integers(len(blocks), size=(_RESAMPLES, len(blocks)))
     resampled = [statistic(np.concatenate([blocks[i] for i in draw])) for draw in draws]
     finite = [number for number in resampled if np.isfinite(number)]
-    low, high = np.percentile(finite, _INTERVAL) if finite else (nan, nan)
-    if null_value is not None and low > null_value:
-        verdict = "holds" if alternative == "greater" else "does not hold"
-    elif null_value is not None and high < null_value:
-        verdict = "holds" if alternative == "less" else "does not hold"
-    return Claim(text, measure, value, float(low), float(high), verdict, len(blocks))
+    low, high = map(float, np.percentile(finite, _INTERVAL)) if finite else (nan, nan)
+    verdict = _verdict(low, high, null_value, alternative)
+    return Claim(text, measure, value, low, high, verdict, len(blocks))
+
+
+def _t_interval(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Return the 95 % interval of a mean by Student's t.
+
+    The bootstrap's covers 85 % only at five values, and false claims hold in 10 % of cases
+    instead of 2.5 %.
+    """
+    half = t.ppf(_INTERVAL[1] / 100, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return float(values.mean() - half), float(values.mean() + half)
+
+
+def _verdict(low: float, high: float, null_value: float | None, alternative: Alternative) -> str:
+    if null_value is None:
+        return "shown"
+    if low > null_value:
+        return "holds" if alternative == "greater" else "does not hold"
+    if high < null_value:
+        return "holds" if alternative == "less" else "does not hold"
+    return "undecided"
 
 
 def _alternative(positive: bool) -> Alternative:
