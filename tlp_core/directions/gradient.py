@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from tlp_core.choices import Normalization
 from tlp_core.directions.base import (
@@ -66,7 +69,7 @@ def steepest_directions(problem: Problem, settings: DirectionSettings) -> Direct
     with evaluation_state(model, settings.parameters):
         check_number(settings.n, model)
         check_center(problem)
-        gradient = _gradient(problem)
+        gradient = mean_gradient(problem, list(trainable_parameters(model).values()))
         norm = float(np.linalg.norm(gradient))
         if not norm > 0:
             raise RuntimeError("the gradient must not be zero, and is; use Hessian directions")
@@ -75,9 +78,16 @@ def steepest_directions(problem: Problem, settings: DirectionSettings) -> Direct
         return without_eigenvalues(flat, model, settings, {"gradient_norm": norm})
 
 
-def _gradient(problem: Problem) -> npt.NDArray[np.float64]:
-    """Return the gradient of the mean loss over all batches, (P,) float64."""
-    parameters = list(trainable_parameters(problem.model).values())
+def mean_gradient(problem: Problem, parameters: Sequence[Tensor]) -> npt.NDArray[np.float64]:
+    """Return the gradient of the mean loss over all batches, (P,) float64.
+
+    Args:
+        problem: model, loss and batches; batches are weighted by size.
+        parameters: tensors with P entries together.
+
+    Raises:
+        LossError: if the loss fails.
+    """
     total, weight = np.zeros(sum(p.numel() for p in parameters)), 0
     for batch in problem.batches:
         loss = batch_loss(problem, batch)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from tlp_core.directions.base import flatten
+from tlp_core.directions.gradient import mean_gradient
 from tlp_core.model_state import trainable_parameters
 from tlp_core.problem import Problem, batch_loss, batch_size, check_center
 from tlp_core.progress import Progress
@@ -103,7 +104,7 @@ class HessianOperator:
             for sign in (1.0, -1.0):
                 for parameter, base, part in zip(self.parameters, before, parts):
                     parameter.data.copy_(base + sign * step * part)
-                gradients.append(self._mean_gradient())
+                gradients.append(mean_gradient(self._problem, self.parameters))
         finally:
             for parameter, base in zip(self.parameters, before):
                 parameter.data.copy_(base)
@@ -133,16 +134,6 @@ class HessianOperator:
             torch.from_numpy(part.copy()).to(p.device, p.dtype).reshape(p.shape)
             for part, p in zip(np.split(vector.ravel(), self._ends), self.parameters)
         ]
-
-    def _mean_gradient(self) -> Vectors:
-        """Return the gradient of the mean loss over the used entries, in float64."""
-        total, weight = np.zeros(int(self.used.sum())), 0.0
-        for batch in self._problem.batches:
-            loss = batch_loss(self._problem, batch)
-            slopes = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
-            total += batch_size(batch) * flatten(slopes)
-            weight += batch_size(batch)
-        return total / weight
 
     def _gradient(self, batch: Any) -> tuple[Tensor, ...]:
         """Return the gradient on a batch, with its graph."""
