@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, hessian
 
-from tlp_core import Problem, hessian_directions, hessian_trace
+from tlp_core import Problem, gradient_directions, hessian_directions, hessian_trace
 from tlp_core.choices import NORMALIZATIONS
 from tlp_core.directions.base import flatten
 from tlp_core.directions.hessian.operator import HessianOperator
@@ -363,3 +363,18 @@ def test_the_operator_is_a_linear_operator_of_scipy(small_problem):
     np.testing.assert_allclose(dense, dense_hessian(small_problem), atol=1e-12)
     assert operator.products == 21
     model.train()
+
+
+@pytest.mark.parametrize("method", ["pyhessian", "lanczos"])
+def test_a_batch_may_use_none_of_the_parameters(method):
+    model = nn.ParameterDict({"a": torch.ones(3), "c": torch.tensor([1.0, 2.0])}).double()
+
+    def loss(model, head):
+        return model[head].pow(4).sum()
+
+    problem = Problem(model, loss, ["a", "c"], name="heads")
+    found = hessian_directions(problem, 2, parameters="c", method=method)
+    assert found.eigenvalues == pytest.approx([12 * 4 / 2, 12 / 2], rel=1e-6)
+    assert hessian_trace(problem, parameters="c").value == pytest.approx(30)
+    steepest = gradient_directions(problem, parameters="c")
+    assert steepest.provenance["gradient_norm"] == pytest.approx(np.hypot(2, 16))

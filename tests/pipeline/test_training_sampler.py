@@ -79,7 +79,7 @@ def test_a_landscape_is_stored_by_content_not_by_time(training, tmp_path):
     assert len(set(stores)) == 1
 
 
-@pytest.mark.parametrize("what", ["problem", "module", "data"])
+@pytest.mark.parametrize("what", ["problem", "module", "lazy module", "data"])
 def test_a_problem_with_changed_file_module_or_data_is_sampled_again(training, tmp_path, what):
     settings, checkpoints = training
     (tmp_path / "scale.py").write_text("SCALE = 1.0\n")
@@ -87,11 +87,14 @@ def test_a_problem_with_changed_file_module_or_data_is_sampled_again(training, t
     problem = PROBLEM.replace("import torch\n", "import torch\nfrom scale import SCALE\n", 1)
     problem = problem.replace("- 1) ** 2", "- 1) ** 2 * SCALE").replace("[x]", "[torch.load(DATA)]")
     problem = problem.replace("DATA", repr(str(tmp_path / "x.pt")))
+    if what == "lazy module":  # imported within the function
+        problem = problem.replace("from scale import SCALE\n", "", 1)
+        problem = problem.replace("    model =", "    from scale import SCALE\n    model =", 1)
     (tmp_path / "line.py").write_text(problem)
     before = TrainingSampler().sample(settings, checkpoints[0])
     if what == "problem":
         (tmp_path / "line.py").write_text(problem.replace("* SCALE", "* 2 * SCALE"))
-    elif what == "module":
+    elif "module" in what:
         (tmp_path / "scale.py").write_text("SCALE = 2.0\n")  # the same size, the same second
     else:
         torch.save(2 * torch.eye(2, dtype=torch.float64), tmp_path / "x.pt")

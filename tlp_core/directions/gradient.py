@@ -91,7 +91,8 @@ def mean_gradient(problem: Problem, parameters: Sequence[Tensor]) -> npt.NDArray
     total, weight = np.zeros(sum(p.numel() for p in parameters)), 0
     for batch in problem.batches:
         loss = batch_loss(problem, batch)
-        slopes = torch.autograd.grad(loss, parameters, materialize_grads=True)
-        total += batch_size(batch) * flatten(slopes)
+        if loss.requires_grad:  # else this batch uses none of the parameters
+            slopes = torch.autograd.grad(loss, parameters, materialize_grads=True)
+            total += batch_size(batch) * flatten(slopes)
         weight += batch_size(batch)
     return total / weight

@@ -27,6 +27,14 @@ SCHEMA = 1
 EVALUATION = "evaluation"
 """Key of the engine in the provenance; engines change losses by rounding only."""
 
+_NOT_COMPARED = {
+    EVALUATION,
+    "hessian_vector_products",
+    "hessian_asymmetry",
+    "hessian_difference",
+}
+"""Keys of the provenance that may differ: losses do not depend on them but by rounding."""
+
 _SCATTERED_CHUNK = 1024
 
 MODEL_LOSS = "model_loss"
@@ -201,7 +209,7 @@ class LandscapeStore:
         return store
 
     def check_provenance(self, provenance: Mapping[str, Any], **more: Any) -> None:
-        """Check that the store has this provenance, except for the engine.
+        """Check that the store has this provenance, except for engine and diagnostics.
 
         Args:
             provenance: the provenance of the landscape to sample.
@@ -211,7 +219,7 @@ class LandscapeStore:
             ValueError: if it has not; the first difference is named.
         """
         there, here = {**self.provenance, **more}, dict(provenance)
-        names = (there.keys() | here.keys()) - {EVALUATION}
+        names = (there.keys() | here.keys()) - _NOT_COMPARED
         for name in sorted(names, key=lambda n: (n.endswith("hash"), n)):
             if not _agree(name, there.get(name), here.get(name)):
                 what = f"the store {self._folder}" if self._folder else "the losses in memory"

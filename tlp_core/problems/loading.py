@@ -12,8 +12,7 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 from tlp_core.content_hash import hash_file
 from tlp_core.problem import Problem
 from tlp_core.problems import HUGGING_FACE, READY_PROBLEMS
+from tlp_core.problems.local_code import fresh_local_imports, local_files
 from tlp_core.problems.weights import load_checkpoint
 from tlp_core.version import __version__
 
@@ -51,8 +51,19 @@ def load_problem(
         RuntimeError: if the file or the function raises.
         TypeError: if the function returns no Problem.
     """
+    if _is_ready(name):
+        problem = _make(name, dict(arguments or {}))
+    else:
+        with fresh_local_imports(_split_file(name)[0]):
+            problem = _make(name, dict(arguments or {}))
+    if checkpoint:
+        load_checkpoint(problem, checkpoint)
+    return problem
+
+
+def _make(name: str, arguments: dict[str, Any]) -> Problem:
+    """Return a problem by its name, with its own weights."""
     maker = _maker(name)
-    arguments = dict(arguments or {})
     try:
         inspect.signature(maker).bind(**arguments)
     except TypeError as error:
@@ -65,8 +76,6 @@ def load_problem(
         raise RuntimeError(f"{name} {_raised(error)}") from error
     if not isinstance(problem, Problem):
         raise TypeError(f"{name} must return a tlp_core.Problem, got {type(problem).__name__}")
-    if checkpoint:
-        load_checkpoint(problem, checkpoint)
     return problem
 
 
@@ -103,86 +112,36 @@ def _split_file(name: str) -> tuple[Path, str]:
 def hash_code(name: str) -> str:
     """Return the SHA-256 of the code behind a problem's name, in hex.
 
-    Of a user's file this is the file and the modules beside it that it has imported, so it is
-    complete after the problem was loaded. Of a ready problem it is the suite's version.
+    Of a user's file this is the file and the modules beside it that it imports. Of a ready problem
+    it is the suite's version.
     """
-    if name in READY_PROBLEMS or name.startswith(HUGGING_FACE):
+    if _is_ready(name):
         return hashlib.sha256(__version__.encode()).hexdigest()
-    file = _split_file(name)[0]
-    files = [file, *_HELPER_FILES.get(file.resolve(), ())]
+    files = local_files(_split_file(name)[0])
     return hashlib.sha256("".join(map(hash_file, files)).encode()).hexdigest()
 
 
-_HELPER_MODULES: set[str] = set()
-"""Names of the modules that problem files have imported from their own folders."""
-
-_HELPER_FILES: dict[Path, list[Path]] = {}
-"""Files of those modules, by the problem file that imported them."""
+def _is_ready(name: str) -> bool:
+    return name in READY_PROBLEMS or name.startswith(HUGGING_FACE)
 
 
 def _import_file(file: Path) -> ModuleType:
-    """Execute a user's file as a module of its own name, with its folder importable meanwhile.
-
-    Modules beside it are imported again each time: they may have changed, and a module of another
-    folder may have the same name.
-    """
-    folder = file.resolve().parent
+    """Execute a user's file as a module of its own name."""
     unique = f"tlp_problem_{hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(unique, file)
     if spec is None or spec.loader is None:
         raise ValueError(f"a problem file must be a .py file, got {file}")
     module = importlib.util.module_from_spec(spec)
-    for name in _HELPER_MODULES:
-        sys.modules.pop(name, None)
-    _HELPER_MODULES.clear()
     sys.modules[unique] = module
-    before = set(sys.modules)
-    with _importable(folder):
-        try:
-            spec.loader.exec_module(module)
-        except SyntaxError as error:
-            raise ValueError(f"{file} must parse: line {error.lineno}: {error.msg}") from error
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # sys.exit would end ParaView
-            raise RuntimeError(f"{file} {_raised(error)}") from error
-        finally:
-            helpers = _modules_beside(folder, set(sys.modules) - before, known=before)
-            _HELPER_MODULES.update(helpers)
-            _HELPER_FILES[file.resolve()] = sorted(helpers.values())
-    return module
-
-
-def _modules_beside(folder: Path, names: set[str], *, known: set[str]) -> dict[str, Path]:
-    """Return the files of modules in a folder, except parts of known or installed packages.
-
-    A virtual environment may lie in the folder, too.
-    """
-    own = (name for name in names if name.split(".")[0] not in known)
-    files = {name: getattr(sys.modules[name], "__file__", None) for name in own}
-    paths = {name: Path(file).resolve() for name, file in files.items() if file}
-    return {
-        name: path
-        for name, path in paths.items()
-        if folder in path.parents and not {"site-packages", "dist-packages"} & set(path.parts)
-    }
-
-
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    """Make the modules of a folder importable, without compiled copies, which may be out of date.
-
-    Python compares a compiled copy with its source by time, to the second.
-    """
-    before = sys.dont_write_bytecode
-    sys.dont_write_bytecode = True
-    sys.path.insert(0, str(folder))
-    importlib.invalidate_caches()
     try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
-        sys.dont_write_bytecode = before
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise ValueError(f"{file} must parse: line {error.lineno}: {error.msg}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # sys.exit would end ParaView
+        raise RuntimeError(f"{file} {_raised(error)}") from error
+    return module
 
 
 def _raised(error: BaseException) -> str:

@@ -138,6 +138,8 @@ class HessianOperator:
     def _gradient(self, batch: Any) -> tuple[Tensor, ...]:
         """Return the gradient on a batch, with its graph."""
         loss = batch_loss(self._problem, batch)
+        if not loss.requires_grad:  # this batch uses none of the parameters
+            return tuple(torch.zeros_like(p) for p in self.parameters)
         return torch.autograd.grad(loss, self.parameters, create_graph=True, materialize_grads=True)
 
     def _derivative(
@@ -145,9 +147,11 @@ class HessianOperator:
     ) -> list[Tensor]:
         """Return the derivative of a gradient along a vector."""
         curved = [(g, v) for g, v in zip(gradient, vector) if g.requires_grad]
+        if not curved and any(g.any() for g in gradient):
+            raise self._no_second_derivative("its gradient does not require grad")
+        if not curved:
+            return [torch.zeros_like(p) for p in self.parameters]
         try:
-            if not curved:
-                raise RuntimeError("its gradient does not require grad")
             images = torch.autograd.grad(
                 [g for g, _ in curved],
                 self.parameters,
@@ -158,17 +162,22 @@ class HessianOperator:
         except RuntimeError as error:
             if not any(part in str(error) for part in _NO_SECOND_DERIVATIVE):
                 raise
-            raise RuntimeError(
-                f"the loss of {self._problem.name!r} must be differentiable twice in the "
-                f"parameters: {error}"
-            ) from error
+            raise self._no_second_derivative(error) from error
         return list(images)
+
+    def _no_second_derivative(self, reason: object) -> RuntimeError:
+        return RuntimeError(
+            f"the loss of {self._problem.name!r} must be differentiable twice in the parameters: "
+            f"{reason}"
+        )
 
 
 def _uses(problem: Problem, parameters: Sequence[Tensor]) -> list[bool]:
     """Return, for each parameter, whether the loss on any batch depends on it."""
     uses = [False] * len(parameters)
     for batch in problem.batches:
-        slopes = torch.autograd.grad(batch_loss(problem, batch), parameters, allow_unused=True)
-        uses = [use or slope is not None for use, slope in zip(uses, slopes)]
+        loss = batch_loss(problem, batch)
+        if loss.requires_grad:
+            slopes = torch.autograd.grad(loss, parameters, allow_unused=True)
+            uses = [use or slope is not None for use, slope in zip(uses, slopes)]
     return uses
