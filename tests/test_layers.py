@@ -83,8 +83,8 @@ def test_no_stage_imports_itself_indirectly():
 
 
 def test_stages_use_earlier_ones_of_the_documented_order():
-    numbered = re.findall(r"^\d+\. (.*?):", tlp_core.__doc__, re.MULTILINE)
-    order = [re.findall(r"``(\w+)``", line) for line in numbered]
+    stages = re.findall(r"^- (.*?):", tlp_core.__doc__, re.MULTILINE)
+    order = [re.findall(r"``(\w+)``", line) for line in stages]
     place = {name: number for number, names in enumerate(order) for name in names}
     folders = {path.parent.name for path in (ROOT / "tlp_core").glob("*/__init__.py")}
     assert folders <= place.keys(), "every folder is in the list of stages"

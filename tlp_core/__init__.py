@@ -3,17 +3,17 @@
 The folders and modules below are the stages of the method, in order. A stage uses earlier ones
 only.
 
-1. ``problem``, ``problems``: what a user supplies, a model with its loss and its batches
-2. ``directions``: vectors in parameter space, such as the top eigenvectors of the Hessian
-3. ``landscape``: the record of the losses, and its file
-4. ``sampling``: the losses at points in the span of the directions
-5. ``topology``: the neighbour graph of the samples, and the merge tree of the sublevel sets
-6. ``profile``: the basins of the merge tree, drawn in the plane
-7. ``analysis``: descriptors of a merge tree, distances, change points of a series
-8. ``vtk_bridge``: records to and from VTK data and files
-9. ``pipeline``: from settings to a landscape, for ParaView's source and the command
-10. ``experiments``: the papers' experiments
-11. ``cli``: the command ``tlp``
+- ``problem``, ``problems``: what a user supplies, a model with its loss and its batches
+- ``directions``: vectors in parameter space, such as the top eigenvectors of the Hessian
+- ``landscape``: the record of the losses, and its file
+- ``sampling``: the losses at points in the span of the directions
+- ``topology``: the neighbour graph of the samples, and the merge tree of the sublevel sets
+- ``profile``: the basins of the merge tree, drawn in the plane
+- ``analysis``: descriptors of a merge tree, distances, change points of a series
+- ``vtk_bridge``: records to and from VTK data and files
+- ``pipeline``: from settings to a landscape, for ParaView's source and the command
+- ``experiments``: the papers' experiments
+- ``cli``: the command ``tlp``
 
 Modules that need torch are imported at their first use, so that graph, tree and profile work
 without torch.

@@ -81,7 +81,7 @@ def real(value: object, *, name: str) -> float:
         ValueError: if the value is not finite.
     """
     try:
-        number = float(value)  # type: ignore[arg-type]
+        number = float(None if isinstance(value, (str, bytes)) else value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number, got {value!r}") from None
     if not np.isfinite(number):

@@ -36,7 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, or 1 if a filter printed an error.
     """
-    parser = argparse.ArgumentParser(prog="tlp_paraview.experiment", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="tlp_paraview.experiment", description=(__doc__ or "").partition("\n")[0]
+    )
     command.add_options(parser)
     options = parser.parse_args(arguments)
     return run_command("experiment", lambda: _run(options))

@@ -145,7 +145,9 @@ def _draw(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="tlp_paraview.multiples", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="tlp_paraview.multiples", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument(
         "places", nargs="+", help="a .csv table, or stores, folders of them and patterns"
     )

@@ -187,4 +187,5 @@ def compare(shape, kind, options):
         )
 
 
-main()
+if __name__ == "__main__":
+    main()

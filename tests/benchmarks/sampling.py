@@ -179,7 +179,8 @@ def main():
         print(*(f"    {line}" for line in ours["report"]), sep="\n", flush=True)
 
 
-if len(sys.argv) > 1:
-    run_one(*sys.argv[1:])
-else:
-    main()
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        run_one(*sys.argv[1:])
+    else:
+        main()

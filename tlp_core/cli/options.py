@@ -218,9 +218,17 @@ def _path(text: str) -> str:
 
 
 def _integers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"must be integers, as 41 or 41,21, got {text!r}"
+        ) from None
 
 
 def _part(text: str) -> tuple[int, int]:
     k, _, m = text.partition("/")
-    return int(k), int(m)
+    try:
+        return int(k), int(m)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be K/M, as 1/8, got {text!r}") from None

@@ -23,7 +23,10 @@ def group_rows(rows: Iterable[Row], names: Sequence[str]) -> dict[tuple[Any, ...
 def write_table(path: Path, rows: Sequence[Row]) -> None:
     """Write a .csv file whose columns are those of all rows."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    with atomic_write(path) as draft, open(draft, "w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_write(path) as unfinished,
+        open(unfinished, "w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)

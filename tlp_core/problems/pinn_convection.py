@@ -172,8 +172,8 @@ def save_checkpoint(problem: Problem, path: str | os.PathLike[str]) -> None:
         problem: the problem with the model.
         path: the file; an existing file is overwritten.
     """
-    with atomic_write(path) as draft:
-        torch.save({"state_dict": problem.model.state_dict()}, draft)
+    with atomic_write(path) as unfinished:
+        torch.save({"state_dict": problem.model.state_dict()}, unfinished)
 
 
 def _network(generator: torch.Generator) -> nn.Module:

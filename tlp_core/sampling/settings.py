@@ -136,6 +136,8 @@ class RunSettings:
             checks.positive(self.time_budget, name="time_budget")
         checks.positive(self.memory_limit, name="memory_limit")
         if self.part is not None:
+            if not isinstance(self.part, tuple) or len(self.part) != 2:
+                raise TypeError(f"part must be a pair (k, m), got {self.part!r}")
             k, m = (checks.integer(number, name="part", minimum=1) for number in self.part)
             if k > m:
                 raise ValueError(f"part must be k/m with k from 1 to m, got {k}/{m}")
@@ -163,5 +165,7 @@ def half_widths(distance: float | tuple[float, ...], n: int) -> npt.NDArray[np.f
 
 
 def _check_distance(distance: float | tuple[float, ...]) -> None:
+    if distance == ():
+        raise ValueError("distance must be one number or one for each direction, got none")
     for one in distance if isinstance(distance, tuple) else (distance,):
         checks.positive(one, name="distance")

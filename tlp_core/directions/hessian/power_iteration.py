@@ -3,7 +3,7 @@
 The algorithm and its stopping rule are those of PyHessian (Yao et al. 2020, "PyHessian: neural
 networks through the lens of the Hessian", section 2). PyHessian adds 1e-6 to norms and eigenvalues,
 which decides the result where the loss is scaled to such values; here vectors are divided by their
-norms alone, so the scale of the loss does not matter.
+norms alone, so the scale of the loss does not matter within the range of the model's precision.
 """
 
 from __future__ import annotations

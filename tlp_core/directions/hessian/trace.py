@@ -65,6 +65,7 @@ def hessian_trace(
     """
     tolerance = checks.positive(tolerance, name="tolerance")
     max_vectors = checks.integer(max_vectors, name="max_vectors", minimum=2)
+    checks.integer(seed, name="seed", minimum=0)
     rng, products = np.random.default_rng(seed), list[float]()
     with evaluation_state(problem.model, parameters):
         operator = HessianOperator(problem, progress, max_vectors)

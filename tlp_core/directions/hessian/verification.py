@@ -46,7 +46,7 @@ class Verification(NamedTuple):
 def verify_product(operator: HessianOperator, vector: Vectors, seed: int) -> Verification:
     """Verify the product of a Hessian with a unit vector, and warn if it is wrong.
 
-    It costs three products and up to ten gradients.
+    It costs four products and up to ten gradients.
 
     Args:
         operator: the Hessian.
