@@ -45,7 +45,7 @@ from tlp_core.problems.weights import load_checkpoint
 from tlp_core.progress import Progress, format_seconds, silent
 from tlp_core.sampling.chunks import sample_plan
 from tlp_core.sampling.grid import estimate_grid_seconds, grid_plan
-from tlp_core.sampling.settings import RunSettings, half_widths
+from tlp_core.sampling.settings import RunSettings
 
 TRACE_NAMES = ("hessian_trace", "hessian_trace_error")
 """Names of the trace of the Hessian and of its standard error, in metadata and in the table."""
@@ -364,7 +364,7 @@ def _was_sampled_with(landscape: Landscape, look: Look) -> bool:
         "seed": directions.seed,
         "batch_norm": look.evaluation.batch_norm,
     }
-    half_width = half_widths(look.samples.distance, directions.n)
+    half_width = look.samples.half_widths(directions.n)
     return (
         landscape.shape == look.samples.shape(directions.n)
         and np.array_equal(landscape.distance, half_width)

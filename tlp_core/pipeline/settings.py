@@ -28,6 +28,10 @@ class LandscapeSettings:
         samples: a grid, or scattered points.
         evaluation: how losses are evaluated.
         run: where losses are stored, and what the run may use; losses do not depend on it.
+
+    Raises:
+        ValueError: for samples that do not fit the number of directions, where it is known before
+            directions are made.
     """
 
     problem: ProblemSettings
@@ -35,3 +39,8 @@ class LandscapeSettings:
     samples: SampleSettings = GridSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     run: RunSettings = RunSettings()
+
+    def __post_init__(self) -> None:
+        """Check the samples against the directions, before hours are spent on eigenvectors."""
+        if not self.directions.file and self.directions.method != "checkpoints":
+            self.samples.half_widths(self.directions.n)

@@ -25,7 +25,6 @@ from tlp_core.sampling.settings import (
     GridSettings,
     RunSettings,
     distance_setting,
-    half_widths,
 )
 
 
@@ -103,7 +102,7 @@ def grid_plan(samples: GridSettings, n: int) -> Plan:
     Raises:
         ValueError: for several distances, but not n, or more samples than fit into memory.
     """
-    plan = Plan(samples.shape(n), half_widths(samples.distance, n))
+    plan = Plan(samples.shape(n), samples.half_widths(n))
     check_memory(plan.number_of_samples)
     return plan
 

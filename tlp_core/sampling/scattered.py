@@ -20,12 +20,10 @@ from tlp_core.sampling.partition import Part
 from tlp_core.sampling.plan import Plan
 from tlp_core.sampling.settings import (
     GIBIBYTE,
-    MOST_SCATTERED_DIRECTIONS,
     EvaluationSettings,
     RunSettings,
     ScatterSettings,
     distance_setting,
-    half_widths,
 )
 
 _TINY = 1e-12
@@ -101,11 +99,7 @@ def scatter_plan(samples: ScatterSettings, n: int) -> Plan:
     Raises:
         ValueError: for more than ten directions, or several distances, but not n.
     """
-    if n > MOST_SCATTERED_DIRECTIONS:
-        raise ValueError(
-            f"scattered samples must have at most {MOST_SCATTERED_DIRECTIONS} directions, got {n}"
-        )
-    distances = half_widths(samples.distance, n)
+    distances = samples.half_widths(n)
     points = _sobol(samples.count, n, samples.region, samples.seed) * distances
     provenance = {"region": samples.region, "points_seed": samples.seed}
     return Plan((samples.count,), distances, points, provenance)

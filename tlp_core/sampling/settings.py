@@ -42,6 +42,14 @@ class GridSettings:
         """Return the number of points along each of n directions, (n,)."""
         return (int(self.resolution),) * n
 
+    def half_widths(self, n: int) -> npt.NDArray[np.float64]:
+        """Return the half-width of the range of α along each of n directions, (n,).
+
+        Raises:
+            ValueError: for several distances, but not n.
+        """
+        return _half_widths(self.distance, n)
+
 
 @dataclass(frozen=True)
 class ScatterSettings:
@@ -69,6 +77,19 @@ class ScatterSettings:
         checks.choice(self.region, REGIONS, name="region")
         _check_distance(self.distance)
         checks.integer(self.seed, name="seed", minimum=0)
+
+    def half_widths(self, n: int) -> npt.NDArray[np.float64]:
+        """Return the half-width of the box, or the half-axis, along each of n directions, (n,).
+
+        Raises:
+            ValueError: for more than ten directions, or several distances, but not n.
+        """
+        if n > MOST_SCATTERED_DIRECTIONS:
+            raise ValueError(
+                f"scattered samples must have at most {MOST_SCATTERED_DIRECTIONS} directions, "
+                f"got {n}"
+            )
+        return _half_widths(self.distance, n)
 
 
 SampleSettings = GridSettings | ScatterSettings
@@ -150,12 +171,7 @@ def distance_setting(distance: float | Sequence[float]) -> float | tuple[float, 
     return tuple(distance)  # type: ignore[arg-type]
 
 
-def half_widths(distance: float | tuple[float, ...], n: int) -> npt.NDArray[np.float64]:
-    """Return the half-width of the range of α along each of n directions, (n,) float64.
-
-    Raises:
-        ValueError: if there are several, but not n.
-    """
+def _half_widths(distance: float | tuple[float, ...], n: int) -> npt.NDArray[np.float64]:
     each = list(distance) if isinstance(distance, tuple) else [distance] * n
     if len(each) != n:
         raise ValueError(
