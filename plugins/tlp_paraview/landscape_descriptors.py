@@ -22,7 +22,7 @@ class TLPLandscapeDescriptors(TreeAlgorithm):
         tree = self.tree(in_info)
         if tree is None:
             return 1
-        facts = vtk_bridge.provenance(self.input_data(in_info, 2))
-        extra = {"problem": facts.get("problem", ""), **facts.get("metrics", {})}
+        provenance = vtk_bridge.provenance(self.input_data(in_info, 2))
+        extra = {"problem": provenance.get("problem", ""), **provenance.get("metrics", {})}
         output(out_info, 0).ShallowCopy(vtk_bridge.descriptors_to_table(describe(tree), extra))
         return 1

@@ -52,8 +52,8 @@ def macro():
     exec(open({str(MACRO)!r}).read(), {{}})
     settle()
 
-def report(**facts):
-    print("printed", json.dumps(facts), flush=True)
+def report(**values):
+    print("printed", json.dumps(values), flush=True)
 
 def selected(name, port=0):
     "Return the selected ids of an output: basins of cells, samples and basins of points."
