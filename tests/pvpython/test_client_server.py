@@ -3,9 +3,11 @@
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -86,13 +88,17 @@ def server(request, tmp_path):
             env=environment,
             stdout=file,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     while "Accepting connection" not in log.read_text():
         assert process.poll() is None, log.read_text()
         time.sleep(0.05)
     yield port, log
-    process.terminate()
-    process.wait(timeout=30)
+    try:
+        process.wait(timeout=60)  # the server ends with its client, and xvfb-run ends its display
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_the_pipeline_works_on_a_server(server, run_pvpython, tmp_path):
