@@ -11,7 +11,7 @@ from tlp_core.analysis.descriptors import describe
 from tlp_core.analysis.distances import landscape_distances
 from tlp_core.atomic_files import atomic_write
 from tlp_core.choices import DIAGRAM_DISTANCES
-from tlp_core.cli.options import Parsers, add_json, add_output, add_tree
+from tlp_core.cli.options import Parsers, add_command, add_json, add_output, add_tree
 from tlp_core.cli.output import print_result, write_rows
 from tlp_core.landscape.landscape import Landscape
 from tlp_core.profile import Basins, landscape_profile
@@ -88,9 +88,7 @@ def _write_arrays(path: str, basins: Basins) -> None:
 
 
 def _add_profile(commands: Parsers) -> None:
-    text = "write the basins of a landscape"
-    command = commands.add_parser("profile", help=text, description=f"{text.capitalize()}.")
-    command.set_defaults(run=write_profile)
+    command = add_command(commands, "profile", write_profile, "write the basins of a landscape")
     add_json(command)
     command.add_argument("store", help="the landscape, NAME.zarr")
     add_tree(command)
@@ -98,18 +96,21 @@ def _add_profile(commands: Parsers) -> None:
 
 
 def _add_describe(commands: Parsers) -> None:
-    text = "print the descriptors of a landscape"
-    command = commands.add_parser("describe", help=text, description=f"{text.capitalize()}.")
-    command.set_defaults(run=print_descriptors)
+    command = add_command(
+        commands, "describe", print_descriptors, "print the descriptors of a landscape"
+    )
     add_json(command)
     command.add_argument("store", help="the landscape, NAME.zarr")
     add_tree(command)
 
 
 def _add_compare(commands: Parsers) -> None:
-    text = "write distances between the persistence diagrams of landscapes"
-    command = commands.add_parser("compare", help=text, description=f"{text.capitalize()}.")
-    command.set_defaults(run=write_distances)
+    command = add_command(
+        commands,
+        "compare",
+        write_distances,
+        "write distances between the persistence diagrams of landscapes",
+    )
     add_json(command)
     command.add_argument("store", nargs="+", help="the landscapes, NAME.zarr")
     add_tree(command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Any
 
 from tlp_core.choices import (
@@ -34,6 +35,24 @@ Parsers = Any
 def add_output(command: argparse.ArgumentParser, text: str) -> None:
     """Add the path of the result."""
     command.add_argument("-o", "--output", required=True, type=_path, metavar="PATH", help=text)
+
+
+def add_command(
+    commands: Parsers, name: str, run: Callable[[argparse.Namespace], int], text: str
+) -> argparse.ArgumentParser:
+    """Add a command whose description is its help text as a sentence, and return its parser.
+
+    Args:
+        commands: the commands of ``tlp``.
+        name: name of the command.
+        run: called with the options; returns the exit code.
+        text: help text, without a capital letter or a full stop.
+    """
+    description = f"{text.capitalize()}."
+    command: argparse.ArgumentParser
+    command = commands.add_parser(name, help=text, description=description)
+    command.set_defaults(run=run)
+    return command
 
 
 def add_json(command: argparse.ArgumentParser) -> None:

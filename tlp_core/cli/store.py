@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from tlp_core.choices import SURFACE_QUANTITIES
-from tlp_core.cli.options import Parsers, add_json, add_output
+from tlp_core.cli.options import Parsers, add_command, add_json, add_output
 from tlp_core.cli.output import print_result, summarize
 from tlp_core.landscape.landscape import Landscape
 from tlp_core.pipeline.exchange import export_landscape, import_landscape
@@ -50,9 +50,7 @@ def export_store(options: argparse.Namespace) -> int:
 
 
 def _add_info(commands: Parsers) -> None:
-    text = "print what a store holds"
-    command = commands.add_parser("info", help=text, description=f"{text.capitalize()}.")
-    command.set_defaults(run=print_info)
+    command = add_command(commands, "info", print_info, "print what a store holds")
     add_json(command)
     command.add_argument("store", help="the landscape, NAME.zarr")
 
@@ -84,9 +82,7 @@ def _add_import(commands: Parsers) -> None:
 
 
 def _add_export(commands: Parsers) -> None:
-    text = "write a landscape for other programs"
-    command = commands.add_parser("export", help=text, description=f"{text.capitalize()}.")
-    command.set_defaults(run=export_store)
+    command = add_command(commands, "export", export_store, "write a landscape for other programs")
     add_json(command)
     command.add_argument("store", help="the landscape, NAME.zarr")
     add_output(command, "NAME.vtu, .vti, .npz or .csv")
