@@ -9,7 +9,7 @@ from tests import strategies
 from tests.oracles import branch_pairs
 from tlp_core import grid_graph, landscape_profile, merge_tree
 from tlp_core.array_names import CriticalType
-from tlp_core.profile import sample_places
+from tlp_core.profile import position_places
 
 
 @st.composite
@@ -244,7 +244,7 @@ def test_order_depth_places_the_deepest_basin_first():
 @given(trees())
 def test_basins_that_continue_keep_their_places(tree):
     before = landscape_profile(tree)
-    places = sample_places(tree, before)
+    places = before.basins.center[tree.vertex_arc]
     again = landscape_profile(tree, places=places).basins
     np.testing.assert_array_equal(again.center, before.basins.center)
     mirrored = landscape_profile(tree, places=len(places) - places).basins
@@ -254,6 +254,20 @@ def test_basins_that_continue_keep_their_places(tree):
             assert (before.basins.center[a] < before.basins.center[b]) == (
                 mirrored.center[a] > mirrored.center[b]
             )
+
+
+def test_basins_at_symmetric_positions_have_different_places():
+    """Wells at the four points ±e_i: no two have the same mean place."""
+    x = np.linspace(-1, 1, 21)
+    first, second = np.meshgrid(x, x, indexing="ij")
+    wells = [(first - a) ** 2 + (second - b) ** 2 for a, b in ((1, 0), (-1, 0), (0, 1), (0, -1))]
+    tree = merge_tree(np.min(wells, axis=0), grid_graph((21, 21)))
+    places = position_places(np.stack([first.ravel(), second.ravel()], axis=1))
+    profile = landscape_profile(tree, places=places)
+    leaves = np.flatnonzero(tree.node_type[:-1] == 0)
+    means = [places[tree.vertex_arc == leaf].mean() for leaf in leaves]
+    assert np.diff(np.sort(means)).min() > 0.1
+    assert np.argmin(profile.basins.center[leaves]) == np.argmin(means)
 
 
 def test_places_must_be_one_for_each_sample():

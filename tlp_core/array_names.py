@@ -46,6 +46,12 @@ SEGMENTATION_ID = "SegmentationId"
 UP_NODE_ID = "upNodeId"
 DOWN_NODE_ID = "downNodeId"
 
+
+def level_name(scalar: str) -> str:
+    """Return the name of the point array of levels to which a simplification filled samples."""
+    return f"{scalar}_Level"
+
+
 # profile
 BASIN_ID = "BasinId"
 PARENT_ID = "ParentId"

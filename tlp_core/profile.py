@@ -22,6 +22,8 @@ from tlp_core.topology.branches import elder_minimum, sum_upward
 from tlp_core.topology.merge_tree import MergeTree
 from tlp_core.topology.sweep import sweep_order
 
+_GOLDEN_RATIO = (5**0.5 - 1) / 2
+
 
 @dataclass(frozen=True)
 class Basins:
@@ -137,10 +139,9 @@ def landscape_profile(
             of the saddle to which the basin was filled.
         order: which child of a saddle is placed first from the left: the widest (``width``) or the
             deepest (``depth``). Default: ``width``.
-        places: (N,) finite x of each sample in another profile of the same samples, such as the
-            :func:`sample_places` of the previous training step. If given, children are sorted by
-            the mean place of their samples instead of by ``order``, so that a basin that persists
-            over training keeps its place. Default: None.
+        places: (N,) finite place of each sample, such as :func:`position_places`. If given,
+            children are sorted by the mean place of their samples instead of by ``order``, so that
+            a basin that persists over training keeps its place. Default: None.
         degree: n >= 1; widths are n-th roots. If n > 1, a basin of w samples is
             drawn with the width (w / N)^(1/n), and the total width is 1; a quadratic bowl in n
             directions then becomes the same parabola for every n. Siblings divide the width of
@@ -176,17 +177,22 @@ def landscape_profile(
     )
 
 
-def sample_places(tree: MergeTree, profile: Profile) -> npt.NDArray[np.float64]:
-    """Return the place of each sample, as ``places`` for the profile of the next training step.
+def position_places(coordinates: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return places of samples that depend on their coordinates only.
+
+    With these places, basins are ordered from left to right along a fixed line in the landscape,
+    close to the first direction. A basin that persists over the steps of a training therefore keeps
+    its place, and the picture of a step does not depend on other steps.
 
     Args:
-        tree: the merge tree.
-        profile: its profile.
+        coordinates: (N, n), coordinates α of the samples.
 
     Returns:
-        (N,) float64, x of the middle of the basin to which each sample belongs.
+        (N,) float64, the sum of the coordinates with the weights 1, φ, φ², … . φ = 0.618 is the
+        golden ratio, so that basins at symmetric positions have different places.
     """
-    return np.asarray(profile.basins.center[tree.vertex_arc])
+    alphas = np.asarray(coordinates, dtype=np.float64)
+    return np.asarray(alphas @ _GOLDEN_RATIO ** np.arange(alphas.shape[1]))
 
 
 def _sibling_order(
@@ -212,7 +218,7 @@ def _mean_places(tree: MergeTree, places: npt.ArrayLike) -> npt.NDArray[np.float
     if x.shape != tree.values.shape or not np.isfinite(x).all():
         raise ValueError(
             f"places must be {len(tree.values)} finite numbers, one for each sample, got an array "
-            f"of shape {x.shape}; use sample_places of the same samples"
+            f"of shape {x.shape}; use position_places of their coordinates"
         )
     own = np.bincount(tree.vertex_arc, weights=x, minlength=len(tree.parent))
     return np.asarray(sum_upward(tree.parent, own) / np.maximum(tree.subtree_sizes(), 1))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from tlp_paraview.algorithm import Algorithm, output, report_errors
-from tlp_paraview.landscape_profile import TreeAlgorithm
+from tlp_paraview.tree_algorithm import FormerlySimplifying
 
 
-class TLPLandscapeDescriptors(TreeAlgorithm):
+class TLPLandscapeDescriptors(FormerlySimplifying):
     """A filter that returns a table with one row of descriptors."""
 
     LABEL = "TLP Landscape Descriptors"

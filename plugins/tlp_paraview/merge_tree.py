@@ -4,20 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from vtkmodules.vtkCommonDataModel import vtkDataObject
-
-from tlp_core.array_names import LOSS
 from tlp_paraview.algorithm import SameTypeAlgorithm, output, report_errors
-
-
-def chosen_array(algorithm: Any) -> str:
-    """Return the name of the array that the ScalarField property names; default: ``Loss``.
-
-    ParaView writes "0" if it knows no arrays yet, for example in a script that connects filters
-    before any of them has run.
-    """
-    name = algorithm.GetInputArrayInformation(0).Get(vtkDataObject.FIELD_NAME())
-    return LOSS if name in (None, "", "0") else name
+from tlp_paraview.tree_algorithm import chosen_array
 
 
 class TLPMergeTree(SameTypeAlgorithm):

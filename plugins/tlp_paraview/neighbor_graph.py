@@ -13,6 +13,21 @@ MAX_LINES = 10_000_000
 """Largest number of lines made by default on a grid, for which TTK's filter takes a minute."""
 
 
+def reason_against_ttk(*, has_lines: bool, n: int, arcs_at_root: int) -> str:
+    """Return the reason why TTK's merge tree filter cannot follow a graph; empty if it can.
+
+    Args:
+        has_lines: whether the graph has lines.
+        n: number of directions.
+        arcs_at_root: number of arcs that end at the root of the merge tree.
+    """
+    if not has_lines:
+        return "the graph is implicit, and TTK's filter needs its lines"
+    if n < 2 or arcs_at_root > 1:
+        return "TTK's filter crashes where the highest sample joins several basins"
+    return ""
+
+
 class TLPNeighborGraph(Algorithm):
     """A filter that adds the lines between neighbours, on which a merge tree filter works."""
 
@@ -24,7 +39,7 @@ class TLPNeighborGraph(Algorithm):
         super().__init__()
         self._graph, self._grid_rule = 0, 1
         self._k, self._knn_rule, self._method, self._seed = 0, 0, 0, 0
-        self._implicit = 0
+        self._implicit, self._check_for_ttk = 0, 0
 
     def SetGraph(self, index: int) -> None:
         self.assign("_graph", index)
@@ -47,6 +62,9 @@ class TLPNeighborGraph(Algorithm):
     def SetImplicitGraph(self, index: int) -> None:
         self.assign("_implicit", index)
 
+    def SetCheckForTTK(self, check: int) -> None:
+        self.assign("_check_for_ttk", check)
+
     @report_errors
     def RequestData(self, _request: Any, in_info: Any, out_info: Any) -> int:
         from tlp_core import vtk_bridge
@@ -58,9 +76,27 @@ class TLPNeighborGraph(Algorithm):
         shape = self._grid_shape(samples)
         graph, rule = self._grid_graph(shape) if shape else self._knn_graph(samples)
         implicit = bool(shape) and self._omits_lines(graph.number_of_edges)
+        if self._check_for_ttk:
+            self._require_fit_for_ttk(samples, graph, implicit)
         with_graph = vtk_bridge.with_graph(samples, graph, rule, implicit=implicit)
         output(out_info, 0).ShallowCopy(with_graph)
         return 1
+
+    def _require_fit_for_ttk(self, samples: Any, graph: Any, implicit: bool) -> None:
+        from tlp_core import merge_tree, vtk_bridge
+        from tlp_core.array_names import LOSS
+
+        tree = merge_tree(vtk_bridge.point_values(samples, LOSS), graph)
+        reason = reason_against_ttk(
+            has_lines=not implicit,
+            n=vtk_bridge.sample_coordinates(samples).shape[1],
+            arcs_at_root=int((tree.parent == tree.number_of_arcs).sum()),
+        )
+        if reason:
+            raise RuntimeError(
+                f"{reason}; use TLP Merge Tree instead, for example by pressing the macro's button "
+                "again, or turn Check For TTK off"
+            )
 
     def _grid_shape(self, samples: Any) -> tuple[int, ...] | None:
         """Return the number of samples per axis, or None for a graph of k nearest neighbours."""

@@ -1,6 +1,7 @@
 """The pipeline from a source to the profile, for the GUI and for scripts.
 
-    source → TLP Neighbor Graph → merge tree → TLP Landscape Profile and Descriptors
+    source → TLP Neighbor Graph → merge tree → TLP Tree Simplification
+           → TLP Landscape Profile and Descriptors
 
 The merge tree filter is TTK's if its plugin can be loaded, and TLP Merge Tree otherwise.
 """
@@ -11,7 +12,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,13 @@ from vtkmodules.vtkCommonCore import vtkOutputWindow
 from tlp_core import array_names as names
 from tlp_core.analysis.descriptors import Descriptors
 from tlp_paraview import versions
+from tlp_paraview.neighbor_graph import reason_against_ttk
 
 PLUGIN = Path(__file__).resolve().parents[1] / "TopologicalLandscapeProfiles.xml"
 PROFILE = "TLPLandscapeProfile"
+DESCRIPTORS = "TLPLandscapeDescriptors"
+SIMPLIFICATION = "TLPTreeSimplification"
+BUILT_IN = "TLP Merge Tree"
 TTK_VARIABLE = "TLP_TTK_PLUGIN"
 TTK_FILTERS = ("TTKMergeTree", "TTKMergeandContourTreeFTM")
 """Names of TTK's filter: since 1.3, and before."""
@@ -41,6 +46,7 @@ class Pipeline:
         source: source or reader of the landscape.
         graph: TLP Neighbor Graph.
         tree: the merge tree filter.
+        simplification: TLP Tree Simplification; None in pipelines of version 0.1.0.
         profile: TLP Landscape Profile.
         descriptors: TLP Landscape Descriptors.
         tree_filter: which merge tree filter is used, and the reason if it is the built-in one.
@@ -49,6 +55,7 @@ class Pipeline:
     source: Any
     graph: Any
     tree: Any
+    simplification: Any
     profile: Any
     descriptors: Any
     tree_filter: str
@@ -162,16 +169,69 @@ def build(source: Any, *, threshold: float = 0.0) -> Pipeline:
     graph.UpdatePipeline()
     tree, tree_filter = _merge_tree(graph)
     tree.UpdatePipeline()
-    ports = {
-        name: simple.OutputPort(tree, port)
-        for port, name in enumerate(("Nodes", "Arcs", "Segmentation"))
-    }
-    options = {"PersistenceThreshold": threshold, "ScalarField": ["POINTS", names.LOSS]}
-    profile = simple.TLPLandscapeProfile(registrationName="Profile", **ports, **options)
-    descriptors = simple.TLPLandscapeDescriptors(registrationName="Descriptors", **ports, **options)
+    scalars = {"ScalarField": ["POINTS", names.LOSS]}
+    simplification = simple.TLPTreeSimplification(
+        registrationName="Tree Simplification",
+        PersistenceThreshold=threshold,
+        **_ports(tree),
+        **scalars,
+    )
+    simplification.UpdatePipeline()
+    ports = _ports(simplification)
+    profile = simple.TLPLandscapeProfile(registrationName="Profile", **ports, **scalars)
+    descriptors = simple.TLPLandscapeDescriptors(registrationName="Descriptors", **ports, **scalars)
     profile.UpdatePipeline()
     descriptors.UpdatePipeline()
-    return Pipeline(source, graph, tree, profile, descriptors, tree_filter)
+    return Pipeline(source, graph, tree, simplification, profile, descriptors, tree_filter)
+
+
+def find_pipeline(profile: Any) -> Pipeline | None:
+    """Return the pipeline of a profile, such as one of a state file; None if filters are missing.
+
+    Args:
+        profile: proxy of a TLP Landscape Profile.
+    """
+    last = _producer(profile, "Nodes")
+    is_simplified = _has_name(last, SIMPLIFICATION)
+    tree = _producer(last, "Nodes") if is_simplified else last
+    graph = _producer(tree, "Input")
+    source = _producer(graph, "Input")
+    followers = [
+        proxy
+        for proxy in simple.GetSources().values()
+        if _has_name(proxy, DESCRIPTORS) and _producer(proxy, "Nodes").SMProxy is last.SMProxy
+    ]
+    if source is None or not followers:
+        return None
+    simplification = last if is_simplified else None
+    label = tree.SMProxy.GetXMLLabel()
+    return Pipeline(source, graph, tree, simplification, profile, followers[0], label)
+
+
+def replace_crashing_tree(pipeline: Pipeline) -> Pipeline:
+    """Replace TTK's merge tree filter if the neighbour graph reports that it would crash.
+
+    The landscape may have changed since the pipeline was built, for example to one direction.
+
+    Args:
+        pipeline: a pipeline.
+
+    Returns:
+        The pipeline, with TLP Merge Tree if TTK's filter cannot be used.
+    """
+    graph = pipeline.graph
+    if not graph.CheckForTTK or graph.GetDataInformation().GetNumberOfPoints():
+        return pipeline
+    graph.CheckForTTK = 0
+    tree = _built_in_tree(graph)
+    last = pipeline.simplification
+    for follower in [last] if last is not None else [pipeline.profile, pipeline.descriptors]:
+        for name, port in _ports(tree).items():
+            setattr(follower, name, port)
+    simple.Delete(pipeline.tree)
+    for proxy in (pipeline.profile, pipeline.descriptors):
+        proxy.UpdatePipeline()
+    return replace(pipeline, tree=tree, tree_filter=BUILT_IN)
 
 
 def is_landscape(source: Any) -> bool:
@@ -185,7 +245,7 @@ def is_landscape(source: Any) -> bool:
 def all_profiles() -> list[Any]:
     """Return the profile filters of the session."""
     proxies = simple.GetSources().values()
-    return [proxy for proxy in proxies if proxy.SMProxy.GetXMLName() == PROFILE]
+    return [proxy for proxy in proxies if _has_name(proxy, PROFILE)]
 
 
 def comes_from(proxy: Any, origin: Any) -> bool:
@@ -262,6 +322,23 @@ def pipeline_errors() -> Iterator[list[str]]:
         window.RemoveObserver(tag)
 
 
+def _ports(tree: Any) -> dict[str, Any]:
+    """Return the outputs of a merge tree filter, by the names of the inputs of its followers."""
+    inputs = ("Nodes", "Arcs", "Segmentation")
+    return {name: simple.OutputPort(tree, port) for port, name in enumerate(inputs)}
+
+
+def _has_name(proxy: Any, name: str) -> bool:
+    return proxy is not None and bool(proxy.SMProxy.GetXMLName() == name)
+
+
+def _producer(proxy: Any, input_name: str) -> Any:
+    """Return the proxy connected to an input; None if there is no such input or connection."""
+    connection = getattr(proxy, input_name, None)
+    producer = getattr(connection, "SMProxy", None)
+    return servermanager._getPyProxy(producer) if producer is not None else None
+
+
 def _is_remote() -> bool:
     """Return whether ParaView is connected to a server, which loads its own plugins."""
     return bool(servermanager.ActiveConnection.IsRemote())
@@ -271,19 +348,25 @@ def _loaded_ttk_filter() -> Any:
     return next((getattr(simple, name) for name in TTK_FILTERS if hasattr(simple, name)), None)
 
 
+def _built_in_tree(graph: Any) -> Any:
+    tree = simple.TLPMergeTree(registrationName="Merge Tree", Input=graph)
+    tree.ScalarField = ["POINTS", names.LOSS]
+    tree.UpdatePipeline()
+    return tree
+
+
 def _merge_tree(graph: Any) -> tuple[Any, str]:
     """Return a merge tree filter behind the graph, and a text that says which filter it is.
 
     The built-in filter runs first: it is fast, and its tree shows whether TTK's filter can be used.
     """
-    tree = simple.TLPMergeTree(registrationName="Merge Tree", Input=graph)
-    tree.ScalarField = ["POINTS", names.LOSS]
-    tree.UpdatePipeline()
+    tree = _built_in_tree(graph)
     make = ttk_filter()
     reason = "TTK's plugin was not found" if make is None else _reason_against_ttk(graph, tree)
     if reason:
-        return tree, f"TLP Merge Tree (built in: {reason})"
+        return tree, f"{BUILT_IN} (built in: {reason})"
     simple.Delete(tree)
+    graph.CheckForTTK = 1  # the landscape may change later
     tree = make(registrationName="Merge Tree", Input=graph)
     tree.ScalarField = ["POINTS", names.LOSS]
     tree.TreeType = "Join Tree"
@@ -295,10 +378,10 @@ def _reason_against_ttk(graph: Any, tree: Any) -> str:
     """Return the reason why TTK's filter cannot be used on a graph; empty if it can be used."""
     if not tree.GetDataInformation(0).GetNumberOfPoints():
         return "the tree is empty"
-    if not graph.GetDataInformation().GetNumberOfCells():
-        return "the graph is implicit, and TTK's filter needs its lines"
     arcs = servermanager.Fetch(tree, idx=1)
     upper = vtk_to_numpy(arcs.GetCellData().GetArray(names.UP_NODE_ID))
-    if number_of_directions(graph) < 2 or (upper == upper.max()).sum() > 1:
-        return "TTK's filter crashes where the highest sample joins several basins"
-    return ""
+    return reason_against_ttk(
+        has_lines=graph.GetDataInformation().GetNumberOfCells() > 0,
+        n=number_of_directions(graph),
+        arcs_at_root=int((upper == upper.max()).sum()),
+    )

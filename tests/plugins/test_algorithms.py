@@ -1,8 +1,11 @@
 """Tests of the classes of the proxies, without ParaView's server manager."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 pytest.importorskip("paraview")
 
@@ -13,6 +16,7 @@ from tlp_paraview.landscape_slice import TLPLandscapeSlice
 from tlp_paraview.landscape_source import TLPLossLandscape
 from tlp_paraview.merge_tree import TLPMergeTree
 from tlp_paraview.neighbor_graph import TLPNeighborGraph
+from tlp_paraview.tree_simplification import TLPTreeSimplification
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonCore import vtkOutputWindow
 from vtkmodules.vtkCommonDataModel import vtkDataObject, vtkPolyData, vtkUnstructuredGrid
@@ -39,16 +43,21 @@ def wells(resolution=9):
 
 
 def chain(source):
-    graph, tree, profile = TLPNeighborGraph(), TLPMergeTree(), TLPLandscapeProfile()
-    descriptors = TLPLandscapeDescriptors()
+    """Return graph, tree, profile, descriptors and simplification behind a source."""
+    graph, tree, simplification = TLPNeighborGraph(), TLPMergeTree(), TLPTreeSimplification()
+    profile, descriptors = TLPLandscapeProfile(), TLPLandscapeDescriptors()
     graph.SetInputConnection(source.GetOutputPort(0))
     tree.SetInputConnection(graph.GetOutputPort(0))
-    for last in (tree, profile, descriptors):
+    for last in (tree, simplification, profile, descriptors):
         last.SetInputArrayToProcess(0, 0, 0, 0, names.LOSS)
-    for last in (profile, descriptors):
+    for first, last in (
+        (tree, simplification),
+        (simplification, profile),
+        (simplification, descriptors),
+    ):
         for port in range(3):
-            last.SetInputConnection(port, tree.GetOutputPort(port))
-    return graph, tree, profile, descriptors
+            last.SetInputConnection(port, first.GetOutputPort(port))
+    return graph, tree, profile, descriptors, simplification
 
 
 def run(*algorithms):
@@ -58,7 +67,7 @@ def run(*algorithms):
 
 def test_two_wells_from_source_to_profile(messages):
     source = wells(21)
-    _graph, _tree, profile, descriptors = chain(source)
+    _, _, profile, descriptors, _ = chain(source)
     run(profile, descriptors)
     assert messages == []
     basins = profile.GetOutputDataObject(0)
@@ -273,7 +282,7 @@ def test_inputs_are_not_changed(messages):
         for port in range(algorithm.GetNumberOfOutputPorts()):
             place = (type(algorithm).__name__, port)
             before[place] = arrays_of(algorithm.GetOutputDataObject(port))
-    assert len(before) == 15
+    assert len(before) == 18
     assert sum(("points", names.LOSS) in arrays for arrays in before.values()) >= 5
     run(*algorithms)
     for algorithm in algorithms:
@@ -286,13 +295,13 @@ def test_inputs_are_not_changed(messages):
 
 
 def test_a_missing_array_and_outputs_of_different_trees_are_reported(messages):
-    _graph, tree, profile, _ = chain(wells())
+    _, tree, profile, _, simplification = chain(wells())
     tree.SetInputArrayToProcess(0, 0, 0, 0, "Cost")
     run(tree)
     assert "TLP Merge Tree: the input must have a point array 'Cost'" in messages[-1][1]
     tree.SetInputArrayToProcess(0, 0, 0, 0, names.LOSS)
-    _, other, _, _ = chain(wells(11))
-    profile.SetInputConnection(0, other.GetOutputPort(0))
+    other = chain(wells(11))[1]
+    simplification.SetInputConnection(0, other.GetOutputPort(0))
     run(profile)
     assert "must come from one merge tree" in messages[-1][1]
 
@@ -341,16 +350,77 @@ def test_an_input_of_a_wrong_type_is_reported(messages, vtk_errors, kind):
 
 def test_the_threshold_fills_basins_without_sampling_again(messages):
     source = wells(21)
-    _, _, profile, _ = chain(source)
+    _, _, profile, descriptors, simplification = chain(source)
     run(profile)
     time = source.GetOutputDataObject(0).GetMTime()
-    profile.SetPersistenceThreshold(0.9)
-    run(profile)
-    assert profile.GetOutputDataObject(0).GetNumberOfCells() == 1
+    for change in (
+        lambda: simplification.SetPersistenceThreshold(0.9),
+        lambda: (simplification.SetPersistenceThreshold(0.0), simplification.SetMaxMinima(1)),
+    ):
+        change()
+        run(profile, descriptors)
+        assert profile.GetOutputDataObject(0).GetNumberOfCells() == 1
+        assert profile.GetOutputDataObject(5).GetNumberOfRows() == 1
+        table = descriptors.GetOutputDataObject(0)
+        assert table.GetColumnByName("number_of_minima").GetValue(0) == 1
+        samples = profile.GetOutputDataObject(2).GetPointData()
+        level, loss = (vtk_to_numpy(samples.GetArray(name)) for name in ("Loss_Level", "Loss"))
+        assert (level >= loss).all()
+        assert (level > loss).any()
     assert source.GetOutputDataObject(0).GetMTime() == time
-    profile.SetPersistenceThreshold(1.5)
+    assert messages == []
+    simplification.SetPersistenceThreshold(1.5)
     run(profile)
     assert "a relative threshold must be from 0 to 1" in messages[-1][1]
+
+
+def test_a_threshold_of_an_old_state_file_is_reported(messages):
+    profile = chain(wells())[2]
+    profile.SetFormerThreshold(0.9)
+    run(profile)
+    ((kind, text),) = messages
+    assert kind == "warning"
+    assert "are properties of the filter TLP Tree Simplification" in text
+    assert profile.GetOutputDataObject(0).GetNumberOfCells() == 3
+
+
+def test_levels_of_another_tree_are_reported(messages):
+    """A merge tree of samples that were filled before is not the one that was simplified."""
+    simplification = chain(wells(21))[4]
+    simplification.SetMaxMinima(1)
+    again, profile = TLPMergeTree(), TLPLandscapeProfile()
+    again.SetInputConnection(simplification.GetOutputPort(2))
+    for last in (again, profile):
+        last.SetInputArrayToProcess(0, 0, 0, 0, names.LOSS)
+    for port in range(3):
+        profile.SetInputConnection(port, again.GetOutputPort(port))
+    run(profile)
+    ((kind, text),) = messages
+    assert kind == "error"
+    assert "the levels Loss_Level are those of another tree" in text
+
+
+@pytest.mark.parametrize(
+    ("n", "arguments", "implicit", "text"),
+    [
+        (1, "n=1", 0, "crashes where the highest sample joins several basins"),
+        (2, "", 1, "the graph is implicit, and TTK's filter needs its lines"),
+        (2, "", 0, ""),
+    ],
+)
+def test_landscapes_on_which_ttks_filter_crashes_are_not_passed_on(
+    messages, n, arguments, implicit, text
+):
+    source, graph = wells(), TLPNeighborGraph()
+    source.SetArguments(arguments)
+    source.SetNumberOfDirections(n)
+    graph.SetInputConnection(source.GetOutputPort(0))
+    graph.SetCheckForTTK(1)
+    graph.SetImplicitGraph(implicit)
+    run(graph)
+    assert bool(graph.GetOutputDataObject(0).GetNumberOfPoints()) == (not text)
+    assert all(text in message for _, message in messages)
+    assert len(messages) == bool(text)
 
 
 @pytest.fixture
@@ -499,6 +569,26 @@ def test_basins_keep_their_places_along_a_training(messages, tmp_path):
     assert messages == []
 
 
+def test_the_profile_of_a_step_does_not_depend_on_the_steps_shown_before(messages, tmp_path):
+    """A random landscape that moves: every order of its steps gives the same drawings."""
+    rng = np.random.default_rng(0)
+    fields = [gaussian_filter(rng.standard_normal((15, 15)), 1.5) for _ in range(2)]
+    for step in range(4):
+        loss = np.cos(step) * fields[0] + np.sin(step) * fields[1]
+        landscape = Landscape(loss, np.ones(2), np.ones(loss.shape, bool), {"problem": "moving"})
+        landscape.save(tmp_path / f"s{step}.zarr")
+    drawings = {}
+    for order in itertools.permutations(range(4)):
+        reader = TLPLandscapeReader()
+        reader.AddFileName(str(tmp_path))
+        profile = chain(reader)[2]
+        for step in order:
+            profile.UpdateTimeStep(float(step))
+            points = vtk_to_numpy(profile.GetOutputDataObject(0).GetPoints().GetData())
+            assert drawings.setdefault(step, points.tobytes()) == points.tobytes()
+    assert messages == []
+
+
 def test_a_slice_of_four_directions(messages):
     source = wells(5)
     source.SetArguments("n=4, tilt=0")
@@ -566,7 +656,7 @@ def test_setting_equal_values_computes_nothing(messages):
     algorithms[1].SetGridRule(1)
     algorithms[3].SetOrder(0)
     algorithms[3].SetLossRange(0.0, 0.0)
-    algorithms[3].SetPersistenceThreshold(0.0)
+    algorithms[5].SetPersistenceThreshold(0.0)
     run(*algorithms)
     assert before == [
         algorithm.GetOutputDataObject(port).GetMTime()

@@ -34,6 +34,10 @@ PORTS = {
     "TLPNeighborGraph": (["Graph"], ["Input"]),
     "TLPLandscapeSlice": (["Slice", "Critical Points"], ["Input"]),
     "TLPMergeTree": (["Skeleton Nodes", "Skeleton Arcs", "Segmentation"], ["Input"]),
+    "TLPTreeSimplification": (
+        ["Skeleton Nodes", "Skeleton Arcs", "Segmentation"],
+        ["Nodes", "Arcs", "Segmentation"],
+    ),
     "TLPLandscapeProfile": (
         ["Basins", "Critical Points", "Samples", "Outline", "Tree", "Persistence Diagram"],
         ["Nodes", "Arcs", "Segmentation"],

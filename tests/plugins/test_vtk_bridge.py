@@ -203,6 +203,29 @@ def test_a_tree_comes_back_from_its_outputs(graph):
         np.testing.assert_array_equal(getattr(again, name), getattr(tree, name))
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_a_simplified_tree_comes_back_from_its_outputs(seed):
+    """Also with ties, and simplified again."""
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, 12, 48).astype(float) if seed % 2 else rng.standard_normal(48)
+    graph = grid_graph((6, 8))
+    grid = vtk_grid(np.zeros((48, 1)), graph.edges(), values)
+    whole = merge_tree(values, graph)
+    for threshold in (0.0, 0.1, 0.3, 0.6, 1.0):
+        tree = whole.simplified(threshold, relative=True)
+        outputs = (
+            vtk_bridge.tree_to_nodes(tree, grid),
+            vtk_bridge.tree_to_arcs(tree, grid),
+            vtk_bridge.tree_to_filled_segmentation(tree, grid, "Loss"),
+        )
+        again = vtk_bridge.skeleton_to_tree(*outputs, "Loss")
+        for name in ("values", "levels", "node_vertex", "parent", "node_type", "vertex_arc"):
+            np.testing.assert_array_equal(getattr(again, name), getattr(tree, name), name)
+        further = again.simplified(0.8, relative=True)
+        expected = whole.simplified(max(threshold, 0.8), relative=True)
+        np.testing.assert_array_equal(further.node_vertex, expected.node_vertex)
+
+
 def test_outputs_have_the_values_of_ttks(ttk_case):
     given, recorded = ttk_case
     grid = vtk_grid(given["points"], given["edges"], given["values"])

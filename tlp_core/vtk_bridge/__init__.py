@@ -27,6 +27,7 @@ from tlp_core.vtk_bridge.slices import critical_points_in, grid_slice
 from tlp_core.vtk_bridge.trees import (
     skeleton_to_tree,
     tree_to_arcs,
+    tree_to_filled_segmentation,
     tree_to_nodes,
     tree_to_segmentation,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "step_of",
     "tree_to_arcs",
     "tree_to_diagram",
+    "tree_to_filled_segmentation",
     "tree_to_nodes",
     "tree_to_segmentation",
     "with_graph",

@@ -123,6 +123,20 @@ def given_ranks(dataset: vtkDataSet, name: str) -> npt.NDArray[np.int64] | None:
     return None if array is None else np.asarray(vtk_to_numpy(array), dtype=np.int64)
 
 
+def filled_levels(dataset: vtkDataSet, name: str) -> npt.NDArray[np.float64] | None:
+    """Return the levels to which a simplification of the merge tree has filled the samples.
+
+    Args:
+        dataset: the samples.
+        name: name of the array of losses.
+
+    Returns:
+        (N,) float64, the point array ``NAME_Level``; None if it does not exist.
+    """
+    array = dataset.GetPointData().GetArray(names.level_name(name))
+    return None if array is None else np.array(vtk_to_numpy(array), dtype=np.float64)
+
+
 def graph_lines(graph: GridGraph | EdgeGraph) -> vtkCellArray:
     """Return the edges of a graph as VTK cells.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from vtkmodules.util.numpy_support import vtk_to_numpy
@@ -17,7 +19,9 @@ from tlp_core import array_names as names
 from tlp_core.topology.merge_tree import MergeTree, checked_ranks, node_types, shown_levels
 from tlp_core.topology.sweep import sweep_order
 from tlp_core.vtk_bridge.arrays import add_array, make_cells, make_points
-from tlp_core.vtk_bridge.graphs import given_ranks, point_values
+from tlp_core.vtk_bridge.graphs import filled_levels, given_ranks, point_values
+
+Integers = npt.NDArray[np.int64]
 
 
 def tree_to_nodes(tree: MergeTree, dataset: vtkDataSet) -> vtkUnstructuredGrid:
@@ -87,6 +91,23 @@ def tree_to_segmentation(tree: MergeTree, dataset: vtkDataSet) -> vtkDataSet:
     return segmentation
 
 
+def tree_to_filled_segmentation(tree: MergeTree, dataset: vtkDataSet, name: str) -> vtkDataSet:
+    """Return the samples with the arc of each sample in a simplified tree, and its level.
+
+    Args:
+        tree: the simplified merge tree.
+        dataset: the N samples.
+        name: name of the point array of the losses.
+
+    Returns:
+        As :func:`tree_to_segmentation`, with the point data ``NAME_Level``: the loss, or the level
+        of the saddle to which the basin of the sample was filled.
+    """
+    segmentation = tree_to_segmentation(tree, dataset)
+    add_array(segmentation.GetPointData(), names.level_name(name), tree.levels)
+    return segmentation
+
+
 def skeleton_to_tree(
     nodes: vtkDataSet, arcs: vtkDataSet, segmentation: vtkDataSet, name: str
 ) -> MergeTree:
@@ -94,7 +115,8 @@ def skeleton_to_tree(
 
     The nodes are renumbered in the order of the sweep. TTK stores node scalars as float32, so the
     losses are read from the segmentation. If the root is a saddle, TTK writes an arc from this node
-    to itself; this arc is dropped.
+    to itself; this arc is dropped. A simplified tree has the levels of its samples in the
+    segmentation, see :func:`tree_to_filled_segmentation`.
 
     Args:
         nodes: output of port 0.
@@ -133,28 +155,43 @@ def skeleton_to_tree(
     parent[lower] = upper
     arc = _look_up(_inverse(arc_id), segment, "arc")
     vertex_arc = _look_up(number, down[arc], "node")
-    root = vertex[order[-1]]
     vertex_arc[vertex_arc == count - 1] = np.flatnonzero(parent == count - 1)[-1]
     _require_same_tree(
         bool((vertex_arc[vertex[order[:-1]]] == np.arange(count - 1)).all()),
         "a node is on the arc of another node",
     )
+    levels = _levels(segmentation, name, values, vertex)
     tree = MergeTree(
         values=values,
-        levels=shown_levels(values),
+        levels=levels,
         node_vertex=vertex[order],
         parent=parent,
         node_type=node_types(np.bincount(parent[:-1], minlength=count)),
         vertex_arc=vertex_arc,
     )
-    others = np.delete(np.arange(len(values)), root)
-    sample_rank = rank[others]
-    low = rank[tree.node_vertex[vertex_arc[others]]]
-    high = rank[tree.node_vertex[parent[vertex_arc[others]]]]
-    _require_same_tree(
-        bool(((low <= sample_rank) & (sample_rank < high)).all()), "a sample is outside its arc"
-    )
+    is_filled = filled_levels(segmentation, name) is not None
+    _require_samples_on_their_arcs(tree, levels if is_filled else rank)
     return tree
+
+
+def _levels(
+    segmentation: vtkDataSet, name: str, values: npt.NDArray[np.float64], nodes: Integers
+) -> npt.NDArray[np.float64]:
+    """Return the level of each sample (N,): that of its loss, or to which it was filled."""
+    own, filled = shown_levels(values), filled_levels(segmentation, name)
+    if filled is None:
+        return own
+    is_same = bool((filled >= own).all() and (filled[nodes] == own[nodes]).all())
+    _require_same_tree(is_same, f"the levels {names.level_name(name)} are those of another tree")
+    return filled
+
+
+def _require_samples_on_their_arcs(tree: MergeTree, height: npt.NDArray[Any]) -> None:
+    """Check that the height of each sample is that of its arc's lower node, or above it."""
+    low = height[tree.node_vertex[tree.vertex_arc]]
+    high = height[tree.node_vertex[tree.parent[tree.vertex_arc]]]
+    is_inside = (low <= height) & (height <= high)
+    _require_same_tree(bool(is_inside.all()), "a sample is outside its arc")
 
 
 def _positions(dataset: vtkDataSet, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

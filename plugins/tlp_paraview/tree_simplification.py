@@ -1,0 +1,46 @@
+"""TLP Tree Simplification: a merge tree without its small branches, for all filters behind it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tlp_paraview.algorithm import output, report_errors
+from tlp_paraview.tree_algorithm import TreeAlgorithm, chosen_array
+
+
+class TLPTreeSimplification(TreeAlgorithm):
+    """A filter that simplifies a merge tree by persistence; its ports are those of the tree."""
+
+    LABEL = "TLP Tree Simplification"
+    OUTPUTS = ("vtkUnstructuredGrid", "vtkUnstructuredGrid", "vtkDataSet")
+    SAME_TYPE = (2, 2)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._threshold, self._relative, self._max_minima = 0.0, 1, 0
+
+    def SetPersistenceThreshold(self, threshold: float) -> None:
+        self.assign("_threshold", threshold)
+
+    def SetRelativeThreshold(self, relative: int) -> None:
+        self.assign("_relative", relative)
+
+    def SetMaxMinima(self, count: int) -> None:
+        self.assign("_max_minima", count)
+
+    @report_errors
+    def RequestData(self, _request: Any, in_info: Any, out_info: Any) -> int:
+        from tlp_core import vtk_bridge
+
+        tree = self.tree(in_info)
+        if tree is None:
+            return 1
+        data, name = self.input_data(in_info, 2), chosen_array(self)
+        tree = tree.simplified(
+            self._threshold, relative=bool(self._relative), max_minima=self._max_minima or None
+        )
+        output(out_info, 0).ShallowCopy(vtk_bridge.tree_to_nodes(tree, data))
+        output(out_info, 1).ShallowCopy(vtk_bridge.tree_to_arcs(tree, data))
+        filled = vtk_bridge.tree_to_filled_segmentation(tree, data, name)
+        output(out_info, 2).ShallowCopy(filled)
+        return 1
