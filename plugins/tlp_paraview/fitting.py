@@ -119,18 +119,31 @@ def profiles_in(view: Any) -> list[Any]:
     return [servermanager._getPyProxy(shown.Input.SMProxy) for shown in basins_in(view)]
 
 
-def fit(view: Any, size: tuple[int, int] | None = None) -> None:
+def fit(view: Any, size: tuple[int, int] | None = None, *, keep_camera: bool = False) -> None:
     """Fit fonts and points to the size of a view and, in a view of profiles, camera and axes.
 
     Args:
         view: a render view.
         size: width and height in pixels. Default: the size of the view.
+        keep_camera: leave a camera alone that was moved since it was fitted. Default: False.
     """
     size = size or tuple(view.ViewSize)
     _fit_fonts(view, size)
+    moves_camera = not (keep_camera and camera_was_moved(view))
     for profile in profiles_in(view):
         if ranges_of(profile) is not None:
-            _fit_profile(profile, view, size)
+            _fit_profile(profile, view, size, moves_camera=moves_camera)
+
+
+def camera_was_moved(view: Any) -> bool:
+    """Return whether the camera of a view was moved since it was fitted."""
+    return roles.fitted_camera(view) not in (None, camera_state(view))
+
+
+def camera_state(view: Any) -> str:
+    """Return the place of a camera as a text, with the digits that survive a state file."""
+    numbers = (*view.CameraPosition, *view.CameraFocalPoint, *view.CameraViewUp)
+    return " ".join(f"{number:.6g}" for number in (*numbers, view.CameraParallelScale))
 
 
 def recolor(view: Any) -> None:
@@ -157,6 +170,7 @@ def fit_camera(view: Any, size: tuple[int, int] | None = None) -> None:
     shift = right / np.linalg.norm(right) * np.linalg.norm(sight) * _SHIFT
     view.CameraFocalPoint = list(focus + shift)
     view.CameraPosition = list(focus + sight + shift)
+    roles.set_fitted_camera(view, camera_state(view))
 
 
 def fit_layout(layout: Any, size: tuple[int, int] | None = None) -> None:
@@ -199,7 +213,7 @@ def _fit_fonts(view: Any, size: tuple[int, int]) -> None:
         setattr(view.AxesGrid, f"{axis}LabelFontSize", _points(0.85 * font))
 
 
-def _fit_profile(profile: Any, view: Any, size: tuple[int, int]) -> None:
+def _fit_profile(profile: Any, view: Any, size: tuple[int, int], *, moves_camera: bool) -> None:
     """Scale a profile, place a 2D camera and label the axes so that the profile fills its frame."""
     ranges, width = ranges_of(profile), _shared_width(profile, view)
     left, right, bottom, top = FRAME if _has_color_bar(view) else BARE_FRAME
@@ -218,14 +232,16 @@ def _fit_profile(profile: Any, view: Any, size: tuple[int, int]) -> None:
         if roles.role_of(shown) == Role.BASINS and has_own_range(profile):
             styles.rescale(shown.LookupTable, ranges.average_loss)
 
-    y = (low + high) / 2 * scale * stretch - ((bottom + top) / 2 - 0.5) * size[1] * pixel
-    x = width / 2 - ((left + right) / 2 - 0.5) * size[0] * pixel
-    view.InteractionMode = "2D"
-    view.CameraParallelProjection = 1
-    view.CameraFocalPoint = [x, y, 0.0]
-    view.CameraPosition = [x, y, width * 4]
-    view.CameraViewUp = [0.0, 1.0, 0.0]
-    view.CameraParallelScale = pixel * size[1] / 2
+    if moves_camera:
+        y = (low + high) / 2 * scale * stretch - ((bottom + top) / 2 - 0.5) * size[1] * pixel
+        x = width / 2 - ((left + right) / 2 - 0.5) * size[0] * pixel
+        view.InteractionMode = "2D"
+        view.CameraParallelProjection = 1
+        view.CameraFocalPoint = [x, y, 0.0]
+        view.CameraPosition = [x, y, width * 4]
+        view.CameraViewUp = [0.0, 1.0, 0.0]
+        view.CameraParallelScale = pixel * size[1] / 2
+        roles.set_fitted_camera(view, camera_state(view))
 
     for shown in roles.visible(view, Role.LOSS_TITLE):
         shown.Input.Text = LOSS_TITLES[int(profile.LogarithmicLoss)]

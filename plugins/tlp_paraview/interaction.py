@@ -60,7 +60,6 @@ class _Fitter:
 
     def __init__(self, view: Any) -> None:
         self._view, self._size = view, (0, 0)
-        self._camera = self._camera_state()
         window = versions.render_window(view)
         if window is not None:
             window.AddObserver("WindowResizeEvent", self._resized)
@@ -70,14 +69,9 @@ class _Fitter:
         size = tuple(window.GetSize() if window is not None else self._view.ViewSize)
         if size != self._size and min(size) > 1:
             self._size = size
-            fitting.fit(self._view, size)
-            if not fitting.profiles_in(self._view) and self._camera_state() == self._camera:
+            fitting.fit(self._view, size, keep_camera=True)
+            if not fitting.profiles_in(self._view) and not fitting.camera_was_moved(self._view):
                 fitting.fit_camera(self._view, size)
-            self._camera = self._camera_state()
-
-    def _camera_state(self) -> tuple[float, ...]:
-        view = self._view
-        return (*view.CameraPosition, *view.CameraFocalPoint, *view.CameraViewUp)
 
 
 class _ProfileLinks:
@@ -111,8 +105,8 @@ class _ProfileLinks:
         self._extent = extent
         for view in simple.GetRenderViews():
             if any(p.SMProxy == self._profile.SMProxy for p in fitting.profiles_in(view)):
-                fitting.fit(view)
-            elif fitting.has_own_range(self._profile) and _shows(view, self._profile):
+                fitting.fit(view, keep_camera=True)
+            elif fitting.has_own_range(self._profile) and shows(view, self._profile):
                 fitting.recolor(view)
 
     def _link(self, proxy: Any, *ports: int) -> None:
@@ -251,7 +245,8 @@ def _has_samples(view: Any) -> bool:
     )
 
 
-def _shows(view: Any, profile: Any) -> bool:
+def shows(view: Any, profile: Any) -> bool:
+    """Return whether a view shows an output of a profile, or what follows from it."""
     return any(comes_from(shown, profile) for shown in _inputs(view))
 
 

@@ -11,6 +11,11 @@ from enum import StrEnum
 from typing import Any
 
 _KEY = "TLPRole"
+_CAMERA = "TLPFittedCamera"
+_CONTENT = "TLPContent"
+
+
+_HELPER = "helper of a view"
 
 
 class Role(StrEnum):
@@ -21,6 +26,8 @@ class Role(StrEnum):
     BRANCHES = "branches"
     CRITICAL_POINTS = "critical points of a profile"
     LANDSCAPE = "landscape"
+    LANDSCAPE_POINTS = "critical points of a landscape"
+    SELECTABLE = "samples that are visible if selected"
     COLOR_BAR = "color bar"
     TEXT = "text"
     LOSS_TITLE = "title of the loss axis"
@@ -39,6 +46,37 @@ def mark(shown: Any, role: Role) -> Any:
 def role_of(shown: Any) -> str | None:
     """Return the role of a representation; None if the suite did not make it."""
     return shown.SMProxy.GetAnnotation(_KEY)
+
+
+def mark_helper(proxy: Any) -> Any:
+    """Mark a source or filter that was made for a view only, and return it."""
+    proxy.SMProxy.SetAnnotation(_KEY, _HELPER)
+    return proxy
+
+
+def is_helper(proxy: Any) -> bool:
+    """Return whether a source or filter was made for a view only."""
+    return role_of(proxy) == _HELPER
+
+
+def set_content(view: Any, content: str) -> None:
+    """Remember what a view shows, as a text that changes whenever it must be built again."""
+    view.SMProxy.SetAnnotation(_CONTENT, content)
+
+
+def content_of(view: Any) -> str | None:
+    """Return the text of :func:`set_content`; None if there is none."""
+    return view.SMProxy.GetAnnotation(_CONTENT)
+
+
+def set_fitted_camera(view: Any, camera: str) -> None:
+    """Remember the place to which the camera of a view was fitted."""
+    view.SMProxy.SetAnnotation(_CAMERA, camera)
+
+
+def fitted_camera(view: Any) -> str | None:
+    """Return the text of :func:`set_fitted_camera`; None if the camera was not fitted."""
+    return view.SMProxy.GetAnnotation(_CAMERA)
 
 
 def visible(view: Any, *roles: Role) -> Iterator[Any]:

@@ -165,7 +165,7 @@ def show_text(
         location: window location, by its name in ParaView. Default: ``Upper Center``.
         role: mark of the representation. Default: ``Role.TEXT``.
     """
-    source = simple.Text(registrationName=words, Text=words)
+    source = roles.mark_helper(simple.Text(registrationName=words, Text=words))
     shown = roles.mark(simple.Show(source, view), role)
     shown.Color = color
     shown.WindowLocation = location if position is None else "Any Location"

@@ -7,6 +7,7 @@ The axes divide by that scale (``DataScale``), so that their labels are samples 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -18,13 +19,16 @@ from tlp_core import array_names as names
 from tlp_core import checks
 from tlp_paraview import fitting, interaction, roles, styles, versions
 from tlp_paraview.fitting import SIZE, Ranges
-from tlp_paraview.pipeline import Pipeline, number_of_directions, steps_of, title
+from tlp_paraview.pipeline import Pipeline, comes_from, number_of_directions, steps_of, title
 from tlp_paraview.roles import Role
 
 StepRange = Literal["all steps", "each step"]
 STEP_RANGES: tuple[StepRange, ...] = get_args(StepRange)
 
 ANIMATIONS = (".png", ".jpg", ".ogv", ".avi")
+
+_NATIVE, _PROFILE = "landscape:", "profile:"
+"""Kinds of views, at the start of their content."""
 
 _LEVELS = (0.02, 0.1, 0.3)
 """Fractions of the samples that the three surfaces enclose in the view of three directions."""
@@ -68,12 +72,40 @@ def show_landscape(
     native, profile = styles.empty_view(), styles.empty_view()
     layout = _layout(title(pipeline, metrics=False), native, profile)
     fitting.set_size(layout, size)
-    show_native(pipeline, native, ranges.loss if ranges is not None else None)
-    show_profile(pipeline, profile, ranges)
+    _fill_views(pipeline, native, profile, ranges)
     fitting.fit_layout(layout, size)
     simple.SetActiveView(profile)
     simple.SetActiveSource(pipeline.profile)
     return layout
+
+
+def update_views(pipeline: Pipeline) -> bool:
+    """Build the views of :func:`show_landscape` again if the source has changed since.
+
+    Another number of directions, another normalization or another range of the losses needs another
+    picture of the landscape and other titles.
+
+    Args:
+        pipeline: a pipeline that was shown before, also in a saved state file.
+
+    Returns:
+        Whether views were built again.
+    """
+    if fitting.ranges_of(pipeline.profile) is None:
+        return False
+    pair = [_find_view(pipeline, kind) for kind in (_NATIVE, _PROFILE)]
+    if None in pair or roles.content_of(pair[0]) == f"{_NATIVE} {_content(pipeline)}":
+        return False
+    steps = steps_of(pipeline.source)
+    shares_range = not fitting.has_own_range(pipeline.profile)
+    fitting.set_range(pipeline.profile, None)
+    ranges = _ranges_of_all_steps(pipeline, steps) if steps and shares_range else None
+    for view in pair:
+        _clear(view)
+    _fill_views(pipeline, *pair, ranges)
+    for view in pair:
+        fitting.fit(view)
+    return True
 
 
 def compare_profiles(pipelines: Sequence[Pipeline], *, size: tuple[int, int] = SIZE) -> Any:
@@ -166,8 +198,12 @@ def show_profile(
     styles.disable_lighting(basins)
     outline = roles.mark(simple.Show(pipeline.outline, view), Role.OUTLINE)
     styles.set_color(outline, styles.BLACK, LineWidth=1.5)
-    points = simple.Transform(
-        registrationName="Critical Points", Input=pipeline.critical_points, Transform="Transform"
+    points = roles.mark_helper(
+        simple.Transform(
+            registrationName="Critical Points",
+            Input=pipeline.critical_points,
+            Transform="Transform",
+        )
     )
     discs = styles.show_critical_points(points, view, legend=not bare)
     roles.mark(discs, Role.CRITICAL_POINTS)
@@ -255,7 +291,7 @@ def show_native(pipeline: Pipeline, view: Any, span: tuple[float, float] | None 
     """
     n = number_of_directions(pipeline.source)
     count = pipeline.source.GetDataInformation().GetNumberOfPoints()
-    heading = f"{count:,} samples in {n} directions"
+    heading = f"{count:,} samples in {n} direction{'s' if n > 1 else ''}"
     losses = pipeline.source.PointData[names.LOSS]
     span = span or (losses.GetRange(0) if losses is not None else (0.0, 1.0))
     part = _make_slice(pipeline) if n > 1 and _is_grid(pipeline.source) else None
@@ -270,15 +306,64 @@ def show_native(pipeline: Pipeline, view: Any, span: tuple[float, float] | None 
     styles.show_text(heading, view)
 
 
+def _fill_views(pipeline: Pipeline, native: Any, profile: Any, ranges: Ranges | None) -> None:
+    show_native(pipeline, native, ranges.loss if ranges is not None else None)
+    show_profile(pipeline, profile, ranges)
+    for view, kind in ((native, _NATIVE), (profile, _PROFILE)):
+        roles.set_content(view, f"{kind} {_content(pipeline)}")
+
+
+def _content(pipeline: Pipeline) -> str:
+    """Return a text of everything about a source for which a picture is built."""
+    source = pipeline.source
+    steps = steps_of(source)
+    losses = source.PointData[names.LOSS]
+    span = losses.GetRange(0) if losses is not None and not steps else None
+    values = [source.GetPropertyValue(name) for name in _settings_of(source)]
+    return json.dumps([values, steps, span], default=str)
+
+
+def _settings_of(source: Any) -> list[str]:
+    """Return the names of the properties of a source that a user can set."""
+    return [
+        name
+        for name in source.ListProperties()
+        if not source.GetProperty(name).SMProperty.GetInformationOnly()
+    ]
+
+
+def _find_view(pipeline: Pipeline, kind: str) -> Any:
+    """Return the view of :func:`show_landscape` of a kind; None if there is none."""
+    views = [view for view in simple.GetRenderViews() if interaction.shows(view, pipeline.profile)]
+    return next((v for v in views if (roles.content_of(v) or "").startswith(kind)), None)
+
+
+def _clear(view: Any) -> None:
+    """Remove what the suite shows in a view, and the filters that were made for this view only."""
+    shown = [shown for shown in view.Representations if roles.role_of(shown) is not None]
+    for bar in list(roles.visible(view, Role.COLOR_BAR)):
+        simple.Delete(bar)
+    helpers: dict[str, Any] = {}
+    for each in shown:
+        proxy = getattr(each, "Input", None)
+        while proxy is not None and roles.is_helper(proxy):
+            helpers[proxy.GetGlobalIDAsString()] = proxy
+            proxy = getattr(proxy, "Input", None)
+    while helpers:  # those at the end of the pipeline first
+        last = next(
+            key
+            for key, proxy in helpers.items()
+            if not any(comes_from(h, proxy) for k, h in helpers.items() if k != key)
+        )
+        simple.Delete(helpers.pop(last))
+
+
 def _ranges_of_all_steps(pipeline: Pipeline, steps: Sequence[float]) -> Ranges | None:
-    """Evaluate all steps, without keeping places, and return ranges that contain them all."""
-    profile, parts = pipeline.profile, []
-    keep_places = int(profile.KeepPlaces)
-    profile.KeepPlaces = 0
+    """Evaluate all steps, and return ranges that contain them all."""
+    parts = []
     for step in steps:
-        profile.UpdatePipeline(step)
-        parts.append(fitting.ranges_of(profile))
-    profile.KeepPlaces = keep_places
+        pipeline.profile.UpdatePipeline(step)
+        parts.append(fitting.ranges_of(pipeline.profile))
     return fitting.union_of(parts)
 
 
@@ -300,7 +385,9 @@ def _is_grid(source: Any) -> bool:
 
 
 def _make_slice(pipeline: Pipeline) -> Any:
-    part = simple.TLPLandscapeSlice(registrationName="Slice", Input=pipeline.samples)
+    part = roles.mark_helper(
+        simple.TLPLandscapeSlice(registrationName="Slice", Input=pipeline.samples)
+    )
     part.UpdatePipeline()
     return part
 
@@ -316,6 +403,7 @@ def _show_surface(pipeline: Pipeline, part: Any, view: Any, span: tuple[float, f
     styles.show_color_bar(colors, "loss", view)
     radius = _RADIUS * _width(pipeline)
     discs = styles.show_critical_points(points, view, radius=radius)
+    roles.mark(discs, Role.LANDSCAPE_POINTS)
     versions.move(discs, [0.0, 0.0, radius])
     styles.show_axes(view, ("direction 1", "direction 2", "loss"), (1, 1, scale))
     _look_from(view, (-1.0, -1.6, 1.1))
@@ -333,7 +421,7 @@ def _height(pipeline: Pipeline, span: tuple[float, float]) -> float:
 
 def _warp_by_loss(samples: Any, name: str, scale: float) -> Any:
     """Return a filter that moves samples upward by the loss times a scale."""
-    warped = simple.WarpByScalar(registrationName=name, Input=samples)
+    warped = roles.mark_helper(simple.WarpByScalar(registrationName=name, Input=samples))
     warped.Scalars = ["POINTS", names.LOSS]
     warped.ScaleFactor = scale
     return warped
@@ -346,8 +434,8 @@ def _show_contours(part: Any, view: Any, span: tuple[float, float]) -> None:
     if span[0] == span[1]:
         styles.show_text(f"all losses are {span[0]:.3g}", view, location="Lower Center")
     for i, level in enumerate(levels):
-        contour = simple.Contour(
-            registrationName=f"Loss {level:.3g}", Input=simple.OutputPort(part, 0)
+        contour = roles.mark_helper(
+            simple.Contour(registrationName=f"Loss {level:.3g}", Input=simple.OutputPort(part, 0))
         )
         contour.ContourBy = ["POINTS", names.LOSS]
         contour.Isosurfaces = [float(level)]
@@ -361,7 +449,8 @@ def _show_contours(part: Any, view: Any, span: tuple[float, float]) -> None:
     _show_selectable(simple.OutputPort(part, 0), view)
     bounds = samples.GetBounds()
     radius = _RADIUS * (bounds[1] - bounds[0])
-    styles.show_critical_points(simple.OutputPort(part, 1), view, radius=radius)
+    discs = styles.show_critical_points(simple.OutputPort(part, 1), view, radius=radius)
+    roles.mark(discs, Role.LANDSCAPE_POINTS)
     styles.show_axes(view, ("direction 1", "direction 2", "direction 3"), (1, 1, 1))
     _look_from(view, (-1.0, -1.6, 0.9))
 
@@ -369,6 +458,7 @@ def _show_contours(part: Any, view: Any, span: tuple[float, float]) -> None:
 def _show_selectable(samples: Any, view: Any) -> None:
     """Show samples fully transparent, so that only selected samples are visible."""
     shown = simple.Show(samples, view)
+    roles.mark(shown, Role.SELECTABLE)
     shown.SetRepresentationType("Points")
     versions.clear_colors(shown)
     shown.Opacity = 0.0
@@ -390,7 +480,7 @@ def _show_points(pipeline: Pipeline, view: Any, span: tuple[float, float]) -> No
 
 
 def _show_step(view: Any) -> None:
-    note = simple.AnnotateTime(registrationName="Step")
+    note = roles.mark_helper(simple.AnnotateTime(registrationName="Step"))
     note.Format = versions.TIME_FORMAT
     shown = roles.mark(simple.Show(note, view), Role.TEXT)
     shown.Color = styles.BLACK

@@ -188,7 +188,7 @@ report(cleared=selected("Surface"))
 select(desktop, "d", (560, 570), 60)
 report(picked=selected("Surface"), their_basins=selected("Profile"))
 
-profile.PersistenceThreshold = 0.3
+FindSource("Tree Simplification").PersistenceThreshold = 0.3
 RenderAllViews()
 settle()
 report(cells=cells, fewer=profile.GetDataInformation(0).GetNumberOfCells())
@@ -210,7 +210,8 @@ ids = servermanager.sources.IDSelectionSource(FieldType="CELL", IDs=[0, 0])
 profile.SMProxy.SetSelectionInput(0, versions.appended_selection(ids), 0)
 settle()
 report(linked=selected("Surface"), steps=list(FindSource("Training").TimestepValues))
-report(threshold=profile.PersistenceThreshold, views=len(GetRenderViews()))
+threshold = FindSource("Tree Simplification").PersistenceThreshold
+report(threshold=threshold, views=len(GetRenderViews()))
 report(frame=[round(e, 3) for e in GetRenderViews()[-1].AxesGrid.CustomBounds[:2]])
 """
 

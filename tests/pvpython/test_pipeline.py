@@ -20,15 +20,19 @@ PROPERTIES = {
     ),
     "TLPLandscapeReader": "FileName Refresh TimestepValues",
     "TLPNeighborGraph": (
-        "Graph GridRule ImplicitGraph Input NeighborMethod NeighborRule NumberOfNeighbors Seed"
+        "CheckForTTK Graph GridRule ImplicitGraph Input NeighborMethod NeighborRule "
+        "NumberOfNeighbors Seed"
     ),
     "TLPMergeTree": "Input ScalarField",
+    "TLPTreeSimplification": (
+        "Arcs MaxMinima Nodes PersistenceThreshold RelativeThreshold ScalarField Segmentation"
+    ),
     "TLPLandscapeProfile": (
         "Arcs HeightScale KeepPlaces LogarithmicLoss LossRange MaxMinima Nodes Order "
-        "PersistenceThreshold RelativeThreshold ScalarField Segmentation Tolerance Width"
+        "PersistenceThreshold ScalarField Segmentation Tolerance Width"
     ),
     "TLPLandscapeDescriptors": (
-        "Arcs MaxMinima Nodes PersistenceThreshold RelativeThreshold ScalarField Segmentation"
+        "Arcs MaxMinima Nodes PersistenceThreshold ScalarField Segmentation"
     ),
     "TLPLandscapeSlice": "Directions Input Position",
 }
@@ -81,7 +85,8 @@ for choice in ('on', 'off', 'automatic'):
     profile.UpdatePipeline()
     lines = graph.GetDataInformation().GetNumberOfCells()
     print('lines', lines, profile.GetDataInformation().GetNumberOfCells())
-    profile.MaxMinima = 1
+    part = TLPTreeSimplification(Nodes=tree[0], Arcs=tree[1], Segmentation=tree[2], MaxMinima=1)
+    profile = TLPLandscapeProfile(Nodes=part[0], Arcs=part[1], Segmentation=part[2])
     profile.UpdatePipeline()
     print('one', profile.GetDataInformation().GetNumberOfCells())
 """
@@ -428,11 +433,106 @@ views.save_animation("one.png", layout, size=(300, 200))
 """
 
 
+CHANGED = """
+from tlp_paraview import fitting, interaction, pipeline, views
+
+source = TLPLossLandscape(registrationName="Source", Resolution=9)
+built = pipeline.build(source)
+layout = views.show_landscape(built)
+native, profile = fitting.views_of(layout)
+
+
+def shown():
+    inputs = [each.Input for each in native.Representations if hasattr(each, "Input")]
+    return sorted(getattr(each, "Text", each.SMProxy.GetXMLName()) for each in inputs)
+
+
+def update():
+    for proxy in (built.profile, built.descriptors):
+        proxy.UpdatePipeline()
+    return views.update_views(pipeline.find_pipeline(built.profile))
+
+
+first, proxies = shown(), len(GetSources())
+print("again", update())
+for n in (3, 4, 1, 2):
+    source.Arguments, source.NumberOfDirections = f"n={n}", n
+    print("updated", n, update(), [t for t in shown() if "samples" in t])
+print("same", shown() == first, len(GetSources()) == proxies)
+
+scale = FindSource("Surface").ScaleFactor
+source.Normalization, source.Distance = "model", 0.5
+print("height", update(), FindSource("Surface").ScaleFactor != scale)
+
+interaction.attach()
+built.simplification.MaxMinima = 1
+built.profile.UpdatePipeline()
+print("follows", not fitting.camera_was_moved(profile))
+profile.CameraParallelScale *= 0.5
+zoomed = fitting.camera_state(profile)
+built.simplification.MaxMinima = 0
+built.profile.UpdatePipeline()
+print("zoom", fitting.camera_state(profile) == zoomed)
+"""
+
+REPLACED = """
+from paraview import simple
+from tlp_paraview import pipeline
+
+
+def stand_in(**options):
+    # a filter in TTK's place, with the properties of TTK's filter
+    tree = simple.TLPMergeTree(**options)
+    for name in ("TreeType", "DebugLevel"):
+        object.__setattr__(tree, name, None)
+    return tree
+
+
+pipeline.ttk_filter = lambda: stand_in
+source = TLPLossLandscape(Resolution=9)
+built = pipeline.build(source)
+print("filter", built.tree_filter)
+print("kept", pipeline.replace_crashing_tree(built) is built)
+source.Arguments, source.NumberOfDirections = "n=1", 1
+built.profile.UpdatePipeline()
+print("empty", built.graph.GetDataInformation().GetNumberOfPoints())
+again = pipeline.replace_crashing_tree(built)
+print("filter", again.tree_filter, again.profile.GetDataInformation().GetNumberOfCells())
+print("found", pipeline.find_pipeline(built.profile).tree.SMProxy is again.tree.SMProxy)
+"""
+
+
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
     """Return the results of the snippets that draw; one pvpython with a display runs them all."""
-    snippets = {"even": EVEN, "settings": SETTINGS}
+    snippets = {"even": EVEN, "settings": SETTINGS, "changed": CHANGED, "replaced": REPLACED}
     return run_snippets(snippets, tmp_path_factory.mktemp("drawn"), display=True)
+
+
+def test_views_follow_a_source_that_has_changed(drawn):
+    text = drawn["changed"].text
+    assert "again False" in text
+    headings = ("729 samples in 3 directions", "6,561 samples in 4 directions; slice where")
+    for n, heading in zip((3, 4, 1, 2), (*headings, "9 samples in 1 d", "81 samples in 2 d")):
+        assert f"updated {n} True ['{heading}" in text
+    assert "same True True" in text
+    assert "height True True" in text
+
+
+def test_a_threshold_keeps_a_camera_that_the_user_moved(drawn):
+    assert "follows True" in drawn["changed"].text
+    assert "zoom True" in drawn["changed"].text
+
+
+def test_ttks_filter_is_replaced_where_it_would_crash(drawn):
+    done = drawn["replaced"]
+    assert "filter TTK's merge tree filter" in done.text
+    assert "kept True" in done.text
+    (error,) = done.errors
+    assert "crashes where the highest sample joins several basins" in error
+    assert "empty 0" in done.text
+    assert "filter TLP Merge Tree 3" in done.text
+    assert "found True" in done.text
 
 
 def test_a_landscape_of_equal_losses_shows_the_reason_instead_of_surfaces(drawn):
