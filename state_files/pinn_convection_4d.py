@@ -29,5 +29,5 @@ views.show_landscape(built)
 simple.FindSource("Slice").Position = [0.0]
 
 if sys.argv[1:]:
-    simple.SaveState(sys.argv[1])
+    pipeline.save_state(sys.argv[1])
     views.close_views()

@@ -7,7 +7,6 @@ The script builds the pipelines of small_multiples.pvsm; with an argument, it sa
 
 import sys
 
-from paraview import simple
 from tlp_paraview import multiples, pipeline, views
 from tlp_paraview.files import find_file
 
@@ -19,5 +18,5 @@ table = arrange(runs, rows="beta", columns="seed")
 multiples.show_multiples(table, logarithmic=True)
 
 if sys.argv[1:]:
-    simple.SaveState(sys.argv[1])
+    pipeline.save_state(sys.argv[1])
     views.close_views()

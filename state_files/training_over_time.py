@@ -25,7 +25,7 @@ layout = views.show_landscape(pipeline.build(source))
 
 if sys.argv[1:]:
     if sys.argv[1].endswith(".pvsm"):
-        simple.SaveState(sys.argv[1])
+        pipeline.save_state(sys.argv[1])
     else:
         views.save_animation(sys.argv[1], layout)
     views.close_views()

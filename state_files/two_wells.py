@@ -15,5 +15,5 @@ reader = simple.TLPLandscapeReader(registrationName="Two wells", FileName=["two_
 views.show_landscape(pipeline.build(reader))
 
 if sys.argv[1:]:
-    simple.SaveState(sys.argv[1])
+    pipeline.save_state(sys.argv[1])
     views.close_views()

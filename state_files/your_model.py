@@ -23,5 +23,5 @@ source = simple.TLPLossLandscape(
 views.show_landscape(pipeline.build(source))
 
 if sys.argv[1:]:
-    simple.SaveState(sys.argv[1])
+    pipeline.save_state(sys.argv[1])
     views.close_views()

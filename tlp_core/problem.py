@@ -52,6 +52,7 @@ class Problem:
         metrics: ``metrics(model)`` returns numbers to show beside the name, such as an error. Other
             tensors that it uses must be moved to the model's device and precision, see
             :func:`match_batch`.
+        file: the Python file that made the problem; :func:`~tlp_core.load_problem` sets it.
 
     Raises:
         TypeError: for a model, a loss or batches of the wrong type.
@@ -70,6 +71,7 @@ class Problem:
     batches: Iterable[Any]
     name: str = field(kw_only=True)
     metrics: Metrics = field(default=_no_metrics, kw_only=True)
+    file: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
         """Check the types, so that swapped arguments are reported at once."""

@@ -20,7 +20,7 @@ from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline
 from vtkmodules.vtkParallelCore import vtkMultiProcessController
 
 from tlp_core.landscape.series import Member
-from tlp_paraview.files import SeriesFiles
+from tlp_paraview.files import SeriesFiles, find_file, opened_state_folder
 
 _PIPELINE = vtkStreamingDemandDrivenPipeline
 
@@ -214,7 +214,12 @@ class SeriesAlgorithm(Algorithm):
 
     def __init__(self, find: Callable[[Iterable[str]], Sequence[Member]]) -> None:
         super().__init__()
-        self._series = SeriesFiles(find)
+        self._state_folder = opened_state_folder()
+        self._series = SeriesFiles(find, self._state_folder)
+
+    def find_file(self, path: str) -> str:
+        """Return the path of a file that a property names, see :func:`files.find_file`."""
+        return find_file(path, self._state_folder)
 
     def GetTimestepValues(self) -> list[float]:
         return self._series.steps

@@ -65,7 +65,7 @@ def draw_multiples(table: LandscapeTable, stem: Path) -> None:
     logarithmic = multiples.can_be_logarithmic(table)
     layout = multiples.show_multiples(table, threshold=PERSISTENCE, logarithmic=logarithmic)
     simple.SaveScreenshot(f"{stem}.png", layout, SeparatorColor=styles.WHITE)
-    simple.SaveState(f"{stem}.pvsm")
+    pipeline.save_state(f"{stem}.pvsm")
     _clear()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -20,17 +21,46 @@ def state_folder() -> Path:
     return Path(os.environ.get(STATE_FOLDER_VARIABLE) or _CHECKOUT / "state_files")
 
 
-def find_file(path: str) -> str:
-    """Return the path of a file: as given if it exists, else in the suite's folder of state files.
+def opened_state_folder() -> Path | None:
+    """Return the folder of the state file that is being opened; None if it is not known.
+
+    ParaView does not tell a proxy which state file it comes from. The file is the argument of a
+    running ``LoadState``, or that of the program's option ``--state``. A file that is opened by the
+    menu of the GUI is not known.
+    """
+    frame = sys._getframe()
+    while frame is not None:
+        is_load = frame.f_code.co_name == "LoadState"
+        if is_load and frame.f_globals.get("__name__", "").startswith("paraview.simple"):
+            return Path(frame.f_locals[frame.f_code.co_varnames[0]]).resolve().parent
+        frame = frame.f_back  # type: ignore[assignment]
+    named = [word for word in _command_line() if word.startswith("--state=")]
+    return Path(named[0].removeprefix("--state=")).resolve().parent if named else None
+
+
+def _command_line() -> list[str]:
+    """Return the words of the command; in the GUI of 5.11 ``sys.argv`` has not got them."""
+    words = Path("/proc/self/cmdline")
+    return words.read_text(errors="replace").split("\0") if words.exists() else list(sys.argv)
+
+
+def find_file(path: str, beside: Path | None = None) -> str:
+    """Return the path of a file that a property names.
+
+    A relative name is looked up beside the state file, then in the suite's folder of state files,
+    and then in the working directory: a state file must not run a file that happens to lie there.
 
     Args:
-        path: absolute, or relative to the working directory or the folder of state files.
+        path: path of a file or folder, or a pattern such as ``run/*.pt``.
+        beside: folder of the state file, if it is known.
 
     Returns:
-        The first of the two that exists; ``path`` itself if none does, for the error message.
+        The first path that exists; ``path`` itself if none does, for the error message.
     """
-    if path and not Path(path).exists() and (state_folder() / path).exists():
-        return str(state_folder() / path)
+    folders = [beside, state_folder()] if path and not Path(path).is_absolute() else []
+    for folder in filter(None, folders):
+        if (folder / path).exists() or any(folder.glob(path)):
+            return str(folder / path)
     return path
 
 
@@ -42,10 +72,13 @@ class SeriesFiles:
     Args:
         find: function that returns the files at some places, by step, such as
             :func:`~tlp_core.landscape.series.find_checkpoints`.
+        beside: folder of the state file, if it is known.
     """
 
-    def __init__(self, find: Callable[[Iterable[str]], Sequence[Member]]) -> None:
-        self._find = find
+    def __init__(
+        self, find: Callable[[Iterable[str]], Sequence[Member]], beside: Path | None
+    ) -> None:
+        self._find, self._beside = find, beside
         self._members: Sequence[Member] = ()
         self._error: OSError | None = None
         self._warnings: list[str] = []
@@ -56,7 +89,7 @@ class SeriesFiles:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             try:
-                self._members = self._find(map(find_file, places))
+                self._members = self._find([find_file(place, self._beside) for place in places])
             except OSError as error:
                 self._error = error
         self._warnings = [str(warning.message) for warning in caught]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from tlp_core.choices import DIRECTION_METHODS, NORMALIZATIONS, SPECTRUM_ORDERS
 from tlp_core.directions.settings import DirectionSettings
 from tlp_core.landscape.series import find_checkpoints
 from tlp_core.pipeline.settings import LandscapeSettings
+from tlp_core.problems import READY_PROBLEMS, is_ready
 from tlp_core.problems.settings import ProblemSettings, parse_arguments
 from tlp_core.sampling.settings import GridSettings, RunSettings
 from tlp_paraview.algorithm import (
@@ -19,7 +21,6 @@ from tlp_paraview.algorithm import (
     report_errors,
     requested_time,
 )
-from tlp_paraview.files import find_file
 
 STEP_DIRECTIONS = ("one checkpoint", "each checkpoint")
 
@@ -36,6 +37,7 @@ class TLPLossLandscape(SeriesAlgorithm):
     def __init__(self) -> None:
         super().__init__(find_checkpoints)
         self._sampler: Any = None
+        self._announced_file = ""
         self._problem, self._problem_file, self._function = "two-wells", "", "make_problem"
         self._arguments, self._checkpoint = "", ""
         self._training: Any = None
@@ -138,6 +140,7 @@ class TLPLossLandscape(SeriesAlgorithm):
 
     def Refresh(self) -> None:
         self._sampler = self._training = None  # so that data files are read again
+        self._announced_file = ""
         super().Refresh()
 
     def _landscape(self, time: float | None) -> tuple[float | None, Any]:
@@ -179,7 +182,7 @@ class TLPLossLandscape(SeriesAlgorithm):
             problem=ProblemSettings(
                 name=self._problem_name(),
                 arguments=parse_arguments(self._arguments),
-                checkpoint=find_file(self._checkpoint),
+                checkpoint=self.find_file(self._checkpoint),
             ),
             directions=DirectionSettings(
                 n=self._directions,
@@ -201,10 +204,20 @@ class TLPLossLandscape(SeriesAlgorithm):
 
     def _problem_name(self) -> str:
         if self._problem != FILE:
+            if not is_ready(self._problem):
+                raise ValueError(
+                    f"Problem must be one of {', '.join(READY_PROBLEMS)}, file or hf:FOLDER, got "
+                    f"{self._problem!r}; set Problem to 'file' and name the file in Problem File"
+                )
             return self._problem
         if not self._problem_file:
             raise ValueError("Problem File must name a Python file if Problem is 'file', got none")
-        return f"{find_file(self._problem_file)}:{self._function}"
+        file = str(Path(self.find_file(self._problem_file)).resolve())
+        if file != self._announced_file and Path(file).is_file():
+            # after paraview.print_info, standard output of 5.11 is lost
+            print(f"{self.LABEL}: runs the code of {file}", flush=True)
+            self._announced_file = file
+        return f"{file}:{self._function}"
 
     def _report(self, fraction: float, text: str) -> None:
         self.SetProgressText(text)

@@ -94,7 +94,7 @@ def can_be_logarithmic(table: LandscapeTable) -> bool:
 def _pipeline(run: Any, threshold: float) -> Pipeline:
     name = " ".join(f"{name} {value}" for name, value in run.parameters.items())
     pipeline.load_plugin()
-    reader = simple.TLPLandscapeReader(registrationName=name, FileName=[str(run.path)])
+    reader = simple.TLPLandscapeReader(registrationName=name, FileName=[str(run.path.resolve())])
     return pipeline.build(reader, threshold=threshold)
 
 
@@ -139,7 +139,7 @@ def _draw(options: argparse.Namespace) -> int:
         if options.output:
             simple.SaveScreenshot(options.output, layout, SeparatorColor=styles.WHITE)
         if options.state:
-            simple.SaveState(options.state)
+            pipeline.save_state(options.state)
     views.close_views()
     return exit_code(errors)
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from paraview import servermanager, simple
 from vtkmodules.util.numpy_support import vtk_to_numpy
@@ -22,11 +23,13 @@ from vtkmodules.vtkCommonCore import vtkOutputWindow
 
 from tlp_core import array_names as names
 from tlp_core.analysis.descriptors import Descriptors
+from tlp_core.atomic_files import atomic_write
 from tlp_paraview import versions
 from tlp_paraview.neighbor_graph import reason_against_ttk
 
 PLUGIN = Path(__file__).resolve().parents[1] / "TopologicalLandscapeProfiles.xml"
 PROFILE = "TLPLandscapeProfile"
+SOURCES = ("TLPLossLandscape", "TLPLandscapeReader")
 DESCRIPTORS = "TLPLandscapeDescriptors"
 SIMPLIFICATION = "TLPTreeSimplification"
 BUILT_IN = "TLP Merge Tree"
@@ -293,6 +296,28 @@ def title(pipeline: Pipeline, *, metrics: bool = True) -> str:
     shown = metric_names if metrics else []
     texts = [f"{metric} {row.GetAbstractArray(metric).GetValue(0):.2g}" for metric in shown]
     return ", ".join([row.GetAbstractArray(name).GetValue(0) or "loss landscape", *texts])
+
+
+def save_state(path: str) -> None:
+    """Save a state file in which the suite's paths are relative to the folder of the state.
+
+    The folder can then be moved with its files. ``LoadState`` and the option ``--state`` look up
+    relative paths beside the state file.
+
+    Args:
+        path: the state file, NAME.pvsm.
+    """
+    simple.SaveState(path)
+    file = Path(path).resolve()
+    state = ElementTree.parse(file)
+    for proxy in state.iter("Proxy"):
+        if proxy.get("type") in SOURCES:
+            for value in proxy.iter("Element"):
+                place = Path(value.get("value", ""))
+                if place.is_absolute() and file.parent in place.parents:
+                    value.set("value", str(place.relative_to(file.parent)))
+    with atomic_write(file) as temporary:
+        state.write(temporary, encoding="utf-8")
 
 
 @contextmanager

@@ -52,7 +52,8 @@ BAD_INPUTS = {
     "Resolution=40": "resolution must be odd, so that the centre sample is the model itself",
     "Resolution=1": "resolution must be odd and >= 3, got 1",
     "NumberOfDirections=3": "n must be at most the number of parameters, 2, got 3",
-    "Problem='file', ProblemFile='no.py'": "found no file 'no.py'",
+    "Problem='no.py'": "Problem must be one of two-wells, ",
+    "Problem='file', ProblemFile='no.py'": "or a Python file; found no file '/",
     "Problem='file', ProblemFile='bad.py'": "bad.py must parse: line 1",
     "Problem='file', ProblemFile='empty.py'": "must define a function make_problem",
     "Problem='file', ProblemFile='raises.py'": "raised ZeroDivisionError: division by zero",
@@ -263,6 +264,72 @@ code = demo.main(Path("demo").resolve())
 import sys
 sys.exit(code)
 """
+
+
+STRANGER = """
+import torch
+from tlp_core import Problem
+
+open({log!r}, "a").write({name!r})
+
+
+def make_problem():
+    model = torch.nn.Linear(2, 1, bias=False)
+    return Problem(model, lambda m, b: m.weight.square().sum(), [torch.zeros(1)], name="a")
+"""
+
+FILE_OF = """
+from paraview import servermanager
+from tlp_paraview import pipeline
+{make}
+source = FindSource("Source")
+source.UpdatePipeline()
+fields = servermanager.Fetch(source).GetFieldData()
+print("provenance", fields.GetAbstractArray("Provenance").GetValue(0))
+{then}
+"""
+
+SOURCE = """
+source = TLPLossLandscape(
+    registrationName="Source", Problem="file", ProblemFile={file!r}, Resolution=3
+)
+"""
+
+
+def test_a_relative_name_never_means_a_strangers_file_in_the_working_directory(tmp_path):
+    """Beside the state file, then in the suite's folder, then in the working directory."""
+    study, moved = tmp_path / "study", tmp_path / "moved"
+    study.mkdir()
+    places = {"beside": study, "stranger": tmp_path}
+    for name, place in places.items():
+        text = STRANGER.format(log=str(tmp_path / "ran.txt"), name=name)
+        (place / "two_moons.py").write_text(text)
+        (tmp_path / "other.py").write_text(text.replace("stranger", "own"))
+    save = f"""
+pipeline.save_state({str(study / "state.pvsm")!r})
+import os
+os.rename({str(study)!r}, {str(moved)!r})
+"""
+    load = f"LoadState({str(moved / 'state.pvsm')!r})"
+    snippets = {
+        "saved": FILE_OF.format(make=SOURCE.format(file=str(study / "two_moons.py")), then=save),
+        "moved": FILE_OF.format(make=load, then="print('file', source.ProblemFile)"),
+        "shipped": FILE_OF.format(make=SOURCE.format(file="two_moons.py"), then=""),
+        "own": FILE_OF.format(make=SOURCE.format(file="other.py"), then=""),
+    }
+    found = run_snippets(snippets, tmp_path)
+    files = {
+        "saved": study / "two_moons.py",
+        "moved": moved / "two_moons.py",
+        "shipped": ROOT / "state_files" / "two_moons.py",
+        "own": tmp_path / "other.py",
+    }
+    for name, file in files.items():
+        assert found[name].errors == []
+        assert f'"problem_file": "{file}"' in found[name].text, name
+        assert f"runs the code of {file}" in found[name].text, name
+    assert "file two_moons.py" in found["moved"].text
+    assert (tmp_path / "ran.txt").read_text() == "besidebesideown"
 
 
 def test_the_demo_writes_its_files_and_trains_once(run_pvpython, tmp_path):

@@ -29,6 +29,7 @@ EVALUATION = "evaluation"
 
 _NOT_COMPARED = {
     EVALUATION,
+    "problem_file",
     "hessian_vector_products",
     "hessian_asymmetry",
     "hessian_difference",

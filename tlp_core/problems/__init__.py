@@ -13,3 +13,8 @@ READY_PROBLEMS: dict[str, str] = {
 
 HUGGING_FACE = "hf:"
 """Prefix of the folder of a Hugging Face causal language model."""
+
+
+def is_ready(name: str) -> bool:
+    """Return whether a name is that of a ready problem, or of a Hugging Face model."""
+    return name in READY_PROBLEMS or name.startswith(HUGGING_FACE)

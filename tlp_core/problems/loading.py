@@ -13,6 +13,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import Any
 
 from tlp_core.content_hash import hash_file
 from tlp_core.problem import Problem
-from tlp_core.problems import HUGGING_FACE, READY_PROBLEMS
+from tlp_core.problems import HUGGING_FACE, READY_PROBLEMS, is_ready
 from tlp_core.problems.local_code import fresh_local_imports, local_files
 from tlp_core.problems.weights import load_checkpoint
 from tlp_core.version import __version__
@@ -51,11 +52,12 @@ def load_problem(
         RuntimeError: if the file or the function raises.
         TypeError: if the function returns no Problem.
     """
-    if _is_ready(name):
+    if is_ready(name):
         problem = _make(name, dict(arguments or {}))
     else:
-        with fresh_local_imports(_split_file(name)[0]):
-            problem = _make(name, dict(arguments or {}))
+        file, _ = _split_file(name)
+        with fresh_local_imports(file):
+            problem = replace(_make(name, dict(arguments or {})), file=str(file.resolve()))
     if checkpoint:
         load_checkpoint(problem, checkpoint)
     return problem
@@ -115,14 +117,10 @@ def hash_code(name: str) -> str:
     Of a user's file this is the file and the modules beside it that it imports. Of a ready problem
     it is the suite's version.
     """
-    if _is_ready(name):
+    if is_ready(name):
         return hashlib.sha256(__version__.encode()).hexdigest()
     files = local_files(_split_file(name)[0])
     return hashlib.sha256("".join(map(hash_file, files)).encode()).hexdigest()
-
-
-def _is_ready(name: str) -> bool:
-    return name in READY_PROBLEMS or name.startswith(HUGGING_FACE)
 
 
 def _import_file(file: Path) -> ModuleType:

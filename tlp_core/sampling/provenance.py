@@ -32,6 +32,7 @@ def landscape_provenance(
     parameter = next(iter(trainable_parameters(problem.model).values()))
     return {
         "problem": problem.name,
+        **({"problem_file": problem.file} if problem.file else {}),
         "metrics": evaluate_metrics(problem),
         "method": directions.method,
         "normalization": directions.normalization,
