@@ -30,7 +30,9 @@ Region = Literal["box", "ball"]
 REGIONS: tuple[Region, ...] = get_args(Region)
 
 EngineName = Literal["single", "batched", "compiled"]
-ENGINES: tuple[EngineName, ...] = get_args(EngineName)
+
+EngineChoice = Literal[EngineName, "fastest"]
+ENGINES: tuple[EngineChoice, ...] = get_args(EngineChoice)
 
 BatchNorm = Literal["stored", "reestimated"]
 BATCH_NORMS: tuple[BatchNorm, ...] = get_args(BatchNorm)

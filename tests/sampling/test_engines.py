@@ -1,4 +1,5 @@
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tlp_core.sampling.batch_norm import reestimate_batch_norm
 from tlp_core.sampling.engine_choice import choose_engine
 from tlp_core.sampling.engines import Engine, evaluator
 from tlp_core.sampling.resources import available_cores
+from tlp_core.sampling.settings import EvaluationSettings
 
 COMPILER = pytest.mark.skipif(
     not (shutil.which("g++") or shutil.which("clang++")), reason="there is no C++ compiler"
@@ -120,7 +122,9 @@ def test_an_engine_that_gives_other_losses_is_not_used(small_problem, directions
     problem = Problem(small_problem.model, loss, small_problem.batches, name="closure")
     with preserve_model(problem.model):
         problem.model.eval()
-        choice = choose_engine(problem, directions, POINTS, samples=10**9)
+        choice = choose_engine(
+            problem, directions, POINTS, EvaluationSettings("fastest"), samples=10**9
+        )
     assert any("workers: 2" in line and "not usable" in line for line in choice.report)
     found, expected = (
         losses(problem, directions, choice.engine),
@@ -129,13 +133,58 @@ def test_an_engine_that_gives_other_losses_is_not_used(small_problem, directions
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
-def test_the_fastest_engine_is_chosen_and_all_measurements_are_reported(small_problem, directions):
+def test_the_fastest_engine_is_measured_on_request(small_problem, directions):
     with preserve_model(small_problem.model):
         small_problem.model.eval()
-        choice = choose_engine(small_problem, directions, POINTS, samples=10**6)
+        fastest = EvaluationSettings("fastest")
+        choice = choose_engine(small_problem, directions, POINTS, fastest, samples=10**6)
     assert choice.engine.name in ("batched", "compiled")
     assert len(choice.report) >= 4
     assert all("ms a sample" in line for line in choice.report)
+
+
+@pytest.mark.parametrize(
+    ("samples", "names"), [(25, ["single"]), (10**5, ["batched"]), (10**8, ["compiled", "batched"])]
+)
+def test_the_choice_depends_on_counts_and_not_on_the_clock(
+    small_problem, directions, samples, names, monkeypatch
+):
+    """A clock that tells random times changes nothing."""
+    rng = np.random.default_rng(0)
+    chosen = set()
+    for _ in range(3):
+        monkeypatch.setattr(time, "perf_counter", lambda: rng.uniform(0, 1e3))
+        with preserve_model(small_problem.model):
+            small_problem.model.eval()
+            chosen.add(choose_engine(small_problem, directions, POINTS, samples=samples).engine)
+    (engine,) = chosen
+    assert engine.name in names
+
+
+def test_a_slow_loss_is_not_evaluated_to_choose_an_engine(directions, small_problem):
+    calls = []
+
+    def loss(model, batch):
+        calls.append(1)
+        wide = torch.zeros(6 * 10**8 // 8, dtype=torch.uint8)
+        return small_problem.loss(model, batch) + sum(wide.neg().sum() for _ in range(8)) * 0.0
+
+    problem = Problem(small_problem.model, loss, small_problem.batches, name="slow")
+    with preserve_model(problem.model):
+        problem.model.eval()
+        choice = choose_engine(problem, directions, POINTS, samples=10**6)
+    assert choice.engine.name == "single"
+    assert len(calls) == len(small_problem.batches)
+
+
+@COMPILER
+def test_compiled_code_stays_compiled_for_landscape_after_landscape(small_problem, directions):
+    """torch compiles one function eight times at most; the ninth landscape would differ."""
+    counters = torch._dynamo.utils.counters
+    for _ in range(10):
+        counters.clear()
+        losses(small_problem, directions, Engine("compiled", 4), POINTS[:4])
+        assert counters["stats"]["unique_graphs"] >= 1
 
 
 def test_small_work_is_not_measured_for_long(small_problem, directions):

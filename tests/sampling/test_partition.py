@@ -117,6 +117,17 @@ def wait_for_chunks(store, count, is_running):
         time.sleep(0.002)
 
 
+def test_two_fresh_runs_write_the_same_bytes(tmp_path):
+    """Also where many engines suit the work: 9,261 samples of a network."""
+    program = [sys.executable, "-m", "tlp_core", "sample", "pinn-convection", "-q"]
+    options = ["-a", "collocation=20", "-n", "3", "-r", "21", "--method", "random"]
+    stores = [tmp_path / "one.zarr", tmp_path / "other.zarr"]
+    for store in stores:
+        subprocess.run([*program, *options, "-o", store], check=True, capture_output=True)
+    assert Landscape.open(stores[0]).provenance["evaluation"]["name"] == "batched"
+    assert files(stores[0]) == files(stores[1])
+
+
 def test_a_killed_and_resumed_run_gives_the_bytes_of_an_undisturbed_run(
     sample, problem_file, undisturbed_store, tmp_path
 ):

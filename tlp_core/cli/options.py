@@ -146,10 +146,12 @@ def add_samples(command: argparse.ArgumentParser, resolution: str) -> None:
         "--region", choices=REGIONS, default="box", help="of scattered points (default: box)"
     )
     command.add_argument(
-        "--engine", choices=ENGINES, help="how losses are evaluated (default: the fastest)"
+        "--engine",
+        choices=ENGINES,
+        help="how losses are evaluated; fastest: measure (default: by the counted work)",
     )
     command.add_argument(
-        "--batch", type=int, help="number of samples in one call (default: the fastest)"
+        "--batch", type=int, help="number of samples in one call (default: by the counted work)"
     )
     command.add_argument(
         "--memory", type=float, default=1.0, help="GiB that a batch may use (default: 1)"

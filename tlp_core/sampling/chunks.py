@@ -165,7 +165,7 @@ def _choose(
     run: RunSettings,
     progress: Progress,
 ) -> Choice:
-    """Choose an engine, and report the measurements and the time that sampling will take."""
+    """Choose an engine, and report what was tried and the time that sampling will take."""
     count = plan.number_of_samples
     choice = choose_engine(
         problem,
@@ -184,13 +184,13 @@ def _choose(
 
 def _slab_axes(plan: Plan, choice: Choice) -> int:
     """Return how many axes a chunk spans."""
-    return 1 if choice.seconds * np.prod(plan.shape[-2:]) > _CHUNK_SECONDS else 2
+    return 1 if choice.counted_seconds * np.prod(plan.shape[-2:]) > _CHUNK_SECONDS else 2
 
 
 def _check_engine(store: LandscapeStore, evaluation: EvaluationSettings) -> None:
     """Check that the engine of the store is the requested one, if any."""
     record = store.provenance[EVALUATION]
-    wants_engine = evaluation.engine not in (None, record["name"])
+    wants_engine = evaluation.engine not in (None, "fastest", record["name"])
     if wants_engine or evaluation.batch not in (None, record["batch"]):
         raise ValueError(
             f"losses of one landscape must be evaluated by one engine, here {Engine(**record)}; "

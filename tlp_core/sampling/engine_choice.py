@@ -1,32 +1,35 @@
-"""The choice of an engine, by measuring.
+"""The choice of an engine.
 
-The fastest engine depends on the network and the machine (some convolutions are slower under
-``vmap`` on CPUs, and some losses do not work with it), so it is measured once for a landscape and
-recorded in its store.
+Engines differ by rounding, so the choice decides the last digits of the losses. By default it is
+made from the work of one evaluation, which is counted, so that equal runs give equal bytes. On
+request (``fastest``) engines are measured: the fastest depends on the network and the machine (some
+convolutions are slower under ``vmap`` on CPUs). Either way the choice is recorded in the store.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from tlp_core.choices import BatchNorm, EngineName
+from tlp_core.choices import BatchNorm, EngineChoice, EngineName
 from tlp_core.directions.base import Directions
 from tlp_core.model_state import threads_for
 from tlp_core.problem import Problem
-from tlp_core.sampling.engines import Engine, Evaluator, Points, evaluator
+from tlp_core.sampling.engines import Engine, Evaluator, Losses, Points, evaluator
 from tlp_core.sampling.independence import are_independent
-from tlp_core.sampling.resources import available_cores, peak_memory
+from tlp_core.sampling.resources import available_cores
 from tlp_core.sampling.settings import GIBIBYTE, EvaluationSettings
+from tlp_core.sampling.work import Work, count_work
 
 _BATCHES = (8, 32, 128, 512)
-"""Batch sizes that are tried, until a larger one is no longer faster."""
+"""Batch sizes that are considered."""
 
 _SPEED_UP = 0.95
 """Largest fraction of the last batch's time that a larger batch may take to be worth it."""
@@ -37,8 +40,18 @@ _COMPILE_SECONDS = 60.0
 _COMPILED_BATCH = 32
 """Smallest batch that is compiled: larger ones were faster on all networks of the benchmark."""
 
-_MEASURE_SECONDS = 3.0
+_BATCH_SECONDS = 3.0
 """Work below which nothing faster than the engine ``single`` is tried."""
+
+_VALUES_PER_CALL = 2**19
+"""Values per call of an operator for which a batch is chosen: 2 MB in float32, as large as a cache.
+On the networks of the benchmark the fastest batches were at 2^18 to 2^21 values."""
+
+_LARGE_CALL = 100_000
+"""Values per call of one sample above which many samples in one call bring nothing."""
+
+_SLOW_SAMPLE = 1.0
+"""Seconds of one sample above which engines are neither tried nor measured."""
 
 _AGREEMENT = 1e-3
 """Relative difference within which engines must agree; a wrong one differs by more."""
@@ -52,16 +65,18 @@ _TRIAL_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Choice:
-    """The chosen engine, with the measurements behind the choice.
+    """The chosen engine.
 
     Attributes:
-        engine: the fastest engine.
-        seconds: time of one sample.
-        report: one line for each engine: its time, or why it cannot be used.
+        engine: how losses are evaluated.
+        seconds: measured time of one sample, for estimates only.
+        counted_seconds: time of one sample by the counted work, the same in every run.
+        report: one line for each engine that was tried: its time, or why it cannot be used.
     """
 
     engine: Engine
     seconds: float
+    counted_seconds: float
     report: tuple[str, ...]
 
 
@@ -74,12 +89,12 @@ def choose_engine(
     samples: int,
     memory_limit: float = GIBIBYTE,
 ) -> Choice:
-    """Measure engines at some points of the landscape, and return the fastest.
+    """Return the engine that the settings request, or a fast one.
 
     Args:
         problem: model, loss and batches.
         directions: n directions.
-        alphas: (m, n), points of the landscape to measure at.
+        alphas: (m, n), points of the landscape at which engines are checked and measured.
         evaluation: engine and batch size, if they are given, and the batch-norm statistics.
         samples: number of samples to evaluate, which decides whether compiling pays.
         memory_limit: bytes that a batch may use beyond the model's own.
@@ -87,33 +102,20 @@ def choose_engine(
     Raises:
         RuntimeError: if the requested engine cannot evaluate this loss.
     """
-    name, batch = evaluation.engine, evaluation.batch
+    trial = _Trial(problem, directions, alphas, evaluation.batch_norm, memory_limit)
+    name = evaluation.engine
     if evaluation.batch_norm == "reestimated":
         name = "single"
-    elif batch is not None:
-        name = name or "batched"
-    trial = _Trial(problem, directions, alphas, evaluation.batch_norm)
-    workers = trial.workers(memory_limit)
-    if name in (None, "single"):
-        threads = threads_for(sum(p.numel() for p in problem.model.parameters()))
-        trial.run(Engine(threads=threads, workers=workers if threads == 1 else 1))
-    is_work = not trial.seconds or trial.fastest()[1] * samples > _MEASURE_SECONDS
-    many = Engine(workers=workers)
-    if name in (None, "single") and is_work and many not in trial.seconds:
-        trial.run(many)
-    if name != "single" and is_work:
-        best = _try_batches(trial, workers, batch, memory_limit)
-        left = trial.fastest()[1] * samples if best else 0.0
-        if best and (name == "compiled" or (name is None and left > _COMPILE_SECONDS)):
-            threads = available_cores()
-            larger = Engine("compiled", max(best.batch, _COMPILED_BATCH), threads=threads)
-            same = replace(larger, batch=best.batch)
-            trial.run(larger if batch is None and trial.fits(larger, memory_limit) else same)
-    if name is not None:
-        trial.only(name)
-    if not trial.seconds:
+    elif evaluation.batch is not None and name is None:
+        name = "batched"
+    if name == "fastest":
+        engine = trial.fastest(samples, evaluation.batch)
+    else:
+        engine = trial.first_usable(samples, name, evaluation.batch)
+    if engine is None:
         raise RuntimeError(f"engine {name!r} cannot evaluate this loss: {trial.report[-1]}")
-    return Choice(*trial.fastest(), tuple(trial.report))
+    counted = trial.work.seconds(engine.batch)
+    return Choice(engine, trial.seconds.get(engine, counted), counted, tuple(trial.report))
 
 
 def restore_engine(
@@ -138,42 +140,66 @@ def restore_engine(
     engine = Engine(**record)
     if engine.name == "compiled" or engine.threads > 1:
         return engine
-    trial = _Trial(problem, directions, alphas, evaluation.batch_norm)
-    return replace(engine, workers=trial.workers(memory_limit))
+    trial = _Trial(problem, directions, alphas, evaluation.batch_norm, memory_limit)
+    return replace(engine, workers=trial.workers)
 
 
 class _Trial:
-    """Measurements of engines on one problem."""
+    """Checks and measurements of engines on one problem."""
 
     def __init__(
-        self, problem: Problem, directions: Directions, alphas: Points, batch_norm: BatchNorm
+        self,
+        problem: Problem,
+        directions: Directions,
+        alphas: Points,
+        batch_norm: BatchNorm,
+        memory_limit: float,
     ) -> None:
         self._evaluator = partial(evaluator, problem, directions, batch_norm=batch_norm)
-        self._problem, self._alphas = problem, alphas
+        self._problem, self._alphas, self._memory_limit = problem, alphas, memory_limit
         self._model_bytes = _model_bytes(problem)
         # losses far from the centre may be infinite in every engine, which checks nothing
         self._checked = np.stack([alphas[0], _NEAR * alphas[1]])
-        with self._evaluator(Engine()) as evaluate:
-            self._truth = evaluate(self._checked)
         self.seconds: dict[Engine, float] = {}
         self.report: list[str] = []
 
-    def workers(self, memory_limit: float) -> int:
-        """Return one worker for each core if copies of the model fit and agree, else one."""
-        most = int(memory_limit / 4 // max(self._model_bytes, 1))
+    @cached_property
+    def work(self) -> Work:
+        """The work of one evaluation."""
+        return count_work(self._problem)
+
+    @cached_property
+    def workers(self) -> int:
+        """One worker for each core if copies of the model fit and agree, else one."""
+        most = int(self._memory_limit / 4 // max(self._model_bytes, 1))
         count = min(available_cores(), most) if _is_on_cpu(self._problem) else 1
         if count < 2:
             return 1
         return count if self._are_independent() else 1
 
-    def _are_independent(self) -> bool:
-        """Return whether two workers can evaluate at the same time, and report if they cannot."""
-        engine = Engine(workers=2)
-        with self._evaluator(engine) as evaluate:
-            if are_independent(evaluate.workers, self._alphas[:2]):
-                return True
-        self.report.append(f"{engine}: not usable, evaluations in threads disturb each other")
-        return False
+    def first_usable(
+        self, samples: int, name: EngineChoice | None, batch: int | None
+    ) -> Engine | None:
+        """Return the first engine that can be used, of those that suit the counted work."""
+        if self.work.seconds() > _SLOW_SAMPLE and name in (None, "single"):
+            return Engine(threads=available_cores())
+        wanted = [name] if name is not None else self._suitable(samples)
+        for each in wanted:
+            engine = self._engine(each, batch)
+            if engine is not None and self.run(engine):
+                return engine
+        return None
+
+    def fastest(self, samples: int, batch: int | None) -> Engine | None:
+        """Return the engine that is measured to be the fastest; None if none can be used."""
+        self._run_single(batch)
+        if not self.seconds or self._left(samples) > _BATCH_SECONDS:
+            best = self._try_batches(batch)
+            if best is not None and self._left(samples) > _COMPILE_SECONDS:
+                larger = replace(best, batch=max(best.batch, _COMPILED_BATCH))
+                chosen = larger if batch is None and self._fits(larger) else best
+                self.run(replace(chosen, name="compiled", workers=1, threads=available_cores()))
+        return min(self.seconds, key=self.seconds.__getitem__) if self.seconds else None
 
     def run(self, engine: Engine) -> bool:
         """Check an engine and measure its time; return whether it can be used."""
@@ -190,19 +216,82 @@ class _Trial:
         self.report.append(f"{engine}: {took * 1e3:.3g} ms a sample")
         return True
 
-    def fits(self, engine: Engine, memory_limit: float) -> bool:
-        """Return whether θ(α), the step to it and the loss's own memory fit for all samples."""
-        return 3 * engine.batch * engine.workers * self._model_bytes <= memory_limit
+    @cached_property
+    def _truth(self) -> Losses:
+        with self._evaluator(Engine()) as evaluate:
+            return evaluate(self._checked)
 
-    def fastest(self) -> tuple[Engine, float]:
-        """Return the fastest engine and its time for one sample."""
-        return min(self.seconds.items(), key=lambda item: item[1])
+    def _are_independent(self) -> bool:
+        """Return whether two workers can evaluate at the same time, and report if they cannot."""
+        engine = Engine(workers=2)
+        with self._evaluator(engine) as evaluate:
+            if are_independent(evaluate.workers, self._alphas[:2]):
+                return True
+        self.report.append(f"{engine}: not usable, evaluations in threads disturb each other")
+        return False
 
-    def only(self, name: EngineName) -> None:
-        """Remove the measurements of other engines."""
-        self.seconds = {
-            engine: took for engine, took in self.seconds.items() if engine.name == name
-        }
+    def _suitable(self, samples: int) -> list[EngineName]:
+        """Return the engines that suit so many samples, the best first."""
+        if self.work.values_per_call > _LARGE_CALL:
+            return ["single"]
+        if self.work.seconds() * samples <= _BATCH_SECONDS:
+            return ["single"]
+        if self.work.seconds(self._batch()) * samples <= _COMPILE_SECONDS:
+            return ["batched", "single"]
+        return ["compiled", "batched", "single"]
+
+    def _engine(self, name: EngineChoice, batch: int | None) -> Engine | None:
+        """Return an engine with the batch that suits the counted work; None if none fits."""
+        if name == "single":
+            threads = threads_for(sum(p.numel() for p in self._problem.model.parameters()))
+            return Engine(threads=threads, workers=self.workers if threads == 1 else 1)
+        suited = batch or self._batch()
+        if name == "batched":
+            engine = Engine("batched", suited, self.workers)
+        else:
+            suited = suited if batch else max(suited, _COMPILED_BATCH)
+            engine = Engine("compiled", suited, threads=available_cores())
+        while batch is None and not self._fits(engine) and engine.batch > 1:
+            engine = replace(engine, batch=engine.batch // 2)
+        return engine if batch is not None or self._fits(engine) else None
+
+    def _batch(self) -> int:
+        """Return the batch for which a call writes about as many values as a cache holds."""
+        wanted = _VALUES_PER_CALL / max(1.0, self.work.values_per_call)
+        return min(_BATCHES, key=lambda size: abs(math.log(size / wanted)))
+
+    def _fits(self, engine: Engine) -> bool:
+        """Return whether θ(α), the step to it and the loss's values fit for all samples.
+
+        All cores count, also if there is one worker because a trial of two failed: the batch must
+        be the same in every run.
+        """
+        each = 3 * self._model_bytes + self.work.value_bytes
+        return engine.batch * available_cores() * each <= self._memory_limit
+
+    def _run_single(self, batch: int | None) -> None:
+        """Measure the engine ``single``, with threads and with workers."""
+        if batch is None:
+            for engine in dict.fromkeys(
+                (self._engine("single", None), Engine(workers=self.workers))
+            ):
+                if engine is not None:
+                    self.run(engine)
+
+    def _try_batches(self, batch: int | None) -> Engine | None:
+        """Return the fastest batched engine whose batches fit into the memory limit."""
+        best: Engine | None = None
+        for size in _BATCHES if batch is None else (batch,):
+            engine = Engine("batched", size, self.workers)
+            if (batch is None and not self._fits(engine)) or not self.run(engine):
+                break
+            if best and self.seconds[engine] > _SPEED_UP * self.seconds[best]:
+                break
+            best = engine
+        return best
+
+    def _left(self, samples: int) -> float:
+        return min(self.seconds.values()) * samples
 
     def _check(self, evaluate: Evaluator) -> None:
         """Raise a RuntimeError if losses differ from those of the engine ``single``."""
@@ -226,26 +315,6 @@ class _Trial:
         """Return as many points as keep all workers busy, the trial's points repeated."""
         count = engine.batch * engine.workers * (2 if engine.name == "single" else 1)
         return np.resize(self._alphas, (count, self._alphas.shape[1]))
-
-
-def _try_batches(
-    trial: _Trial, workers: int, batch: int | None, memory_limit: float
-) -> Engine | None:
-    """Return the fastest batched engine whose batches fit into the memory limit."""
-    best: Engine | None = None
-    before = peak_memory()
-    for size in _BATCHES if batch is None else (batch,):
-        engine = Engine("batched", size, workers)
-        if batch is None and not trial.fits(engine, memory_limit):
-            break
-        if not trial.run(engine):
-            break
-        if best and trial.seconds[engine] > _SPEED_UP * trial.seconds[best]:
-            break
-        best = engine
-        if 4 * (peak_memory() - before) > memory_limit:  # the next size is four times as large
-            break
-    return best
 
 
 def _is_on_cpu(problem: Problem) -> bool:

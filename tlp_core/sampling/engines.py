@@ -254,6 +254,8 @@ def _compile(worker: _Worker) -> _Worker:
     from torch._inductor import config
 
     config.compile_threads = 1  # a pool of processes would start ParaView's program again
+    # torch compiles one function at most eight times, and then runs it uncompiled
+    torch.compiler.reset()
     assert isinstance(worker, _Batched)
     worker.losses_at = torch.compile(worker.losses_at, dynamic=False)
     return worker

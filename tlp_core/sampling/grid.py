@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from tlp_core.choices import BatchNorm, EngineName
+from tlp_core.choices import BatchNorm, EngineChoice
 from tlp_core.directions.base import Directions
 from tlp_core.landscape.landscape import Landscape
 from tlp_core.landscape.store import LandscapeStore
@@ -36,7 +36,7 @@ def sample_grid(
     distance: float | Sequence[float],
     store: str | os.PathLike[str] | LandscapeStore | None = None,
     reuse: Landscape | None = None,
-    engine: EngineName | None = None,
+    engine: EngineChoice | None = None,
     batch: int | None = None,
     memory_limit: float = GIBIBYTE,
     batch_norm: BatchNorm = "stored",
@@ -57,9 +57,10 @@ def sample_grid(
             store is resumed. None keeps the losses in memory.
         reuse: a landscape of the same problem and directions whose samples are reused where their
             coordinates are those of the grid, such as one of half the resolution.
-        engine: ``single``, ``batched`` or ``compiled`` (see :mod:`tlp_core.sampling.engines`);
-            default: the fastest, found by measuring and recorded in the store.
-        batch: number of samples in one call, >= 1; default: found by measuring.
+        engine: ``single``, ``batched`` or ``compiled`` (see :mod:`tlp_core.sampling.engines`), or
+            ``fastest``, which measures them; default: chosen by the counted work of one evaluation,
+            so that equal runs give equal bytes. The store records the engine.
+        batch: number of samples in one call, >= 1; default: chosen as the engine.
         memory_limit: bytes that evaluation may use beyond the model's own, > 0.
         batch_norm: ``stored`` evaluates with the model's running statistics; ``reestimated``
             computes them from the batches at every sample (engine ``single`` only), so that the

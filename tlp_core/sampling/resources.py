@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import sys
 from contextlib import suppress
 
@@ -47,11 +46,3 @@ def keep_memory() -> None:
             m_trim_threshold, m_mmap_threshold = -1, -3
             libc.mallopt(m_mmap_threshold, GIBIBYTE)
             libc.mallopt(m_trim_threshold, GIBIBYTE)
-
-
-def peak_memory() -> float:
-    """Return the peak memory of this process, or of its GPU, in bytes."""
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return float(torch.cuda.max_memory_allocated())
-    unit = 1 if sys.platform == "darwin" else 1024
-    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)

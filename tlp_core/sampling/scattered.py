@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm, qmc
 
-from tlp_core.choices import BatchNorm, EngineName, Region
+from tlp_core.choices import BatchNorm, EngineChoice, Region
 from tlp_core.directions.base import Directions
 from tlp_core.landscape.landscape import Landscape
 from tlp_core.landscape.store import LandscapeStore
@@ -39,7 +39,7 @@ def sample_scattered(
     region: Region = "box",
     seed: int = 0,
     store: str | os.PathLike[str] | LandscapeStore | None = None,
-    engine: EngineName | None = None,
+    engine: EngineChoice | None = None,
     batch: int | None = None,
     memory_limit: float = GIBIBYTE,
     batch_norm: BatchNorm = "stored",

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tlp_core import checks
-from tlp_core.choices import BATCH_NORMS, ENGINES, REGIONS, BatchNorm, EngineName, Region
+from tlp_core.choices import BATCH_NORMS, ENGINES, REGIONS, BatchNorm, EngineChoice, Region
 
 GIBIBYTE = 2**30
 
@@ -100,8 +100,9 @@ class EvaluationSettings:
     """How losses are evaluated: everything here can change them, if only by rounding.
 
     Attributes:
-        engine: ``single``, ``batched`` or ``compiled``; None measures which is fastest.
-        batch: number of samples in one call, >= 1; None measures which is fastest.
+        engine: ``single``, ``batched`` or ``compiled``; ``fastest`` measures which is fastest, so
+            that equal runs may differ in the last digits; None chooses by the counted work.
+        batch: number of samples in one call, >= 1; None chooses it as the engine.
         batch_norm: ``stored`` evaluates with the model's running statistics; ``reestimated``
             computes them from the batches at every sample, which only ``single`` can.
 
@@ -110,7 +111,7 @@ class EvaluationSettings:
         TypeError: for a value of the wrong type.
     """
 
-    engine: EngineName | None = None
+    engine: EngineChoice | None = None
     batch: int | None = None
     batch_norm: BatchNorm = "stored"
 
