@@ -30,7 +30,9 @@ RequestData = Callable[[Any, Any, Any, Any], int]
 def report_errors(request_data: RequestData) -> RequestData:
     """Return a ``RequestData`` that prints its exceptions and warnings as messages.
 
-    After an exception all outputs are empty.
+    After an exception all outputs are empty. Because an image without its announced extent is
+    requested again at once, a source does not repeat an attempt that failed, until a setting or the
+    time changes.
 
     Args:
         request_data: the method of an :class:`Algorithm`.
@@ -41,13 +43,18 @@ def report_errors(request_data: RequestData) -> RequestData:
 
     @functools.wraps(request_data)
     def wrapper(self: Any, request: Any, in_info: Any, out_info: Any) -> int:
+        attempt = None if self.INPUTS else (self.GetMTime(), requested_time(request, out_info))
+        if attempt is not None and attempt == self.failed_attempt:
+            _empty_outputs(self, out_info)
+            return 1
+        self.failed_attempt = None
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             try:
                 request_data(self, request, in_info, out_info)
             except Exception as error:
-                for port in range(self.GetNumberOfOutputPorts()):
-                    _empty(out_info, port, keep_extent=self.has_steps())
+                self.failed_attempt = attempt
+                _empty_outputs(self, out_info)
                 paraview.print_error(f"{self.LABEL}: {error_text(error)}")
         for message in dict.fromkeys(str(warning.message) for warning in caught):
             paraview.print_warning(f"{self.LABEL}: {message}")
@@ -137,21 +144,9 @@ def is_first_process() -> bool:
     return controller is None or controller.GetLocalProcessId() == 0
 
 
-def _empty(out_info: Any, port: int, *, keep_extent: bool) -> None:
-    """Empty an output.
-
-    The extents of an image are emptied, too, because ParaView would otherwise request it again at
-    once. With several time steps, the other steps still have the announced extent, so the image
-    keeps its extent and loses only its arrays.
-    """
-    data = output(out_info, port)
-    data.Initialize()
-    if data.IsA("vtkImageData") and keep_extent:
-        data.SetExtent(out_info.GetInformationObject(port).Get(_PIPELINE.WHOLE_EXTENT()))
-    elif data.IsA("vtkImageData"):
-        announce_image(out_info, port, ())
-        key = _PIPELINE.UPDATE_EXTENT()
-        out_info.GetInformationObject(port).Set(key, data.GetExtent(), 6)
+def _empty_outputs(algorithm: Any, out_info: Any) -> None:
+    for port in range(algorithm.GetNumberOfOutputPorts()):
+        output(out_info, port).Initialize()
 
 
 class Algorithm(VTKPythonAlgorithmBase):
@@ -169,6 +164,8 @@ class Algorithm(VTKPythonAlgorithmBase):
 
     def __init__(self) -> None:
         super().__init__(nInputPorts=len(self.INPUTS), nOutputPorts=len(self.OUTPUTS))
+        self.failed_attempt: tuple[int, float | None] | None = None
+        """Of a source: when a setting changed last, and the time that was requested."""
 
     def FillInputPortInformation(self, port: int, info: Any) -> int:
         info.Set(self.INPUT_REQUIRED_DATA_TYPE(), self.INPUTS[port])
@@ -177,10 +174,6 @@ class Algorithm(VTKPythonAlgorithmBase):
     def FillOutputPortInformation(self, port: int, info: Any) -> int:
         info.Set(vtkDataObject.DATA_TYPE_NAME(), self.OUTPUTS[port])
         return 1
-
-    def has_steps(self) -> bool:
-        """Return whether the algorithm announced several time steps."""
-        return False
 
     def input_data(self, in_info: Any, port: int = 0) -> Any:
         """Return the dataset at an input port.
@@ -226,9 +219,6 @@ class SeriesAlgorithm(Algorithm):
 
     def Refresh(self) -> None:
         self.Modified()
-
-    def has_steps(self) -> bool:
-        return len(self._series.steps) > 1
 
 
 class SameTypeAlgorithm(Algorithm):

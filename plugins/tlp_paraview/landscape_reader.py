@@ -35,11 +35,12 @@ class TLPLandscapeReader(SeriesAlgorithm):
         self.assign("_file_names", [])
 
     def RequestInformation(self, _request: Any, _in_info: Any, out_info: Any) -> int:
-        from tlp_core.landscape.store import LandscapeStore
-
         self._series.scan(self._file_names)
         shape: tuple[int, ...] = ()
-        with suppress(OSError, ValueError, IndexError):  # RequestData reports the error
+        # RequestData reports the error
+        with suppress(OSError, ValueError, IndexError, ImportError):
+            from tlp_core.landscape.store import LandscapeStore
+
             store = LandscapeStore.open(self._series.members[0].path)
             shape = store.shape if store.points is None else ()
         announce_image(out_info, 1, shape)

@@ -1,6 +1,7 @@
 """Tests of the classes of the proxies, without ParaView's server manager."""
 
 import itertools
+import sys
 
 import numpy as np
 import pytest
@@ -181,6 +182,40 @@ def test_an_abort_stops_at_the_next_chunk_and_is_reported(messages):
     assert any("sampling stopped with 36 of 81 samples" in text for _, text in messages)
     finite = vtk_to_numpy(source.GetOutputDataObject(0).GetPointData().GetArray(names.IS_FINITE))
     assert finite.sum() == 36
+
+
+def test_a_reader_without_zarr_says_so(messages, monkeypatch, tmp_path):
+    Landscape(np.zeros((3, 3)), np.ones(2), np.ones((3, 3), bool)).save(tmp_path / "a.zarr")
+    for name in [name for name in sys.modules if name.startswith("tlp_core.landscape.store")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "zarr")
+    monkeypatch.setattr(sys, "meta_path", [_NoZarr(), *sys.meta_path])
+    reader = TLPLandscapeReader()
+    reader.AddFileName(str(tmp_path / "a.zarr"))
+    run(reader)
+    assert [kind for kind, _ in messages] == ["error"]
+
+
+class _NoZarr:
+    """An importer that finds no zarr."""
+
+    def find_spec(self, name, *_):
+        if name.split(".")[0] == "zarr":
+            raise ModuleNotFoundError("No module named 'zarr'", name="zarr")
+
+
+def test_a_failed_attempt_is_repeated_when_something_changes_only(messages, monkeypatch):
+    """ParaView asks again at once for an image without its extent."""
+    source, calls = wells(), []
+    source.SetResolution(8)
+    monkeypatch.setattr(source, "_settings", lambda: calls.append(1) or 1 / 0)
+    for _ in range(3):
+        source.UpdateWholeExtent()
+        source.Update(1)
+    assert (len(calls), len(messages)) == (1, 1)
+    source.Refresh()
+    run(source)
+    assert (len(calls), len(messages)) == (2, 2)
 
 
 def test_a_spent_budget_is_reported_and_a_larger_one_resumes(messages):

@@ -542,6 +542,24 @@ built.profile.UpdatePipeline()
 print("zoom", fitting.camera_state(profile) == zoomed)
 """
 
+IMAGES = """
+for kind, n in (("Surface", 2), ("Volume", 3), ("Slice", 3)):
+    source = TLPLossLandscape(Resolution=9, NumberOfDirections=n, Arguments=f"n={n}")
+    view = CreateView("RenderView")
+    shown = Show(OutputPort(source, 1), view)
+    shown.SetRepresentationType(kind)
+    ColorBy(shown, ("POINTS", "Loss"))
+    Render(view)
+    for change in (dict(Resolution=8), dict(Resolution=9, Arguments="nonsense=1")):
+        for name, value in change.items():
+            setattr(source, name, value)
+        Render(view)
+        Render(view)
+    source.Arguments = f"n={n}"
+    Render(view)
+    print(kind, OutputPort(source, 1).GetDataInformation().GetNumberOfPoints() == 9**n)
+"""
+
 REPLACED = """
 from paraview import simple
 from tlp_paraview import pipeline
@@ -572,7 +590,13 @@ print("found", pipeline.find_pipeline(built.profile).tree.SMProxy is again.tree.
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
     """Return the results of the snippets that draw; one pvpython with a display runs them all."""
-    snippets = {"even": EVEN, "settings": SETTINGS, "changed": CHANGED, "replaced": REPLACED}
+    snippets = {
+        "even": EVEN,
+        "settings": SETTINGS,
+        "changed": CHANGED,
+        "replaced": REPLACED,
+        "images": IMAGES,
+    }
     return run_snippets(snippets, tmp_path_factory.mktemp("drawn"), display=True)
 
 
@@ -584,6 +608,16 @@ def test_views_follow_a_source_that_has_changed(drawn):
         assert f"updated {n} True ['{heading}" in text
     assert "same True True" in text
     assert "height True True" in text
+
+
+def test_an_error_behind_an_image_is_one_sentence_without_errors_of_rendering(drawn):
+    done = drawn["images"]
+    wanted = ["resolution must be odd", "unexpected keyword argument 'nonsense'"] * 3
+    assert len(done.errors) == len(wanted), done.text
+    for text, error in zip(wanted, done.errors):
+        assert text in error
+    for kind in ("Surface", "Volume", "Slice"):
+        assert f"{kind} True" in done.text
 
 
 def test_a_threshold_keeps_a_camera_that_the_user_moved(drawn):
