@@ -120,7 +120,7 @@ def test_image_data_of_scattered_samples_is_refused(tmp_path):
     ("name", "content", "message"),
     [
         ("a.h5", b"no hdf5", "must be a surface file"),
-        ("a.npz", b"no zip", "must be an .npz with 'loss'"),
+        ("a.npz", b"no zip", "must be an .npz file, and is damaged or none"),
         ("a.txt", b"", r"must be one of \.h5, \.npz, \.vti"),
         ("missing.h5", None, "found none at"),
     ],
@@ -134,7 +134,7 @@ def test_files_of_another_kind_are_reported(tmp_path, name, content, message):
 
 def test_an_npz_that_holds_code_is_not_run(tmp_path):
     np.savez(tmp_path / "a.npz", loss=np.array([{}], dtype=object), coordinates=[[0.0]])
-    with pytest.raises(ValueError, match="Object arrays cannot be loaded"):
+    with pytest.raises(ValueError, match="holds objects"):
         import_landscape(tmp_path / "a.npz")
 
 
@@ -191,7 +191,7 @@ def test_a_truncated_npz_is_one_sentence(tmp_path):
     np.savez(tmp_path / "a.npz", loss=np.ones(3), coordinates=[[-1.0, 0.0, 1.0]])
     content = (tmp_path / "a.npz").read_bytes()
     (tmp_path / "a.npz").write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match=r"must be an \.npz with 'loss'"):
+    with pytest.raises(ValueError, match="is damaged or none"):
         import_landscape(tmp_path / "a.npz")
 
 

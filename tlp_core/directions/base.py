@@ -11,7 +11,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +21,12 @@ from tlp_core.atomic_files import atomic_write
 from tlp_core.choices import Normalization
 from tlp_core.content_hash import hash_tensors
 from tlp_core.directions.settings import DirectionSettings
-from tlp_core.model_state import number_of_parameters, trainable_parameters
+from tlp_core.model_state import (
+    number_of_parameters,
+    select_parameters,
+    trainable_parameters,
+)
+from tlp_core.untrusted_files import read_npz
 
 Vector = dict[str, Tensor]
 
@@ -98,42 +102,57 @@ class Directions:
             FileNotFoundError: if there is no such file.
             ValueError: if it is not such a file, or its directions belong to another network.
         """
-        parameters = dict(model.named_parameters())
+        content = read_npz(path)
         try:
-            with np.load(path, allow_pickle=False) as file:
-                content = {name: file[name] for name in file.files}
             record = json.loads(str(content["facts"]))
             provenance = record.pop("facts")
-            vectors: list[Vector] = [{} for _ in content["eigenvalues"]]
-            for key, array in content.items():
-                number, _, name = key.removeprefix("direction").partition("/")
-                if name:
-                    like = parameters[name]
-                    if array.shape != like.shape or not np.isfinite(array).all():
-                        raise ValueError(
-                            f"{key} must be finite and of shape {tuple(like.shape)}, got shape "
-                            f"{array.shape}"
-                        )
-                    part = torch.from_numpy(array).to(like.device, like.dtype)
-                    vectors[int(number)][name] = part
-            if not vectors or any(vector.keys() != vectors[0].keys() for vector in vectors):
-                raise ValueError(
-                    "every direction must have the same tensors, and there must be one"
-                )
-        except FileNotFoundError:
-            raise
-        except (OSError, KeyError, ValueError, RuntimeError, BadZipFile) as error:
+            vectors = _vectors_of(content, model, provenance.get("parameters", "*"))
+            return cls(
+                vectors=vectors,
+                eigenvalues=_one_each(content, "eigenvalues", len(vectors)),
+                residuals=_one_each(content, "residuals", len(vectors)),
+                provenance=provenance,
+                **record,
+            )
+        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else error
             raise ValueError(
                 f"{path} must hold directions of this network, as tlp directions writes them: "
-                f"{type(error).__name__} {error}"
+                f"{reason}"
             ) from error
-        return cls(
-            vectors=tuple(vectors),
-            eigenvalues=content["eigenvalues"],
-            residuals=content["residuals"],
-            provenance=provenance,
-            **record,
-        )
+
+
+def _vectors_of(
+    content: Mapping[str, npt.NDArray[Any]], model: nn.Module, pattern: str
+) -> tuple[Vector, ...]:
+    """Return the tensors of a file, checked against the parameters that a pattern selects."""
+    with select_parameters(model, None if pattern == "*" else pattern):
+        expected = trainable_parameters(model)
+    vectors: list[Vector] = [{} for _ in content["eigenvalues"]]
+    found = [key for key in content if key.startswith("direction")]
+    wanted = [f"direction{i}/{name}" for i in range(len(vectors)) for name in expected]
+    if not vectors or set(found) != set(wanted):
+        missing, unknown = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
+        raise ValueError(f"it lacks {missing[:1]} and has {unknown[:1]}, which is unknown")
+    for i, vector in enumerate(vectors):
+        for name, like in expected.items():
+            array = content[f"direction{i}/{name}"]
+            if array.shape != like.shape or array.dtype.kind != "f" or not np.isfinite(array).all():
+                raise ValueError(
+                    f"direction{i}/{name} must be finite numbers of shape {tuple(like.shape)}, got "
+                    f"{array.dtype} of shape {array.shape}"
+                )
+            vector[name] = torch.from_numpy(array).to(like.device, like.dtype)
+    return tuple(vectors)
+
+
+def _one_each(
+    content: Mapping[str, npt.NDArray[Any]], name: str, count: int
+) -> npt.NDArray[np.float64]:
+    values = content[name]
+    if values.shape != (count,) or values.dtype.kind != "f":
+        raise ValueError(f"{name} must be {count} numbers, got {values.dtype} of {values.shape}")
+    return values.astype(np.float64)
 
 
 def split_and_normalize(

@@ -12,13 +12,13 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
 from tlp_core.choices import SurfaceQuantity
 from tlp_core.landscape.landscape import Landscape, axis_points
+from tlp_core.untrusted_files import read_npz, require_room
 
 _NOT_COMPUTED = -1.0
 """Value in the surface files of Li et al. where nothing was computed."""
@@ -69,14 +69,14 @@ def read_landscaper(file: Path, *, keep_axis_fault: bool = False) -> Landscape:
     Raises:
         ValueError: if the file is no such landscape.
     """
-    try:
-        with np.load(file, allow_pickle=False) as content:
-            losses = _real(content["loss"], file)
-            axes = list(np.atleast_2d(_real(content["coordinates"], file)))
-    except (OSError, KeyError, ValueError, BadZipFile) as error:
+    content = read_npz(file)
+    if not {"loss", "coordinates"} <= content.keys():
         raise ValueError(
-            f"{file} must be an .npz with 'loss' and 'coordinates', as Landscaper writes: {error}"
-        ) from error
+            f"{file} must be an .npz with 'loss' and 'coordinates', as Landscaper writes, got "
+            f"{', '.join(content) or 'no arrays'}"
+        )
+    losses = _real(content["loss"], file)
+    axes = list(np.atleast_2d(_real(content["coordinates"], file)))
     if losses.ndim != len(axes) or not losses.ndim:
         raise ValueError(f"{file} must have an axis for each of {losses.ndim}, got {len(axes)}")
     _check_count(file, losses.size, axes)
@@ -98,8 +98,12 @@ def _dataset(content: Any, name: str, file: Path) -> Any:
 
     dataset = content[name]
     link = content.get(name, getlink=True)
-    if isinstance(link, h5py.ExternalLink) or dataset.external or dataset.is_virtual:
+    is_set = isinstance(dataset, h5py.Dataset)
+    if isinstance(link, h5py.ExternalLink) or (is_set and (dataset.external or dataset.is_virtual)):
         raise ValueError(f"{file} must hold its own values, and {name!r} lies in another file")
+    if not isinstance(dataset, h5py.Dataset):
+        raise ValueError(f"{file} must hold a dataset {name!r}, and it is a group")
+    require_room(file, dataset.shape, f"a dataset {name!r}")
     return dataset
 
 

@@ -8,7 +8,6 @@ has a checksum. Imported losses may be missing within a chunk; the array ``evalu
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import shutil
@@ -21,6 +20,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from tlp_core.untrusted_files import require_no_links, require_room
 
 SCHEMA = 1
 
@@ -37,6 +38,9 @@ _NOT_COMPARED = {
 """Keys of the provenance that may differ: losses do not depend on them but by rounding."""
 
 _SCATTERED_CHUNK = 1024
+
+_MOST_CHUNKS = 10**7
+"""Number of chunks above which a store is not one of this suite: 41^5 samples have 68,921."""
 
 MODEL_LOSS = "model_loss"
 """Key of the loss at the model in the provenance, by which another loss is recognised."""
@@ -160,25 +164,43 @@ class LandscapeStore:
             raise FileNotFoundError(f"a landscape must exist to be opened, found none at {folder}")
         if not folder.is_dir():
             raise ValueError(f"a landscape must be a folder, NAME.zarr, and {folder} is a file")
+        require_no_links(folder)
         try:
             group = zarr.open_group(folder, mode="r+", zarr_format=3)
-            with zarr.config.set({"array.write_empty_chunks": True}):
-                array: Any = group["loss"]  # a chunk of NaN must be written: it was evaluated
-            attributes: dict[str, Any] = group.attrs.asdict()
-            distance = np.array(attributes["distance"], dtype=np.float64)
-            schema = attributes["tlp_schema"]
-        except (zarr.errors.GroupNotFoundError, KeyError, json.JSONDecodeError) as error:
+            schema = group.attrs["tlp_schema"]
+            store = cls._from_group(group, folder) if schema == SCHEMA else None
+        except (
+            zarr.errors.BaseZarrError,
+            KeyError,
+            TypeError,
+            ValueError,
+            AttributeError,
+        ) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else error
             raise ValueError(
                 f"a landscape must be a Zarr group that this suite wrote, and {folder} is not: "
-                f"{error}; delete it if it is damaged"
+                f"{reason}; delete it if it is damaged"
             ) from error
-        if schema != SCHEMA:
+        if store is None:
             raise ValueError(f"{folder} must have schema {SCHEMA}, got {schema}; update the suite")
-        provenance, chunks = attributes["facts"], tuple(array.chunks)
-        points = np.array(group["points"][...]) if "points" in group else None  # type: ignore[index]
+        return store
+
+    @classmethod
+    def _from_group(cls, group: Any, folder: Path) -> LandscapeStore:
+        """Return the store of a Zarr group, whose arrays and attributes are checked."""
+        import zarr
+
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            array: Any = group["loss"]  # a chunk of NaN must be written: it was evaluated
+        attributes: dict[str, Any] = group.attrs.asdict()
+        points = _array_of(group, "points", np.float64) if "points" in group else None
+        distance = _checked_distance(attributes["distance"], array, points, folder)
+        provenance, chunks = dict(attributes["facts"]), tuple(array.chunks)
         store = cls(tuple(array.shape), distance, provenance, array, folder, chunks, points)
         if "evaluated" in group:
-            store._mask = np.array(group["evaluated"][...], dtype=np.bool_)  # type: ignore[index]
+            store._mask = _array_of(group, "evaluated", np.bool_)
+            if store._mask.shape != store.shape:
+                raise ValueError(f"its 'evaluated' has the shape {store._mask.shape}")
         return store
 
     @classmethod
@@ -339,6 +361,30 @@ class LandscapeStore:
 
     def _place(self, chunk: Chunk) -> tuple[int, ...]:
         return tuple(s.start // step for s, step in zip(chunk, self._chunk_shape))
+
+
+def _array_of(group: Any, name: str, dtype: Any) -> npt.NDArray[Any]:
+    array = group[name]
+    require_room(name, array.shape, "values")
+    return np.array(array[...], dtype=dtype)
+
+
+def _checked_distance(
+    values: Any, array: Any, points: npt.NDArray[np.float64] | None, folder: Path
+) -> npt.NDArray[np.float64]:
+    """Return the distances of a store, checked against its losses and its points."""
+    require_room(folder, array.shape, "losses")
+    if math.prod(-(-size // step) for size, step in zip(array.shape, array.chunks)) > _MOST_CHUNKS:
+        raise ValueError(f"its chunks have the shape {array.chunks}, which are too many")
+    if array.dtype != np.float64 or not array.ndim:
+        raise ValueError(f"its losses are {array.dtype} of shape {array.shape}")
+    distance = np.array(values, dtype=np.float64)
+    if distance.ndim != 1 or not (np.isfinite(distance) & (distance > 0)).all():
+        raise ValueError(f"its distances are {values}")
+    expected = (len(distance),) if points is None else (array.shape[0], len(distance))
+    if expected != ((array.ndim,) if points is None else points.shape):
+        raise ValueError(f"it has {len(distance)} distances for losses of shape {array.shape}")
+    return distance
 
 
 def _agree(name: str, there: Any, here: Any) -> bool:

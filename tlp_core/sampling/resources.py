@@ -9,6 +9,7 @@ from contextlib import suppress
 import torch
 
 from tlp_core.sampling.settings import GIBIBYTE
+from tlp_core.untrusted_files import physical_memory
 
 _BYTES_PER_SAMPLE = 9
 """A loss, and whether it was evaluated."""
@@ -23,7 +24,7 @@ def available_cores() -> int:
 def check_memory(number_of_samples: int) -> None:
     """Raise a ValueError if so many losses do not fit into this machine's memory."""
     needed = _BYTES_PER_SAMPLE * number_of_samples
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    available = physical_memory()
     if needed > available:
         raise ValueError(
             f"a landscape must fit into memory, and {number_of_samples:,} samples need "

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline
 from vtkmodules.vtkIOXML import (
     vtkXMLImageDataReader,
     vtkXMLImageDataWriter,
@@ -15,8 +16,11 @@ from vtkmodules.vtkIOXML import (
 from tlp_core import array_names as names
 from tlp_core.landscape.exchange import landscape_from_axes
 from tlp_core.landscape.landscape import Landscape
+from tlp_core.untrusted_files import require_room
 from tlp_core.vtk_bridge.graphs import point_values
 from tlp_core.vtk_bridge.samples import landscape_to_grid, landscape_to_image, with_vertices
+
+_PIPELINE = vtkStreamingDemandDrivenPipeline
 
 
 def read_image(file: Path, array: str = names.LOSS) -> Landscape:
@@ -31,6 +35,10 @@ def read_image(file: Path, array: str = names.LOSS) -> Landscape:
     """
     reader = vtkXMLImageDataReader()
     reader.SetFileName(str(file))
+    reader.UpdateInformation()
+    extent = reader.GetOutputInformation(0).Get(_PIPELINE.WHOLE_EXTENT()) or (0, -1) * 3
+    shape = [high - low + 1 for low, high in zip(extent[::2], extent[1::2])]
+    require_room(file, shape, "an image")
     reader.Update()
     image = reader.GetOutput()
     sizes = [size for size in image.GetDimensions() if size > 1]
