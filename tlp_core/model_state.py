@@ -50,7 +50,7 @@ def number_of_parameters(model: nn.Module) -> int:
 
 def parameter_norm(model: nn.Module) -> float:
     """Return ‖θ*‖ over the trainable parameters, in float64."""
-    squares = (p.detach().double().square().sum() for p in trainable_parameters(model).values())
+    squares = (as_float64(p).square().sum() for p in trainable_parameters(model).values())
     return float(sum(squares, torch.zeros((), dtype=torch.float64)).sqrt())
 
 
@@ -58,6 +58,12 @@ def hash_state(model: nn.Module) -> str:
     """Return the SHA-256 of every parameter and buffer, in hex."""
     state = model.state_dict().items()
     return hash_tensors((name, value) for name, value in state if isinstance(value, Tensor))
+
+
+def as_float64(tensor: Tensor) -> Tensor:
+    """Return a detached tensor in float64, on the CPU if its device has no float64."""
+    detached = tensor.detach()
+    return (detached.cpu() if detached.device.type == "mps" else detached).double()
 
 
 def threads_for(number_of_parameters: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -30,19 +32,27 @@ class TerminalProgress:
                 every 0.1 s. Default: 5.
         """
         self._title, self._stream = title, sys.__stderr__
-        self._on_terminal = self._stream is not None and self._stream.isatty()
-        self._every = 0.1 if self._on_terminal else every
+        is_terminal = self._stream is not None and self._stream.isatty()
+        self._overwrites = is_terminal and os.environ.get("TERM", "dumb") != "dumb"
+        self._every = 0.1 if self._overwrites else every
         self._last, self._line = -every, ""
 
     def __call__(self, fraction: float, text: str) -> None:
-        """Write the title, the fraction of the work that is done, 0 to 1, and a text."""
-        now, line = time.monotonic(), f"{self._title}: {fraction:4.0%}  {text}"
+        """Write the title, the fraction of the work that is done, 0 to 1, and a text.
+
+        A percentage is rounded down, so that 100 % means that all is done. On a terminal a line
+        that is longer than the terminal is wide is cut.
+        """
+        percent = math.floor(100 * min(1.0, max(0.0, fraction)))
+        now, line = time.monotonic(), f"{self._title}: {percent:3d}%  {text}"
         if line == self._line or (now - self._last < self._every and fraction < 1):
             return
         self._last, self._line = now, line
-        end = "\n" if fraction >= 1 or not self._on_terminal else ""
-        start = "\r\x1b[K" if self._on_terminal else ""
-        print(f"{start}{line}", end=end, file=self._stream, flush=True)
+        if self._overwrites:
+            width = os.get_terminal_size(self._stream.fileno()).columns if self._stream else 80
+            line = f"\r\x1b[K{line if len(line) < width else line[: max(width - 2, 1)] + '…'}"
+        end = "" if self._overwrites and fraction < 1 else "\n"
+        print(line, end=end, file=self._stream, flush=True)
 
 
 def format_seconds(seconds: float) -> str:

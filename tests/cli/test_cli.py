@@ -242,3 +242,59 @@ def test_a_result_goes_to_a_device_and_leaves_it(store, capsys):
     assert "must end in .csv or .npz" in capsys.readouterr().err
     assert main(["compare", store, store, "-o", "/dev/null"]) == 0
     assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--method", "random", "--order", "algebraic"], "--order has no meaning with --method"),
+        (
+            ["--method", "random", "--solutions", "no.pt"],
+            "--solutions has no meaning with --method",
+        ),
+        (["--method", "gradient", "--tolerance", "1e-9"], "--tolerance has no meaning with"),
+        (["--solutions", "no.pt"], "--solutions has no meaning with --method pyhessian"),
+        (["--region", "ball"], "--region has no meaning with a grid"),
+        (["--scattered", "5", "-r", "7"], "--resolution has no meaning with --scattered"),
+        (
+            ["--directions-file", "d.npz", "-n", "3"],
+            "--directions has no meaning with --directions",
+        ),
+        (["--engine", "single", "--batch", "32"], "batch must be 1 for engine single"),
+        (["--seed", "-1"], "seed must be >= 0, got -1"),
+    ],
+)
+def test_options_that_are_ignored_are_refused_before_anything_is_written(
+    options, message, tmp_path, capsys
+):
+    assert main(["sample", "two-wells", "-o", str(tmp_path / "a.zarr"), *options]) == 1
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_outputs_that_cannot_be_written_are_one_true_sentence(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    sample = ["sample", "two-wells", "-r", "3", "-q", "-o"]
+    assert main([*sample, str(tmp_path / "file" / "a.zarr")]) == 1
+    assert f"must lie in a folder, and {tmp_path / 'file'} is a file" in capsys.readouterr().err
+    assert main([*sample, str(tmp_path / "a\nb.zarr")]) == 0
+    assert capsys.readouterr().out.count("\n") == 1
+    store = str(tmp_path / "a\nb.zarr")
+    for output, text in (
+        (tmp_path / "file" / "a.npz", "must lie in a folder, and"),
+        (tmp_path / "none" / "a.npz", "must lie in an existing folder, found none at"),
+    ):
+        assert main(["export", store, "-o", str(output)]) == 1
+        assert text in capsys.readouterr().err
+    assert main(["info", str(tmp_path / "no\nsuch.zarr")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device")
+def test_a_full_disk_is_one_sentence(tmp_path):
+    """NumPy's own writer leaves an archive open, whose end is a second traceback."""
+    program = [sys.executable, "-m", "tlp_core", "directions", "two-wells", "-o", "/dev/full"]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1] == "tlp directions: [Errno 28] No space left on device"

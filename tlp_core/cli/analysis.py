@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 from itertools import chain
 
-import numpy as np
-
 from tlp_core.analysis.descriptors import describe
 from tlp_core.analysis.distances import landscape_distances
-from tlp_core.atomic_files import atomic_write
+from tlp_core.atomic_files import atomic_write, write_npz
 from tlp_core.choices import DIAGRAM_DISTANCES
 from tlp_core.cli.options import Parsers, add_command, add_json, add_output, add_tree
 from tlp_core.cli.output import print_result, write_rows
@@ -83,8 +81,8 @@ def _write_basins(path: str, basins: Basins) -> None:
 
 
 def _write_arrays(path: str, basins: Basins) -> None:
-    with atomic_write(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **vars(basins))
+    with atomic_write(path) as temporary:
+        write_npz(temporary, vars(basins))
 
 
 def _add_profile(commands: Parsers) -> None:

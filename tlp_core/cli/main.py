@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 
 from tlp_core.cli import analysis, experiment, sampling, store
-from tlp_core.cli.output import INCOMPLETE, show_warning
+from tlp_core.cli.output import INCOMPLETE, on_one_line, show_warning
 from tlp_core.version import __version__
 
 _RESUMED = ("sample", "training", "experiment")
@@ -21,18 +21,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: of the command line; default: those of the process.
     """
-    options = _parser().parse_args(arguments)
+    options = _parse(arguments)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = show_warning
             return int(options.run(options))
     except (ValueError, TypeError, RuntimeError, OSError, ImportError) as error:
-        print(f"tlp {options.command}: {error}", file=sys.stderr)
+        print(f"tlp {options.command}: {on_one_line(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         advice = "; the same command resumes it" if options.command in _RESUMED else ""
         print(f"tlp {options.command}: stopped{advice}", file=sys.stderr)
         return INCOMPLETE
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options, and their default values as the option ``defaults``."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    command = commands.choices[options.command]
+    options.defaults = {action.dest: action.default for action in command._actions}
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:

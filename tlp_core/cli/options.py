@@ -12,6 +12,7 @@ from tlp_core.choices import (
     DTYPES,
     ENGINES,
     GRID_RULES,
+    HESSIAN_METHODS,
     NORMALIZATIONS,
     REGIONS,
     SPECTRUM_ORDERS,
@@ -27,6 +28,9 @@ from tlp_core.sampling.settings import (
     SampleSettings,
     ScatterSettings,
 )
+
+_HESSIAN = ("order", "max_iterations", "tolerance")
+"""Options of Hessian eigenvectors."""
 
 Parsers = Any
 """What ``ArgumentParser.add_subparsers`` returns; argparse has no public name for it."""
@@ -190,8 +194,39 @@ def add_tree(command: argparse.ArgumentParser) -> None:
     )
 
 
+def refuse_ignored(options: argparse.Namespace) -> None:
+    """Check that no option was given which the other options make meaningless.
+
+    Raises:
+        ValueError: if one was.
+    """
+    scattered = getattr(options, "scattered", None) is not None
+    ignored: dict[str, tuple[str, ...]] = {}
+    if getattr(options, "directions_file", ""):
+        own = ("directions", "method", "normalization", "parameters", *_HESSIAN, "solutions")
+        ignored["--directions-file"] = own
+    elif options.method not in HESSIAN_METHODS:
+        ignored[f"--method {options.method}"] = _HESSIAN
+    if options.method not in ("trajectory", "checkpoints"):
+        ignored.setdefault(f"--method {options.method}", ())
+        ignored[f"--method {options.method}"] += ("solutions",)
+    if hasattr(options, "scattered"):
+        what = "--scattered" if scattered else "a grid"
+        ignored[what] = ("resolution",) if scattered else ("region",)
+    for reason, names in ignored.items():
+        for name in names:
+            if getattr(options, name) != options.defaults[name]:
+                option = name.replace("_", "-")
+                raise ValueError(f"--{option} has no meaning with {reason}; omit one of them")
+
+
 def problem_and_directions(options: argparse.Namespace) -> LandscapeSettings:
-    """Return the settings of problem and directions; the others have their defaults."""
+    """Return the settings of problem and directions; the others have their defaults.
+
+    Raises:
+        ValueError: for an option that the other options make meaningless.
+    """
+    refuse_ignored(options)
     return LandscapeSettings(
         problem=ProblemSettings(
             name=options.problem,

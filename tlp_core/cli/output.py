@@ -57,7 +57,12 @@ def log_to_stderr(*, quiet: bool) -> None:
 
 def show_warning(message: Warning | str, *_place: Any, **_more: Any) -> None:
     """Print a warning to standard error; a replacement for ``warnings.showwarning``."""
-    print(f"tlp: {message}", file=sys.stderr)
+    print(f"tlp: {on_one_line(message)}", file=sys.stderr)
+
+
+def on_one_line(text: object) -> str:
+    """Return a text with its line breaks, which a path can have, written as an escape."""
+    return str(text).replace("\r", "\\r").replace("\n", "\\n")
 
 
 def _replace_nan(value: Any) -> Any:
@@ -74,4 +79,4 @@ def _plain(value: Any) -> str:
         return ",".join(value) or "none"
     if isinstance(value, list):
         return "x".join(_plain(part) for part in value)
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else on_one_line(value)

@@ -17,11 +17,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from tlp_core.atomic_files import atomic_write
+from tlp_core.atomic_files import atomic_write, write_npz
 from tlp_core.choices import Normalization
 from tlp_core.content_hash import hash_tensors
 from tlp_core.directions.settings import DirectionSettings
 from tlp_core.model_state import (
+    as_float64,
     number_of_parameters,
     select_parameters,
     trainable_parameters,
@@ -81,13 +82,15 @@ class Directions:
             for i, vector in enumerate(self.vectors)
             for name, tensor in vector.items()
         }
-        with atomic_write(path) as temporary, open(temporary, "wb") as file:
-            np.savez(
-                file,
-                facts=np.array(json.dumps(record)),
-                eigenvalues=self.eigenvalues,
-                residuals=self.residuals,
-                **arrays,
+        with atomic_write(path) as temporary:
+            write_npz(
+                temporary,
+                {
+                    "facts": np.array(json.dumps(record)),
+                    "eigenvalues": self.eigenvalues,
+                    "residuals": self.residuals,
+                    **arrays,
+                },
             )
 
     @classmethod
@@ -217,7 +220,7 @@ def check_number(n: int, model: nn.Module) -> None:
 
 def flatten(tensors: Sequence[Tensor]) -> npt.NDArray[np.float64]:
     """Return the entries of tensors end to end, (P,) float64."""
-    return np.concatenate([t.detach().double().cpu().numpy().ravel() for t in tensors])
+    return np.concatenate([as_float64(t).cpu().numpy().ravel() for t in tensors])
 
 
 def _split(row: npt.NDArray[np.float64], parameters: dict[str, nn.Parameter]) -> Vector:

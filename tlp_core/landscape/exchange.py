@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tlp_core.atomic_files import write_npz
 from tlp_core.choices import SurfaceQuantity
 from tlp_core.landscape.landscape import Landscape, axis_points
 from tlp_core.untrusted_files import read_npz, require_room
@@ -167,8 +168,8 @@ def write_arrays(landscape: Landscape, file: Path) -> None:
     else:
         axes = {"points": landscape.points}
     facts = np.array(json.dumps(dict(landscape.provenance)))
-    with open(file, "wb") as stream:
-        np.savez(stream, loss=landscape.loss, evaluated=landscape.evaluated, facts=facts, **axes)
+    losses = {"loss": landscape.loss, "evaluated": landscape.evaluated, "facts": facts}
+    write_npz(file, {**losses, **axes})
 
 
 def write_table(landscape: Landscape, file: Path) -> None:

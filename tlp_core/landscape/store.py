@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tlp_core.atomic_files import require_folder
 from tlp_core.untrusted_files import require_no_links, require_room
 
 SCHEMA = 1
@@ -396,6 +397,7 @@ def _agree(name: str, there: Any, here: Any) -> bool:
 def _new_and_temporary_folder(path: str | os.PathLike[str]) -> tuple[Path, Path]:
     """Return a new path, and the temporary path beside it that is renamed to it at the end."""
     folder = Path(path)
+    require_folder(folder)
     if folder.exists():
         raise FileExistsError(f"a new landscape needs a free path, got {folder}, which exists")
     return folder, folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")

@@ -24,9 +24,6 @@ from tlp_core.sampling.plan import Plan
 from tlp_core.sampling.scattered import scatter_plan
 from tlp_core.sampling.settings import GridSettings, SampleSettings
 
-_DIRECTIONS_FRACTION = 0.1
-"""Fraction of the progress bar for the directions: seconds where sampling takes minutes."""
-
 
 class LandscapeSampler:
     """Samples landscapes, and keeps the last problem, directions and losses.
@@ -70,7 +67,8 @@ class LandscapeSampler:
             raise ValueError("several processes must share a store on disk, and none is named")
         self._sampled_by_ranks = settings
         with abort_all_on_error(part):
-            problem, directions = self._find_directions(settings, part, progress)
+            before = _before_samples(progress)
+            problem, directions = self._find_directions(settings, part, before)
             plan = make_plan(settings.samples, len(directions))
             return sample_plan(
                 problem,
@@ -81,7 +79,7 @@ class LandscapeSampler:
                 store=settings.run.store or self._memory_store(settings, plan),
                 reuse=reuse,
                 part=part,
-                progress=_after_directions(progress) if part.is_first() else silent,
+                progress=progress if part.is_first() else silent,
                 should_stop=should_stop,
             )
 
@@ -116,7 +114,7 @@ class LandscapeSampler:
             self._directions = None
             made = None
             if part.is_first():
-                made = make_directions(problem, settings.directions, _before_samples(progress))
+                made = make_directions(problem, settings.directions, progress)
             self._directions, self._directions_key = part.broadcast(made), key
         return problem, self._directions
 
@@ -146,9 +144,5 @@ def _directions_key(problem: ProblemSettings, directions: DirectionSettings) -> 
 
 
 def _before_samples(progress: Progress) -> Progress:
-    return lambda fraction, text: progress(fraction * _DIRECTIONS_FRACTION, text)
-
-
-def _after_directions(progress: Progress) -> Progress:
-    rest = 1 - _DIRECTIONS_FRACTION
-    return lambda fraction, text: progress(_DIRECTIONS_FRACTION + fraction * rest, text)
+    """Report the directions at 0 %, because percentages are those of the samples."""
+    return lambda _fraction, text: progress(0.0, text)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from tlp_core.directions.base import Directions
 from tlp_core.landscape.landscape import Landscape
 from tlp_core.landscape.store import EVALUATION, MODEL_LOSS, Chunk, LandscapeStore
-from tlp_core.model_state import preserve_model, trainable_parameters
+from tlp_core.model_state import as_float64, preserve_model, trainable_parameters
 from tlp_core.problem import LossError, Problem, check_center, is_same_loss, mean_loss
 from tlp_core.progress import Progress, format_seconds, silent
 from tlp_core.sampling.engine_choice import Choice, choose_engine, restore_engine
@@ -109,8 +109,8 @@ def _warn_of_rounded_steps(problem: Problem, directions: Directions, plan: Plan)
         error, size = 0.0, 0.0
         for name, part in vector.items():
             base, moved = parameters[name].detach(), step * part
-            error += float(((base + moved - base) - moved).double().square().sum())
-            size += float(moved.double().square().sum())
+            error += float(as_float64((base + moved - base) - moved).square().sum())
+            size += float(as_float64(moved).square().sum())
         if error > _ROUNDED_STEP**2 * size:
             warnings.warn(
                 f"a step between samples along direction {i} is rounded by "

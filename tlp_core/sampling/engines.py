@@ -26,6 +26,7 @@ from torch.func import functional_call, vmap
 
 from tlp_core.choices import BatchNorm, EngineName
 from tlp_core.directions.base import Directions
+from tlp_core.model_state import as_float64
 from tlp_core.problem import Problem, batch_loss, batch_size, mean_loss
 from tlp_core.sampling.batch_norm import reestimate_batch_norm
 
@@ -244,7 +245,7 @@ class _Batched:
         total, weight = np.zeros(len(alphas)), 0
         for batch in self._batches:
             size = batch_size(batch)
-            total += size * self.losses_at(points, batch).detach().double().cpu().numpy()
+            total += size * as_float64(self.losses_at(points, batch)).cpu().numpy()
             weight += size
         return total / weight
 

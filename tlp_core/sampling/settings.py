@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tlp_core import checks
+from tlp_core.atomic_files import require_folder
 from tlp_core.choices import BATCH_NORMS, ENGINES, REGIONS, BatchNorm, EngineChoice, Region
 
 GIBIBYTE = 2**30
@@ -145,6 +146,7 @@ class RunSettings:
     Raises:
         ValueError: for a value out of range.
         TypeError: for a value of the wrong type.
+        NotADirectoryError: for a store in a folder that is a file.
     """
 
     store: str = ""
@@ -156,6 +158,8 @@ class RunSettings:
         """Check every value."""
         if self.time_budget is not None:
             checks.positive(self.time_budget, name="time_budget")
+        if self.store:
+            require_folder(self.store)
         checks.positive(self.memory_limit, name="memory_limit")
         if self.part is not None:
             if not isinstance(self.part, tuple) or len(self.part) != 2:

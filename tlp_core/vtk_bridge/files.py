@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from vtkmodules.vtkCommonCore import vtkObject
+from vtkmodules.vtkCommonDataModel import vtkImageData
 from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline
 from vtkmodules.vtkIOXML import (
     vtkXMLImageDataReader,
@@ -20,8 +22,6 @@ from tlp_core.untrusted_files import require_room
 from tlp_core.vtk_bridge.graphs import point_values
 from tlp_core.vtk_bridge.samples import landscape_to_grid, landscape_to_image, with_vertices
 
-_PIPELINE = vtkStreamingDemandDrivenPipeline
-
 
 def read_image(file: Path, array: str = names.LOSS) -> Landscape:
     """Read VTK image data as a landscape.
@@ -33,14 +33,7 @@ def read_image(file: Path, array: str = names.LOSS) -> Landscape:
     Raises:
         ValueError: if the file holds no image data or no such array.
     """
-    reader = vtkXMLImageDataReader()
-    reader.SetFileName(str(file))
-    reader.UpdateInformation()
-    extent = reader.GetOutputInformation(0).Get(_PIPELINE.WHOLE_EXTENT()) or (0, -1) * 3
-    shape = [high - low + 1 for low, high in zip(extent[::2], extent[1::2])]
-    require_room(file, shape, "an image")
-    reader.Update()
-    image = reader.GetOutput()
+    image = _read_quietly(file)
     sizes = [size for size in image.GetDimensions() if size > 1]
     if not sizes:
         raise ValueError(f"{file} must hold image data, and holds none")
@@ -50,6 +43,30 @@ def read_image(file: Path, array: str = names.LOSS) -> Landscape:
     return landscape_from_axes(
         losses, axes, np.ones(losses.shape, dtype=np.bool_), file, "image data"
     )
+
+
+def _read_quietly(file: Path) -> vtkImageData:
+    """Return the image data in a file; it is empty, or lacks arrays, where the file is damaged.
+
+    VTK would print several errors for one damaged file.
+
+    Raises:
+        ValueError: if the image does not fit into memory.
+    """
+    reader = vtkXMLImageDataReader()
+    shown = vtkObject.GetGlobalWarningDisplay()
+    vtkObject.SetGlobalWarningDisplay(0)
+    try:
+        reader.SetFileName(str(file))
+        reader.UpdateInformation()
+        key = vtkStreamingDemandDrivenPipeline.WHOLE_EXTENT()
+        extent = reader.GetOutputInformation(0).Get(key) or (0, -1) * 3
+        shape = [high - low + 1 for low, high in zip(extent[::2], extent[1::2])]
+        require_room(file, shape, "an image")
+        reader.Update()
+        return reader.GetOutput()
+    finally:
+        vtkObject.SetGlobalWarningDisplay(shown)
 
 
 def write_grid(landscape: Landscape, file: Path) -> None:

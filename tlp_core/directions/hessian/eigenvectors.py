@@ -117,6 +117,7 @@ def eigenvector_directions(
                 break
         verification = verify_product(operator, pairs.vectors[0], settings.seed)
         vectors = split_and_normalize(pairs.vectors, problem.model, settings.normalization)
+    progress(1.0, f"{operator.products} Hessian-vector products")
     _warn_of_unconverged(pairs, settings.max_iterations, accepted)
     return Directions(
         vectors=vectors,
