@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import shutil
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 from zipfile import ZipFile
@@ -12,6 +15,12 @@ from zipfile import ZipFile
 import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
+
+_LOCK = ".lock"
+"""File in an unfinished folder that its process locks."""
+
+_ABANDONED = 3600.0
+"""Seconds after which a temporary file is that of a killed process; writing takes seconds."""
 
 
 @contextmanager
@@ -39,11 +48,66 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
             f"an output must lie in an existing folder, found none at {file.parent}; create it"
         )
     temporary = file.with_name(f".{file.stem}.{uuid4().hex[:8]}{file.suffix}")
+    sweep(file.parent, f".{glob.escape(file.stem)}.????????{glob.escape(file.suffix)}")
     try:
         yield temporary
         os.replace(temporary, file)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def unfinished_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside a path, for work that a killed process left or that is new.
+
+    A process locks its folder, so the folder of a killed process is free, and is taken over with
+    its files; those of running processes are left alone. After an error other than a stop by the
+    user the folder is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
+    left = sorted(path.parent.glob(f".{glob.escape(path.name)}.????????"))
+    with ExitStack() as locks:
+        mine = [folder for folder in left if locks.enter_context(_lock(folder))]
+        for further in mine[1:]:
+            shutil.rmtree(further, ignore_errors=True)
+        folder = mine[0] if mine else new
+        if not mine:
+            folder.mkdir()
+            locks.enter_context(_lock(folder))
+        try:
+            yield folder
+        except Exception:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        if folder.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        (path / _LOCK).unlink(missing_ok=True)
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[bool]:
+    """Yield whether this process holds the lock of a folder; the lock ends with the process."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: no folder is taken over
+        yield False
+        return
+    with open(folder / _LOCK, "w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield True
+
+
+def sweep(folder: Path, pattern: str) -> None:
+    """Remove temporary files and folders that a killed process left, an hour ago or more."""
+    for left in folder.glob(pattern):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _ABANDONED:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def require_folder(path: str | os.PathLike[str]) -> None:

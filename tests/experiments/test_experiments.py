@@ -12,9 +12,11 @@ import torch
 from tlp_core import Landscape, load_problem
 from tlp_core.cli.main import main
 from tlp_core.directions.settings import DirectionSettings
-from tlp_core.experiments import EXPERIMENTS, claims, named_experiment
+from tlp_core.experiments import EXPERIMENTS, claims, definition, named_experiment, run
 from tlp_core.experiments.definition import Experiment, Look, Network
 from tlp_core.experiments.run import run_experiment
+from tlp_core.problems import pinn_convection
+from tlp_core.progress import silent
 from tlp_core.sampling.settings import GridSettings
 
 
@@ -386,3 +388,71 @@ def test_the_interval_of_a_mean_covers_what_it_promises(cases):
     covered = np.mean([claim.low <= 0 <= claim.high for claim in found])
     assert covered == pytest.approx(0.95, abs=0.015)
     assert np.mean([claim.verdict == "holds" for claim in found]) == pytest.approx(0.025, abs=0.01)
+
+
+class Killed(BaseException):
+    """What ends a process without cleaning up, for tests within one process."""
+
+
+def kill_after(monkeypatch, count):
+    """Let trainings keep their state at every step, and end one that has kept it so often."""
+    monkeypatch.setattr(definition, "_KEEP_SECONDS", -1.0)
+    keep, kept = definition.Training.keep, []
+
+    def keep_and_end(self, step, curve, parts):
+        keep(self, step, curve, parts)
+        kept.append(step)
+        if len(kept) == count:
+            raise Killed
+
+    monkeypatch.setattr(definition.Training, "keep", keep_and_end)
+    return kept
+
+
+def short_network(name):
+    """The first network of an experiment's quick form, with few steps."""
+    network = named_experiment(name).networks("quick")[0]
+    steps = {"resnet": range(5), "grokking": range(0, 21, 5), "scaling": range(0, 13, 4)}
+    return replace(network, steps=steps.get(name, network.steps))
+
+
+@pytest.mark.parametrize("name", ["resnet", "grokking", "scaling", "pinn"])
+def test_a_killed_training_goes_on_and_ends_in_the_same_bytes(name, tmp_path, monkeypatch):
+    """Epochs with shuffled batches, steps on random sequences, and L-BFGS."""
+    network = short_network(name)
+    if name == "pinn":
+        train = pinn_convection.train
+        monkeypatch.setattr(pinn_convection, "_SLICE", 10)
+        monkeypatch.setattr(
+            pinn_convection, "train", lambda *a, **k: train(*a, **{**k, "iterations": 60})
+        )
+    whole = run._train_or_reuse(network, tmp_path / "whole", silent)
+    with monkeypatch.context() as patched:
+        kept = kill_after(patched, 3)
+        with pytest.raises(Killed):
+            run._train_or_reuse(network, tmp_path / "killed", silent)
+    (left,) = (tmp_path / "killed" / "networks").iterdir()
+    assert left.name.startswith(".")
+    assert (left / "training.pt").exists()
+    resumed = run._train_or_reuse(network, tmp_path / "killed", silent)
+    assert [p.name for p in (tmp_path / "killed" / "networks").iterdir()] == [network.key]
+    names = sorted(p.name for p in whole.iterdir())
+    assert names == sorted(p.name for p in resumed.iterdir())
+    assert (whole / "numbers.json").read_text() == (resumed / "numbers.json").read_text()
+    for checkpoint in whole.glob("*.pt"):
+        one, other = (
+            torch.load(p, weights_only=True) for p in (checkpoint, resumed / checkpoint.name)
+        )
+        assert all(torch.equal(one[key], other[key]) for key in one)
+    assert len(kept) == 3
+
+
+def test_lbfgs_in_slices_is_one_long_run(monkeypatch):
+    """The published training is one call of 1,000 iterations."""
+    problems = [load_problem("pinn-convection", arguments={"collocation": 30}) for _ in range(2)]
+    monkeypatch.setattr(pinn_convection, "_SLICE", 10**9)
+    one = pinn_convection.train(problems[0], iterations=80)
+    monkeypatch.setattr(pinn_convection, "_SLICE", 7)
+    assert pinn_convection.train(problems[1], iterations=80) == one
+    states = [problem.model.state_dict() for problem in problems]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])

@@ -105,10 +105,8 @@ def test_the_published_network_has_its_size():
 
 def test_training_lowers_the_loss():
     problem = transformer.modular_addition(p=7, width=16, heads=2, train_fraction=0.8)
-    losses = [
-        loss
-        for _, loss in transformer.adam_steps(problem, 60, learning_rate=1e-2, weight_decay=0.0)
-    ]
+    optimizer = transformer.adam_optimizer(problem, learning_rate=1e-2, weight_decay=0.0)
+    losses = [loss for _, loss in transformer.adam_steps(problem, optimizer, 60)]
     assert losses[-1] < losses[0] / 2
 
 
@@ -144,7 +142,7 @@ def test_a_causal_lm_of_hugging_face_is_sampled(tiny_model, caplog):
 
 
 def test_a_folder_without_a_model_is_reported(tmp_path):
-    with pytest.raises(RuntimeError, match="hf: must name a folder with a model"):
+    with pytest.raises(FileNotFoundError, match="hf: must name a folder with a model"):
         load_problem(f"hf:{tmp_path / 'none'}")
     with pytest.raises(FileNotFoundError, match="text must be a file"):
         transformer.character_gpt(text=str(tmp_path / "no.txt"))

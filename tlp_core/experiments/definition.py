@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +23,19 @@ from tlp_core.problem import Problem, match_batch
 from tlp_core.progress import Progress
 from tlp_core.sampling.settings import EvaluationSettings, GridSettings
 
+_KEEP_SECONDS = 20.0
+"""Time between two states of a training: a killed run loses so much at most."""
+
+_STATE = "training.pt"
+"""File of the state from which a killed training goes on."""
+
 
 class Training:
-    """Writer of the checkpoints of one network and of the numbers that belong to each."""
+    """Writer of the checkpoints of one network and of the numbers that belong to each.
+
+    A training also keeps its state, so that a killed run goes on where it was, with the same result
+    as an undisturbed one.
+    """
 
     def __init__(self, folder: Path, steps: Sequence[int]) -> None:
         """Start to record a training.
@@ -35,6 +46,47 @@ class Training:
         """
         self.steps = steps
         self._folder, self._numbers = folder, dict[str, dict[str, float]]()
+        self._kept = time.monotonic()
+
+    def resume(self, parts: Mapping[str, Any]) -> tuple[int, list[float]]:
+        """Set the parts of a training to the state of a killed run, if there is one.
+
+        Args:
+            parts: the model, the optimizer and everything else that changes during the training,
+                by name; each has ``state_dict`` and ``load_state_dict``.
+
+        Returns:
+            The step at which the training goes on, and the curve up to it; 0 and an empty list at
+            its start.
+        """
+        path = self._folder / _STATE
+        if not path.exists():
+            return 0, []
+        state = torch.load(path, weights_only=True)
+        for name, part in parts.items():
+            part.load_state_dict(state["parts"][name])
+        self._numbers = state["numbers"]
+        return state["step"], state["curve"]
+
+    def keep(self, step: int, curve: Sequence[float], parts: Mapping[str, Any]) -> None:
+        """Write the state before a step, at most every 20 seconds; arguments as :meth:`resume`.
+
+        Args:
+            step: the step that comes next.
+            curve: the values up to it.
+            parts: the parts of the training.
+        """
+        if time.monotonic() - self._kept < _KEEP_SECONDS:
+            return
+        state = {
+            "step": step,
+            "curve": list(curve),
+            "numbers": self._numbers,
+            "parts": {name: part.state_dict() for name, part in parts.items()},
+        }
+        with atomic_write(self._folder / _STATE) as temporary:
+            torch.save(state, temporary)
+        self._kept = time.monotonic()
 
     def save(self, problem: Problem, step: int, numbers: Mapping[str, float]) -> None:
         """Write a checkpoint of the model, and record numbers such as the loss.
@@ -55,6 +107,23 @@ class Training:
         """
         with atomic_write(self._folder / "numbers.json") as temporary:
             temporary.write_text(json.dumps({"steps": self._numbers, "curves": dict(curves)}))
+        (self._folder / _STATE).unlink(missing_ok=True)
+
+
+class GeneratorState:
+    """The state of a random generator, as a part of a training."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        """Use the state of a generator."""
+        self._generator = generator
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return the state."""
+        return {"state": self._generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Set the state."""
+        self._generator.set_state(state["state"])
 
 
 Curves = Mapping[str, Sequence[float]]
@@ -164,9 +233,18 @@ def train_epochs(
     Returns:
         The curve ``training loss``: the mean loss of each epoch.
     """
-    epochs, means = training.steps[-1], list[float]()
+    epochs = training.steps[-1]
+    parts: dict[str, Any] = {
+        "model": problem.model,
+        "optimizer": optimizer,
+        "schedule": schedule,
+    }
+    if isinstance(batches, DataLoader) and batches.generator is not None:
+        parts["order"] = GeneratorState(batches.generator)
+    start, means = training.resume(parts)
     with limit_threads(problem.model):
-        for epoch in range(epochs + 1):
+        for epoch in range(start, epochs + 1):
+            training.keep(epoch, means, parts)
             if epoch in training.steps:
                 training.save(problem, epoch, {"training loss": means[-1] if means else np.nan})
             if epoch == epochs:

@@ -13,9 +13,9 @@ from tlp_core.choices import ExperimentSize
 from tlp_core.experiments.claims import Claim
 from tlp_core.experiments.definition import Curves, Experiment, Look, Network, Training
 from tlp_core.experiments.rows import Row, group_rows
-from tlp_core.experiments.transitions import lag_claims, save_checkpoints, transformer_looks
+from tlp_core.experiments.transitions import lag_claims, train_by_adam, transformer_looks
 from tlp_core.problem import Problem
-from tlp_core.problems.transformer import adam_steps, modular_addition
+from tlp_core.problems.transformer import modular_addition
 from tlp_core.progress import Progress
 
 
@@ -63,8 +63,7 @@ def _train_grokking(
     problem: Problem, training: Training, progress: Progress, *, rate: float
 ) -> Curves:
     """Train on the batch of all training pairs."""
-    steps = adam_steps(problem, training.steps[-1], learning_rate=rate, weight_decay=1.0)
-    return save_checkpoints(problem, training, progress, steps)
+    return train_by_adam(problem, training, progress, learning_rate=rate, weight_decay=1.0)
 
 
 GROKKING = Experiment(

@@ -218,7 +218,13 @@ def _network(beta: float, seed: int, rate: float) -> Network:
 
 
 def _train(problem: Problem, training: Training, progress: Progress, *, rate: float) -> Curves:
-    numbers = pinn_convection.train(problem, learning_rate=rate, progress=progress)
+    numbers = pinn_convection.train(
+        problem,
+        learning_rate=rate,
+        progress=progress,
+        resume=training.resume,
+        keep=lambda parts: training.keep(0, [], parts),
+    )
     training.save(problem, 1, {"training loss": numbers["loss"]})
     return {}
 

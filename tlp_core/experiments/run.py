@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -23,14 +22,13 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import torch
 
 from tlp_core import checks
 from tlp_core.analysis.descriptors import describe
-from tlp_core.atomic_files import atomic_write
+from tlp_core.atomic_files import atomic_write, unfinished_folder
 from tlp_core.choices import ExperimentSize
 from tlp_core.directions.hessian.eigenvectors import eigenvector_directions
 from tlp_core.directions.hessian.trace import hessian_trace
@@ -270,19 +268,15 @@ def _train_or_reuse(network: Network, folder: Path, progress: Progress) -> Path:
     """Return the folder of the checkpoints of a network, and train the network if it is missing.
 
     A training writes to a temporary folder, which is renamed at the end. Other runs therefore never
-    read or overwrite an incomplete training.
+    read or overwrite an incomplete training. The folder of a killed run is taken over.
     """
     path = folder / "networks" / network.key
     if not path.exists():
-        temporary = path.with_name(f".{network.key}.{uuid4().hex[:8]}")
-        temporary.mkdir(parents=True)
-        try:
+        with unfinished_folder(path) as temporary:
             training = Training(temporary, network.steps)
             training.finish(network.train(network.make(), training, progress))
             with suppress(OSError):  # another run has finished first, with the same result
                 temporary.rename(path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
     return path
 
 

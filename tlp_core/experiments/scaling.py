@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from tlp_core.choices import ExperimentSize
 from tlp_core.experiments.claims import Claim, correlation, correlation_within
@@ -17,12 +16,13 @@ from tlp_core.experiments.definition import Curves, Experiment, Look, Network, T
 from tlp_core.experiments.rows import Row, group_rows
 from tlp_core.experiments.transitions import (
     DESCRIPTORS,
+    RandomSequences,
     lag_claims,
-    save_checkpoints,
+    train_by_adam,
     transformer_looks,
 )
-from tlp_core.problem import Problem, match_batch
-from tlp_core.problems.transformer import adam_steps, character_gpt, encoded
+from tlp_core.problem import Problem
+from tlp_core.problems.transformer import character_gpt, encoded
 from tlp_core.progress import Progress
 
 
@@ -88,18 +88,12 @@ def _train_gpt(problem: Problem, training: Training, progress: Progress, *, seed
     """Train on random sequences from the first nine tenths of the text."""
     codes, _ = encoded("")
     codes = codes[: len(codes) * 9 // 10]
-    length = next(iter(problem.batches)).shape[1] - 1
-    generator = torch.Generator().manual_seed(seed)
-
-    def batch(_step: int) -> torch.Tensor:
-        starts = torch.randint(len(codes) - length, (32,), generator=generator).tolist()
-        sequences = torch.stack([codes[start : start + length + 1] for start in starts])
-        return match_batch(sequences, problem.model)
-
-    steps = adam_steps(
-        problem, training.steps[-1], learning_rate=1e-3, weight_decay=0.1, batches=batch
+    sequences = RandomSequences(
+        codes, next(iter(problem.batches)).shape[1], 32, seed, problem.model
     )
-    return save_checkpoints(problem, training, progress, steps)
+    return train_by_adam(
+        problem, training, progress, learning_rate=1e-3, weight_decay=0.1, sequences=sequences
+    )
 
 
 SCALING = Experiment(

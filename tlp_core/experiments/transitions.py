@@ -6,11 +6,13 @@ the transition of the training.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
 from tlp_core.analysis.change_points import MINIMUM_POINTS, find_transitions
 from tlp_core.directions.settings import DirectionSettings
@@ -18,7 +20,8 @@ from tlp_core.experiments.claims import Claim, mean
 from tlp_core.experiments.definition import Curves, Look, Training
 from tlp_core.experiments.results import series_by
 from tlp_core.experiments.rows import Row
-from tlp_core.problem import Problem
+from tlp_core.problem import Problem, match_batch
+from tlp_core.problems.transformer import adam_optimizer, adam_steps
 from tlp_core.progress import Progress
 from tlp_core.sampling.settings import GridSettings
 
@@ -107,14 +110,69 @@ def _change_steps(rows: list[Row], column: str, *names: str) -> dict[tuple[Any, 
     return changes
 
 
-def save_checkpoints(
-    problem: Problem, training: Training, progress: Progress, steps: Iterable[tuple[int, float]]
+class RandomSequences:
+    """Batches of random sequences of a text; their state is that before the last batch."""
+
+    def __init__(self, codes: Tensor, length: int, count: int, seed: int, model: nn.Module) -> None:
+        """Draw from a text.
+
+        Args:
+            codes: the text, as numbers (T,).
+            length: length of a sequence.
+            count: number of sequences in a batch.
+            seed: random seed.
+            model: the network, to whose device batches are moved.
+        """
+        self._codes, self._length, self._count, self._model = codes, length, count, model
+        self._generator = torch.Generator().manual_seed(seed)
+        self._before = self._generator.get_state()
+
+    def __call__(self, _step: int) -> Tensor:
+        """Return the next batch, (count, length)."""
+        self._before = self._generator.get_state()
+        last = len(self._codes) - self._length + 1
+        starts = torch.randint(last, (self._count,), generator=self._generator).tolist()
+        drawn = torch.stack([self._codes[start : start + self._length] for start in starts])
+        return match_batch(drawn, self._model)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the state before the last batch."""
+        return {"state": self._before}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Set the state, so that the last batch is drawn again."""
+        self._generator.set_state(state["state"])
+
+
+def train_by_adam(
+    problem: Problem,
+    training: Training,
+    progress: Progress,
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    sequences: RandomSequences | None = None,
 ) -> Curves:
-    """Run a training, save its checkpoints, and return its loss at each step."""
-    losses = []
-    for step, loss in steps:
+    """Train a transformer, save its checkpoints, and return its loss at each step.
+
+    Args:
+        problem: the problem. Its model is changed.
+        training: writer of the checkpoints.
+        progress: receives the fraction of the steps that are done and the loss.
+        learning_rate: learning rate after the warm-up.
+        weight_decay: decoupled weight decay.
+        sequences: the batch of each step. Default: the first batch of the problem.
+    """
+    optimizer = adam_optimizer(problem, learning_rate=learning_rate, weight_decay=weight_decay)
+    parts: dict[str, Any] = {"model": problem.model, "optimizer": optimizer}
+    if sequences is not None:
+        parts["sequences"] = sequences
+    start, losses = training.resume(parts)
+    last = training.steps[-1]
+    for step, loss in adam_steps(problem, optimizer, last, start=start, batches=sequences):
+        training.keep(step, losses, parts)
         losses.append(loss)
         if step in training.steps:
             training.save(problem, step, {"training loss": loss})
-        progress(step / training.steps[-1], f"loss {loss:.2g}")
+        progress(step / last, f"loss {loss:.2g}")
     return {"training loss": losses}

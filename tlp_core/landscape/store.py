@@ -8,6 +8,7 @@ has a checksum. Imported losses may be missing within a chunk; the array ``evalu
 
 from __future__ import annotations
 
+import glob
 import math
 import os
 import shutil
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tlp_core.atomic_files import require_folder
+from tlp_core.atomic_files import require_folder, sweep
 from tlp_core.untrusted_files import require_no_links, require_room
 
 SCHEMA = 1
@@ -225,6 +226,7 @@ class LandscapeStore:
         """
         if not Path(path).exists():
             return None
+        sweep(Path(path), "loss/c/**/*.partial")
         store = cls.open(path)
         grid = {"shape": list(store.shape), "distance": store.distance.tolist()}
         store.check_provenance(
@@ -398,6 +400,7 @@ def _new_and_temporary_folder(path: str | os.PathLike[str]) -> tuple[Path, Path]
     """Return a new path, and the temporary path beside it that is renamed to it at the end."""
     folder = Path(path)
     require_folder(folder)
+    sweep(folder.parent, f".{glob.escape(folder.name)}.{'?' * 32}")
     if folder.exists():
         raise FileExistsError(f"a new landscape needs a free path, got {folder}, which exists")
     return folder, folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")

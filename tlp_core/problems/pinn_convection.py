@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +27,9 @@ X_POINTS, T_POINTS = 256, 100
 """Number of points in x and t: the grid of the published code, which is also used for the error."""
 
 Batch = dict[str, Tensor]
+
+_SLICE = 50
+"""Iterations between two states of a training that are kept."""
 
 
 def make_problem(beta: float = 30.0, seed: int = 0, collocation: int = 100) -> Problem:
@@ -115,6 +120,8 @@ def train(
     iterations: int = 1000,
     learning_rate: float = 1.0,
     progress: Progress = silent,
+    resume: Callable[[Mapping[str, Any]], object] = lambda _parts: None,
+    keep: Callable[[Mapping[str, Any]], None] = lambda _parts: None,
 ) -> dict[str, float]:
     """Train the model by full-batch L-BFGS, with history 50 and strong Wolfe search, as published.
 
@@ -124,6 +131,9 @@ def train(
             Default: 1000.
         learning_rate: learning rate, > 0; the paper uses 1 and also varies it. Default: 1.
         progress: receives the fraction of the work that is done and the loss. Default: no report.
+        resume: receives the model and the optimizer before the first iteration, to set them to the
+            state of a killed run. Default: start at the first iteration.
+        keep: receives the same parts every 50 iterations, to keep their state. Default: none.
 
     Returns:
         The final ``loss`` and the metrics of the problem, by name.
@@ -134,35 +144,57 @@ def train(
         RuntimeError: if the metrics cannot be computed.
     """
     iterations = checks.integer(iterations, name="iterations", minimum=1)
+    most_calls = iterations * 5 // 4
     optimizer = torch.optim.LBFGS(
         problem.model.parameters(),
         lr=checks.positive(learning_rate, name="learning_rate"),
-        max_iter=iterations,
-        max_eval=iterations * 5 // 4,
         history_size=50,
         tolerance_grad=1e-7,
         tolerance_change=1e-9,
         line_search_fn="strong_wolfe",
     )
     (batch,) = problem.batches
-    calls = 0
+    calls = _Counter()
+    parts = {"model": problem.model, "optimizer": optimizer, "calls": calls}
+    resume(parts)
+    (group,), state = optimizer.param_groups, optimizer.state[optimizer._params[0]]
 
     def closure() -> Tensor:
-        nonlocal calls
-        calls += 1
+        calls.count += 1
         optimizer.zero_grad()
         loss = problem.loss(problem.model, batch)
         loss.backward()  # type: ignore[no-untyped-call]
-        progress(min(0.99, calls / (iterations * 5 // 4)), f"loss {loss.item():.3g}")
+        progress(min(0.99, calls.count / most_calls), f"loss {loss.item():.3g}")
         return loss
 
     with limit_threads(problem.model):
-        optimizer.step(closure)  # type: ignore[no-untyped-call]
+        while (done := state.get("n_iter", 0)) < iterations and calls.count < most_calls:
+            keep(parts)
+            # a slice evaluates the loss once more than one long run does, where it starts
+            calls.count -= done > 0
+            group["max_iter"] = min(_SLICE, iterations - done)
+            group["max_eval"] = most_calls - calls.count
+            optimizer.step(closure)  # type: ignore[no-untyped-call]
+            if state["n_iter"] < done + group["max_iter"]:
+                break  # converged, or out of evaluations
     loss = problem.loss(problem.model, batch).item()
     metrics = evaluate_metrics(problem)
     text = ", ".join(f"{name} {value:.3g}" for name, value in metrics.items())
     progress(1.0, f"loss {loss:.3g}, {text}")
     return {"loss": loss, **metrics}
+
+
+class _Counter:
+    """The number of calls of a loss, as a part of a training."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"count": self.count}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        self.count = state["count"]
 
 
 def save_checkpoint(problem: Problem, path: str | os.PathLike[str]) -> None:

@@ -331,35 +331,50 @@ def causal_language_model(
     return convert_problem(Problem(model, loss, batches, name=Path(folder).name))
 
 
+def adam_optimizer(
+    problem: Problem, *, learning_rate: float, weight_decay: float
+) -> torch.optim.AdamW:
+    """Return AdamW for a transformer.
+
+    Args:
+        problem: the problem, whose trainable parameters are optimized.
+        learning_rate: learning rate after the warm-up of :func:`adam_steps`.
+        weight_decay: decoupled weight decay.
+    """
+    parameters = [p for p in problem.model.parameters() if p.requires_grad]
+    return torch.optim.AdamW(
+        parameters, lr=learning_rate, weight_decay=weight_decay, betas=(0.9, 0.98)
+    )
+
+
 def adam_steps(
     problem: Problem,
+    optimizer: torch.optim.AdamW,
     steps: int,
     *,
-    learning_rate: float,
-    weight_decay: float,
+    start: int = 0,
     batches: Callable[[int], Any] | None = None,
 ) -> Iterator[tuple[int, float]]:
     """Train by AdamW, and yield each step with its loss before the parameters change.
 
+    The learning rate is reached by a linear warm-up over ten steps.
+
     Args:
         problem: the problem. Its model is changed.
+        optimizer: as :func:`adam_optimizer` returns it, or after ``start`` steps.
         steps: number of training steps.
-        learning_rate: learning rate, reached by a linear warm-up over ten steps.
-        weight_decay: decoupled weight decay.
+        start: first step. Default: 0.
         batches: function that returns the batch of a step. Default: the first batch of the problem
             at each step.
 
     Yields:
-        (step, loss) for the steps 0 to ``steps``, both included.
+        (step, loss) for the steps ``start`` to ``steps``, both included.
     """
-    parameters = [p for p in problem.model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        parameters, lr=learning_rate, weight_decay=weight_decay, betas=(0.9, 0.98)
-    )
+    learning_rate = optimizer.defaults["lr"]
     own_batches = list(problem.batches)
     problem.model.train()
     with limit_threads(problem.model):
-        for step in range(steps + 1):
+        for step in range(start, steps + 1):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * min(1.0, (step + 1) / 10)
             optimizer.zero_grad()
