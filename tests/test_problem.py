@@ -186,3 +186,12 @@ def test_an_expanded_parameter_does_not_stop_the_restoration():
     assert model.training
     assert model.bias.grad.tolist() == [1, 1]
     assert torch.equal(model.weight, torch.ones(2, 3))
+
+
+@pytest.mark.parametrize("wrap", [torch.compile, torch.jit.script], ids=["compile", "script"])
+def test_a_compiled_module_is_refused_with_the_way_out(wrap):
+    """Such modules have no second derivative, and their own errors do not say what to do."""
+    inner = nn.Sequential(nn.Linear(2, 2), nn.Tanh())
+    for model in (wrap(inner), nn.Sequential(wrap(inner), nn.Linear(2, 1))):
+        with pytest.raises(TypeError, match=r"pass the module before torch\.compile"):
+            Problem(model, lambda m, b: m(b).mean(), [torch.ones(1, 2)], name="compiled")

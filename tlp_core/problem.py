@@ -77,6 +77,15 @@ class Problem:
         """Check the types, so that swapped arguments are reported at once."""
         if not isinstance(self.model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, got {_kind(self.model)}")
+        for module in self.model.modules():
+            # by name, because the module of torch.compile takes seconds to import
+            is_compiled = type(module).__name__ == "OptimizedModule"
+            if is_compiled or isinstance(module, torch.jit.ScriptModule):
+                raise TypeError(
+                    f"model must be the module in Python, got a {_kind(module)}, which has no "
+                    "second derivative; pass the module before torch.compile (model._orig_mod) or "
+                    "torch.jit"
+                )
         if not callable(self.loss):
             raise TypeError(f"loss must be a function of (model, batch), got {_kind(self.loss)}")
         if not isinstance(self.batches, Iterable) or isinstance(self.batches, Tensor):

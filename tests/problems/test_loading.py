@@ -10,6 +10,7 @@ from tlp_core.problem import convert_problem, evaluate_metrics, mean_loss
 from tlp_core.problems import READY_PROBLEMS
 from tlp_core.problems import pinn_convection as pinn
 from tlp_core.problems.settings import parse_arguments
+from tlp_core.problems.weights import load_checkpoint
 
 GOOD = """
 import torch
@@ -320,3 +321,13 @@ def test_training_lowers_the_loss_and_repeats():
 def test_bad_arguments_of_the_pinn_are_reported(arguments, message):
     with pytest.raises((ValueError, TypeError), match=message):
         pinn.make_problem(**arguments)
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module."])
+def test_checkpoints_of_wrapped_networks_load(prefix, tmp_path):
+    problem = load_problem("two-wells")
+    state = {f"{prefix}{key}": value + 1 for key, value in problem.model.state_dict().items()}
+    torch.save(state, tmp_path / "wrapped.pt")
+    load_checkpoint(problem, tmp_path / "wrapped.pt")
+    (expected,) = state.values()
+    assert torch.equal(next(problem.model.parameters()), expected)

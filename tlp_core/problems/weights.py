@@ -13,6 +13,9 @@ from tlp_core.problem import Problem
 _STATE_KEYS = ("state_dict", "model_state_dict", "model")
 """Keys under which training scripts store the state dict in a checkpoint."""
 
+_WRAPPERS = ("_orig_mod.", "module.")
+"""Prefixes of parameters of a network that was wrapped by torch.compile or DataParallel."""
+
 
 def load_checkpoint(problem: Problem, path: str | os.PathLike[str]) -> None:
     """Set the parameters and buffers of a problem's model from a file.
@@ -25,8 +28,8 @@ def load_checkpoint(problem: Problem, path: str | os.PathLike[str]) -> None:
         FileNotFoundError: if there is no such file.
         ValueError: if it is no checkpoint, or belongs to another network.
     """
-    state = read_state(path)
     expected = problem.model.state_dict()
+    state = _without_prefix(read_state(path), expected)
     missing, unexpected = expected.keys() - state.keys(), state.keys() - expected.keys()
     shapes = [
         f"{key} has shape {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}"
@@ -41,6 +44,17 @@ def load_checkpoint(problem: Problem, path: str | os.PathLike[str]) -> None:
             + (f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else "")
         )
     problem.model.load_state_dict(state)
+
+
+def _without_prefix(
+    state: dict[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Return a state without the prefix of a wrapper, unless the model has it, too."""
+    for prefix in _WRAPPERS:
+        is_wrapped = bool(state) and all(key.startswith(prefix) for key in state)
+        if is_wrapped and not any(key.startswith(prefix) for key in expected):
+            return {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
 
 
 def read_state(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
