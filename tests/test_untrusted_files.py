@@ -9,6 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+import zarr
 from torch import nn
 
 from tlp_core import Landscape, Problem, random_directions
@@ -93,7 +94,7 @@ def test_directions_of_some_parameters_need_only_those(problem, tmp_path):
 @pytest.mark.parametrize("read", [read_npz, read_landscaper], ids=lambda f: f.__name__)
 def test_headers_that_claim_more_than_there_is_take_no_memory(read, tmp_path):
     small = np.ones(4)
-    for claim, message in ((HUGE, "fit into memory, and claims the shape"), ((5,), "hold all of")):
+    for claim, message in ((HUGE, "fits into memory, and claims the shape"), ((5,), "hold all of")):
         path = write_npz(tmp_path / "a.npz", {"loss": claim}, loss=small, coordinates=small)
         with pytest.raises(ValueError, match=message):
             read(path)
@@ -141,6 +142,10 @@ def without_checksum_and_linked(path):
     link_a_chunk(path)
 
 
+def _add_array(path, name, values):
+    zarr.open_group(path, mode="r+").create_array(name, data=values)
+
+
 STORES = {
     "no facts": (lambda p: edited(p, lambda c: c["attributes"].pop("facts")), "'facts' is missing"),
     "facts": (lambda p: edited(p, lambda c: c["attributes"].update(facts=5)), "not iterable"),
@@ -151,7 +156,7 @@ STORES = {
     "a group": (replace_by_a_group, "must be a Zarr group that this suite wrote"),
     "too large": (
         lambda p: edited(p / "loss", lambda c: c.update(shape=[10**8, 10**7])),
-        "fit into memory, and claims the shape 100000000x10000000",
+        "fits into memory, and claims the shape 100000000x10000000",
     ),
     "many chunks": (
         lambda p: edited(
@@ -165,7 +170,7 @@ STORES = {
     ),
     "another type": (
         lambda p: edited(p / "loss", lambda c: c.update(data_type="int64", fill_value=0)),
-        "its losses are int64",
+        "its .loss. is int64",
     ),
     "distances": (
         lambda p: edited(p, lambda c: c["attributes"].update(distance=[1, 1, 1])),
@@ -176,8 +181,37 @@ STORES = {
         "its distances are",
     ),
     "no json": (lambda p: (p / "zarr.json").write_text("{"), "must be a Zarr group"),
-    "linked": (link_a_chunk, "is a link"),
-    "linked bytes": (without_checksum_and_linked, "is a link"),
+    "no zarr.json": (lambda p: (p / "zarr.json").unlink(), "has no zarr.json"),
+    "a pipe": (lambda p: os.mkfifo(p / "loss" / "c" / "9"), "is a link or device"),
+    "chunks of 0": (
+        lambda p: edited(
+            p / "loss",
+            lambda c: c["chunk_grid"].update(configuration={"chunk_shape": [0, 3]}),
+        ),
+        "must be a Zarr group",
+    ),
+    "a flat axis": (
+        lambda p: edited(p / "loss", lambda c: c.update(shape=[1, 9])),
+        "distances for losses of shape",
+    ),
+    "evaluated of another type": (
+        lambda p: _add_array(p, "evaluated", np.ones((3, 3))),
+        "its 'evaluated' is float64",
+    ),
+    "evaluated of another shape": (
+        lambda p: _add_array(p, "evaluated", np.ones(10**6, bool)),
+        "its 'evaluated' has the shape",
+    ),
+    "points that are not finite": (
+        lambda p: _add_array(p, "points", np.full((3, 2), np.nan)),
+        "its points are not finite",
+    ),
+    "distances as text": (
+        lambda p: edited(p, lambda c: c["attributes"].update(distance=["1", "1"])),
+        "its distances are",
+    ),
+    "linked": (link_a_chunk, "is a link or device"),
+    "linked bytes": (without_checksum_and_linked, "is a link or device"),
 }
 
 
@@ -213,10 +247,23 @@ def test_surfaces_that_claim_or_reach_for_more_are_one_sentence(tmp_path, capsys
         raw = [(str(tmp_path / "raw"), 0, 200)]
         file.create_dataset("train_loss", shape=(25,), dtype="f8", external=raw)
 
+    def soft(file):
+        """A soft link through an external link, which the check of the last link does not see."""
+        file["g"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/")
+        file["train_loss"] = h5py.SoftLink("/g/secret")
+
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["secret"] = np.arange(25.0)
     for add, message in (
-        (claim, "fit into memory"),
+        (claim, "fits into memory"),
         (external, "must hold its own values"),
         (lambda file: file.create_group("train_loss"), "it is a group"),
+        (soft, "must hold its own values"),
+        (lambda file: file.create_dataset("train_loss", data=["a"] * 25), "real numbers"),
+        (
+            lambda file: file.create_dataset("train_loss", shape=(10**8,), dtype="f8", chunks=True),
+            "25 losses",
+        ),
     ):
         with h5py.File(path, "w") as file:
             file["xcoordinates"] = file["ycoordinates"] = axis
@@ -226,13 +273,49 @@ def test_surfaces_that_claim_or_reach_for_more_are_one_sentence(tmp_path, capsys
         assert not (tmp_path / "b.zarr").exists()
 
 
-def test_an_image_that_claims_more_than_memory_is_one_sentence(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("extent", "components", "message"),
+    [
+        ("0 999999 0 999999 0 9999", 1, "fits into memory"),
+        ("0 9999 0 9999 0 9", 1, "must hold all of its image"),
+        ("0 2 0 2 0 0", 10**9, "arrays of 1 to 9 components"),
+        ("0 2 0 2 0 0", -5, "arrays of 1 to 9 components"),
+        ("0 2 0 2 0 0", 1, "must hold image data, and holds none"),
+    ],
+)
+def test_images_that_claim_more_than_there_is_are_one_sentence(
+    extent, components, message, tmp_path, capfd
+):
+    """VTK ends the process where it cannot allocate what an image claims."""
     pytest.importorskip("vtkmodules")
     (tmp_path / "a.vti").write_text(
-        '<VTKFile type="ImageData" version="1.0"><ImageData WholeExtent="0 999999 0 999999 0 9999" '
-        'Origin="0 0 0" Spacing="1 1 1"><Piece Extent="0 999999 0 999999 0 9999"><PointData>'
-        '<DataArray type="Float64" Name="Loss" format="ascii">1 2 3</DataArray></PointData>'
-        "</Piece></ImageData></VTKFile>"
+        f'<VTKFile type="ImageData" version="1.0"><ImageData WholeExtent="{extent}" '
+        f'Origin="0 0 0" Spacing="1 1 1"><Piece Extent="{extent}"><PointData>'
+        f'<DataArray type="Float64" Name="Loss" NumberOfComponents="{components}" '
+        'format="ascii">1 2 3</DataArray></PointData></Piece></ImageData></VTKFile>'
     )
     assert main(["import", str(tmp_path / "a.vti"), "-o", str(tmp_path / "b.zarr")]) == 1
-    assert "fit into memory" in capsys.readouterr().err
+    printed = capfd.readouterr().err
+    assert message in printed
+    assert printed.count("\n") == 1
+
+
+def test_a_store_with_missing_samples_is_not_resumed_and_shows_none_of_them(tmp_path, capsys):
+    path = tmp_path / "a.zarr"
+    assert main(["sample", "two-wells", "-r", "3", "-q", "-o", str(path)]) == 0
+    _add_array(path, "evaluated", np.zeros((3, 3), bool))
+    assert np.isnan(Landscape.open(path).loss).all()
+    assert main(["sample", "two-wells", "-r", "3", "-q", "-o", str(path)]) == 1
+    assert "an imported landscape cannot be resumed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("record", ["x", None, 5, {"name": ["q"]}, {"name": "single", "batch": -4}])
+def test_a_damaged_engine_record_is_one_sentence(record, tmp_path, capsys):
+    path = tmp_path / "a.zarr"
+    sample = ["sample", "two-wells", "-r", "3", "-q", "-o", str(path)]
+    assert main(sample) == 0
+    edited(path, lambda c: c["attributes"]["facts"].update(evaluation=record))
+    next(p for p in (path / "loss" / "c").rglob("*") if p.is_file()).unlink()
+    capsys.readouterr()
+    assert main(sample) == 1
+    assert "a store must record its engine, got" in capsys.readouterr().err.splitlines()[-1]

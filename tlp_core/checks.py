@@ -167,3 +167,17 @@ def edges(value: npt.ArrayLike, *, number_of_samples: int) -> npt.NDArray[np.int
             f"got ids from {array.min()} to {array.max()}"
         )
     return np.ascontiguousarray(array, dtype=np.int64)
+
+
+MOST_SAMPLES_IN_A_CALL = 2**16
+"""Batches of more samples are never faster."""
+
+
+def largest_batch(batch: int) -> None:
+    """Check the number of samples in one call.
+
+    Raises:
+        ValueError: if it is above 65,536.
+    """
+    if batch > MOST_SAMPLES_IN_A_CALL:
+        raise ValueError(f"batch must be at most {MOST_SAMPLES_IN_A_CALL}, got {batch}")

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import math
 import os
-import zlib
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
-GIBIBYTE = 2**30
-
 _BYTES_PER_VALUE = 8
+
+_COPIES = 2
+"""Values are converted to float64 beside what was read."""
+
+_MOST_DIMENSIONS = 32
+"""Dimensions of an array in NumPy 1."""
 
 _READ_HEADER = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
@@ -30,27 +34,44 @@ def physical_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def require_room(path: str | os.PathLike[str], shape: Sequence[int], what: str) -> None:
+def require_room(
+    path: str | os.PathLike[str],
+    shape: Sequence[int],
+    what: str,
+    *,
+    value_bytes: int = _BYTES_PER_VALUE,
+) -> None:
     """Check that the values of a file fit into memory.
 
     Args:
         path: the file, for the message.
         shape: shape of the values that the file claims to hold.
         what: what the values are.
+        value_bytes: bytes of a value. Default: 8, or as many if it is smaller, because values are
+            converted to float64.
 
     Raises:
-        ValueError: if they do not fit.
+        ValueError: if they do not fit, or a size is negative.
     """
-    needed = _BYTES_PER_VALUE * math.prod(shape)
-    if min(shape, default=1) < 0 or needed > physical_memory():
+    claimed = "x".join(map(str, shape))
+    if min(shape, default=1) < 0:
+        raise ValueError(f"{path} must hold {what}, and claims the shape {claimed}")
+    needed = max(value_bytes, _BYTES_PER_VALUE) * math.prod(shape)
+    if needed * _COPIES > physical_memory():
         raise ValueError(
-            f"{path} must hold {what} that fit into memory, and claims the shape "
-            f"{'x'.join(map(str, shape))}, which needs {needed / GIBIBYTE:,.0f} GiB"
+            f"{path} must hold {what} that fits into memory, and claims the shape {claimed}, which "
+            f"needs {needed / 2**30:,.0f} GiB"
         )
 
 
-def read_npz(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
-    """Return all arrays of an ``.npz`` file; objects, which are code, are refused.
+def read_npz(
+    path: str | os.PathLike[str], names: Sequence[str] | None = None
+) -> dict[str, npt.NDArray[Any]]:
+    """Return arrays of an ``.npz`` file; objects, which are code, are refused.
+
+    Args:
+        path: the file.
+        names: names of the arrays to read, as far as they are there. Default: all.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -58,12 +79,27 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
     """
     try:
         with ZipFile(path) as archive:
-            for entry in archive.infolist():
+            entries = {
+                entry.filename.removesuffix(".npy"): entry
+                for entry in archive.infolist()
+                if names is None or entry.filename.removesuffix(".npy") in names
+            }
+            require_room(path, [sum(e.file_size for e in entries.values())], "data", value_bytes=1)
+            for entry in entries.values():
                 _check_header(archive, entry.filename, entry.file_size, path)
         with np.load(path, allow_pickle=False) as content:
-            return {name: content[name] for name in content.files}
-    except (BadZipFile, EOFError, KeyError, zlib.error, NotImplementedError) as error:
-        raise ValueError(f"{path} must be an .npz file, and is damaged or none: {error}") from error
+            return {name: content[name] for name in entries}
+    except (FileNotFoundError, _RefusedError):
+        raise
+    except Exception as error:
+        # the parsers of archives and headers raise many kinds of errors
+        raise ValueError(
+            f"{path} must be an .npz file, and is damaged or none ({type(error).__name__})"
+        ) from error
+
+
+class _RefusedError(ValueError):
+    """A file that can be read and is refused."""
 
 
 def _check_header(archive: ZipFile, name: str, size: int, path: str | os.PathLike[str]) -> None:
@@ -74,21 +110,28 @@ def _check_header(archive: ZipFile, name: str, size: int, path: str | os.PathLik
         shape, _, dtype = _READ_HEADER[version](stream)  # type: ignore[no-untyped-call]
         start = stream.tell()
     if dtype.hasobject:
-        raise ValueError(f"{path} must hold numbers and texts, and {name!r} holds objects")
-    require_room(path, shape, f"an array {name!r}")
+        raise _RefusedError(f"{path} must hold numbers and texts, and {name!r} holds objects")
+    if len(shape) > _MOST_DIMENSIONS:
+        raise _RefusedError(f"{path} must hold arrays, and {name!r} claims {len(shape)} dimensions")
+    try:
+        require_room(path, shape, f"an array {name!r}", value_bytes=dtype.itemsize)
+    except ValueError as error:
+        raise _RefusedError(str(error)) from error
     if start + math.prod(shape) * dtype.itemsize != size:
-        raise ValueError(f"{path} must hold all of its array {name!r}, and does not")
+        raise _RefusedError(f"{path} must hold all of its array {name!r}, and does not")
 
 
-def require_no_links(folder: Path) -> None:
-    """Check that nothing in a folder is a link, through which another file would be read.
+def require_plain_files(folder: Path) -> None:
+    """Check that a folder holds files and folders only.
+
+    Through a link another file would be read, and a pipe would be waited for.
 
     Raises:
-        ValueError: if something is.
+        ValueError: if something is neither.
     """
     for place, folders, files in os.walk(folder):
         for name in (*folders, *files):
-            if os.path.islink(os.path.join(place, name)):
-                raise ValueError(
-                    f"{folder} must hold its own files, and {os.path.join(place, name)} is a link"
-                )
+            path = os.path.join(place, name)
+            kind = os.lstat(path).st_mode
+            if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+                raise ValueError(f"{folder} must hold files only, and {path} is a link or device")

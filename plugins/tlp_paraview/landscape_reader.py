@@ -38,7 +38,7 @@ class TLPLandscapeReader(SeriesAlgorithm):
         self._series.scan(self._file_names)
         shape: tuple[int, ...] = ()
         # RequestData reports the error
-        with suppress(OSError, ValueError, IndexError, ImportError):
+        with suppress(Exception):
             from tlp_core.landscape.store import LandscapeStore
 
             store = LandscapeStore.open(self._series.members[0].path)

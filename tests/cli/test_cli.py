@@ -103,7 +103,10 @@ def test_errors_give_one_sentence_and_an_exit_code(command, message, capsys):
         (["--part", "3/2"], "part must be k/m with k from 1 to m, got 3/2"),
         (["--order", "algebraic"], "order must be magnitude for pyhessian"),
         (["--seed", "-1"], "seed must be >= 0, got -1"),
-        (["-r", "5,4"], "resolution must be odd"),
+        (["--seed", str(2**70)], "seed must be below 2^63"),
+        (["--batch", "99999999999"], "batch must be at most 65536"),
+        (["-r", "9,5"], "resolutions must ascend"),
+        (["-r", "4,5"], "resolution must be odd"),
     ],
 )
 def test_wrong_settings_are_reported_before_anything_is_done(options, message, capsys, tmp_path):
@@ -262,6 +265,9 @@ def test_a_result_goes_to_a_device_and_leaves_it(store, capsys):
         ),
         (["--engine", "single", "--batch", "32"], "batch must be 1 for engine single"),
         (["--seed", "-1"], "seed must be >= 0, got -1"),
+        (["--seed", str(2**70)], "seed must be below 2^63"),
+        (["--batch", "99999999999"], "batch must be at most 65536"),
+        (["-r", "9,5"], "resolutions must ascend"),
     ],
 )
 def test_options_that_are_ignored_are_refused_before_anything_is_written(

@@ -77,7 +77,7 @@ def test_a_missing_store_is_reported(tmp_path):
 
 def test_a_path_that_is_no_store_is_reported(tmp_path):
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ValueError, match="a Zarr group that this suite wrote"):
+    with pytest.raises(ValueError, match="a landscape must be a Zarr group"):
         Landscape.open(tmp_path / "folder")
 
 

@@ -29,6 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, RuntimeError, OSError, ImportError) as error:
         print(f"tlp {options.command}: {on_one_line(error)}", file=sys.stderr)
         return 1
+    except Exception as error:
+        text = on_one_line(error)
+        print(f"tlp {options.command}: {type(error).__name__}: {text}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         advice = "; the same command resumes it" if options.command in _RESUMED else ""
         print(f"tlp {options.command}: stopped{advice}", file=sys.stderr)

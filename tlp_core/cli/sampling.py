@@ -36,6 +36,8 @@ def sample(options: argparse.Namespace) -> int:
 
     keep_memory()
     log_to_stderr(quiet=options.quiet)
+    if sorted(set(options.resolution)) != options.resolution:
+        raise ValueError(f"resolutions must ascend, as 11,21,41, got {options.resolution}")
     stores = [_coarse_store(options.output, r) for r in options.resolution[:-1]]
     all_settings = [
         replace(

@@ -72,4 +72,5 @@ class DirectionSettings:
         checks.positive(self.tolerance, name="tolerance")
         if self.max_residual is not None:
             checks.positive(self.max_residual, name="max_residual")
-        checks.integer(self.seed, name="seed", minimum=0)
+        if checks.integer(self.seed, name="seed", minimum=0) >= 2**63:
+            raise ValueError(f"seed must be below 2^63, got {self.seed}")

@@ -45,13 +45,14 @@ def read_surface(file: Path, quantity: SurfaceQuantity = "train_loss") -> Landsc
             x = _real(_dataset(content, "xcoordinates", file), file)
             has_y = "ycoordinates" in content
             y = _real(_dataset(content, "ycoordinates", file), file) if has_y else None
-            values = _real(_dataset(content, quantity, file), file)
-    except (OSError, KeyError) as error:
+            axes = [x] if y is None else [x, y]
+            dataset = _dataset(content, quantity, file)
+            _check_count(file, dataset.size, axes)
+            values = _real(dataset, file)
+    except (OSError, KeyError, RuntimeError) as error:
         raise ValueError(
             f"{file} must be a surface file with 'xcoordinates' and {quantity!r}: {error}"
         ) from error
-    axes = [x] if y is None else [x, y]
-    _check_count(file, values.size, axes)
     losses = values.ravel() if y is None else values.reshape(len(y), len(x)).T
     return landscape_from_axes(
         losses, axes, losses != _NOT_COMPUTED, file, "surface of Li et al. 2018"
@@ -70,7 +71,7 @@ def read_landscaper(file: Path, *, keep_axis_fault: bool = False) -> Landscape:
     Raises:
         ValueError: if the file is no such landscape.
     """
-    content = read_npz(file)
+    content = read_npz(file, ["loss", "coordinates"])
     if not {"loss", "coordinates"} <= content.keys():
         raise ValueError(
             f"{file} must be an .npz with 'loss' and 'coordinates', as Landscaper writes, got "
@@ -100,11 +101,14 @@ def _dataset(content: Any, name: str, file: Path) -> Any:
     dataset = content[name]
     link = content.get(name, getlink=True)
     is_set = isinstance(dataset, h5py.Dataset)
-    if isinstance(link, h5py.ExternalLink) or (is_set and (dataset.external or dataset.is_virtual)):
+    is_foreign = isinstance(link, h5py.ExternalLink) or dataset.file.filename != str(file)
+    if is_foreign or (is_set and (dataset.external or dataset.is_virtual)):
         raise ValueError(f"{file} must hold its own values, and {name!r} lies in another file")
     if not isinstance(dataset, h5py.Dataset):
         raise ValueError(f"{file} must hold a dataset {name!r}, and it is a group")
-    require_room(file, dataset.shape, f"a dataset {name!r}")
+    if not dataset.shape or dataset.dtype.kind not in "fiub":
+        raise ValueError(f"{file} must hold real numbers in {name!r}, got {dataset.dtype}")
+    require_room(file, dataset.shape, f"a dataset {name!r}", value_bytes=dataset.dtype.itemsize)
     return dataset
 
 

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tlp_core.atomic_files import require_folder, sweep
-from tlp_core.untrusted_files import require_no_links, require_room
+from tlp_core.untrusted_files import require_plain_files, require_room
 
 SCHEMA = 1
 
@@ -166,7 +166,9 @@ class LandscapeStore:
             raise FileNotFoundError(f"a landscape must exist to be opened, found none at {folder}")
         if not folder.is_dir():
             raise ValueError(f"a landscape must be a folder, NAME.zarr, and {folder} is a file")
-        require_no_links(folder)
+        if not (folder / "zarr.json").is_file():
+            raise ValueError(f"a landscape must be a Zarr group, and {folder} has no zarr.json")
+        require_plain_files(folder)
         try:
             group = zarr.open_group(folder, mode="r+", zarr_format=3)
             schema = group.attrs["tlp_schema"]
@@ -177,6 +179,8 @@ class LandscapeStore:
             TypeError,
             ValueError,
             AttributeError,
+            ArithmeticError,
+            RecursionError,
         ) as error:
             reason = f"{error} is missing" if isinstance(error, KeyError) else error
             raise ValueError(
@@ -195,14 +199,17 @@ class LandscapeStore:
         with zarr.config.set({"array.write_empty_chunks": True}):
             array: Any = group["loss"]  # a chunk of NaN must be written: it was evaluated
         attributes: dict[str, Any] = group.attrs.asdict()
-        points = _array_of(group, "points", np.float64) if "points" in group else None
-        distance = _checked_distance(attributes["distance"], array, points, folder)
+        _check_array(array, np.float64, folder, "loss")
+        points = None
+        if "points" in group:
+            points = _array_of(group, "points", np.float64, (array.shape[0], None), folder)
+            if not np.isfinite(points).all():
+                raise ValueError("its points are not finite")
+        distance = _checked_distance(attributes["distance"], array, points)
         provenance, chunks = dict(attributes["facts"]), tuple(array.chunks)
         store = cls(tuple(array.shape), distance, provenance, array, folder, chunks, points)
         if "evaluated" in group:
-            store._mask = _array_of(group, "evaluated", np.bool_)
-            if store._mask.shape != store.shape:
-                raise ValueError(f"its 'evaluated' has the shape {store._mask.shape}")
+            store._mask = _array_of(group, "evaluated", np.bool_, store.shape, folder)
         return store
 
     @classmethod
@@ -228,6 +235,8 @@ class LandscapeStore:
             return None
         sweep(Path(path), "loss/c/**/*.partial")
         store = cls.open(path)
+        if store._mask is not None:
+            raise ValueError(f"an imported landscape cannot be resumed, and {path} is one")
         grid = {"shape": list(store.shape), "distance": store.distance.tolist()}
         store.check_provenance(
             {"shape": list(shape), "distance": distance.tolist(), **provenance}, **grid
@@ -308,7 +317,7 @@ class LandscapeStore:
         place = self._place(chunk)
         if self._folder is None:
             return place in self._done
-        return self._file(chunk).exists()
+        return self._file(chunk).is_file()
 
     def write(self, chunk: Chunk, losses: npt.NDArray[np.float64]) -> None:
         """Store the losses of one chunk."""
@@ -332,7 +341,7 @@ class LandscapeStore:
         if self._mask is not None:
             evaluated &= self._mask
         try:
-            return np.array(self._array[...]), evaluated
+            return np.where(evaluated, self._array[...], np.nan), evaluated
         except (RuntimeError, ValueError):
             return self._read_chunks(evaluated, skip_damaged)
 
@@ -366,32 +375,45 @@ class LandscapeStore:
         return tuple(s.start // step for s, step in zip(chunk, self._chunk_shape))
 
 
-def _array_of(group: Any, name: str, dtype: Any) -> npt.NDArray[Any]:
+def _array_of(
+    group: Any, name: str, dtype: Any, shape: tuple[int | None, ...], folder: Path
+) -> npt.NDArray[Any]:
+    """Return an array of a group, whose type and shape are checked before it is read."""
     array = group[name]
-    require_room(name, array.shape, "values")
-    return np.array(array[...], dtype=dtype)
+    _check_array(array, dtype, folder, name)
+    is_same = len(array.shape) == len(shape) and all(
+        wanted in (None, size) for wanted, size in zip(shape, array.shape)
+    )
+    if not is_same:
+        raise ValueError(f"its {name!r} has the shape {array.shape}")
+    return np.array(array[...])
+
+
+def _check_array(array: Any, dtype: Any, folder: Path, name: str) -> None:
+    """Check the type of an array, and that it fits into memory and has a sane number of chunks."""
+    require_room(folder, array.shape, f"an array {name!r}")
+    if array.dtype != dtype or not array.shape or min(*array.shape, *array.chunks) < 1:
+        raise ValueError(f"its {name!r} is {array.dtype} of shape {array.shape}")
+    if math.prod(-(-size // step) for size, step in zip(array.shape, array.chunks)) > _MOST_CHUNKS:
+        raise ValueError(f"its {name!r} has chunks of the shape {array.chunks}, which are too many")
 
 
 def _checked_distance(
-    values: Any, array: Any, points: npt.NDArray[np.float64] | None, folder: Path
+    values: Any, array: Any, points: npt.NDArray[np.float64] | None
 ) -> npt.NDArray[np.float64]:
     """Return the distances of a store, checked against its losses and its points."""
-    require_room(folder, array.shape, "losses")
-    if math.prod(-(-size // step) for size, step in zip(array.shape, array.chunks)) > _MOST_CHUNKS:
-        raise ValueError(f"its chunks have the shape {array.chunks}, which are too many")
-    if array.dtype != np.float64 or not array.ndim:
-        raise ValueError(f"its losses are {array.dtype} of shape {array.shape}")
-    distance = np.array(values, dtype=np.float64)
-    if distance.ndim != 1 or not (np.isfinite(distance) & (distance > 0)).all():
+    distance = np.array(values)
+    is_real = distance.ndim == 1 and distance.dtype.kind in "fi"
+    if not is_real or not (np.isfinite(distance) & (distance > 0)).all():
         raise ValueError(f"its distances are {values}")
-    expected = (len(distance),) if points is None else (array.shape[0], len(distance))
-    if expected != ((array.ndim,) if points is None else points.shape):
+    n = array.ndim if points is None else points.shape[1]
+    if len(distance) != n or (points is None and min(array.shape) < 2):
         raise ValueError(f"it has {len(distance)} distances for losses of shape {array.shape}")
-    return distance
+    return distance.astype(np.float64)
 
 
 def _agree(name: str, there: Any, here: Any) -> bool:
-    if name == MODEL_LOSS and None not in (there, here):
+    if name == MODEL_LOSS and isinstance(there, float) and isinstance(here, float):
         return math.isclose(there, here, rel_tol=_ROUNDING)
     return bool(there == here)
 

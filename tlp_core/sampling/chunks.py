@@ -24,7 +24,7 @@ from tlp_core.landscape.store import EVALUATION, MODEL_LOSS, Chunk, LandscapeSto
 from tlp_core.model_state import as_float64, preserve_model, trainable_parameters
 from tlp_core.problem import LossError, Problem, check_center, is_same_loss, mean_loss
 from tlp_core.progress import Progress, format_seconds, silent
-from tlp_core.sampling.engine_choice import Choice, choose_engine, restore_engine
+from tlp_core.sampling.engine_choice import Choice, choose_engine, engine_of, restore_engine
 from tlp_core.sampling.engines import Engine, Evaluator, evaluator
 from tlp_core.sampling.partition import Part, SinglePart
 from tlp_core.sampling.plan import Plan
@@ -189,11 +189,11 @@ def _slab_axes(plan: Plan, choice: Choice) -> int:
 
 def _check_engine(store: LandscapeStore, evaluation: EvaluationSettings) -> None:
     """Check that the engine of the store is the requested one, if any."""
-    record = store.provenance[EVALUATION]
-    wants_engine = evaluation.engine not in (None, "fastest", record["name"])
-    if wants_engine or evaluation.batch not in (None, record["batch"]):
+    engine = engine_of(store.provenance.get(EVALUATION))
+    wants_engine = evaluation.engine not in (None, "fastest", engine.name)
+    if wants_engine or evaluation.batch not in (None, engine.batch):
         raise ValueError(
-            f"losses of one landscape must be evaluated by one engine, here {Engine(**record)}; "
+            f"losses of one landscape must be evaluated by one engine, here {engine}; "
             "choose another path, or omit the engine"
         )
 

@@ -118,6 +118,18 @@ def choose_engine(
     return Choice(engine, trial.seconds.get(engine, counted), counted, tuple(trial.report))
 
 
+def engine_of(record: Any) -> Engine:
+    """Return the engine that a store records.
+
+    Raises:
+        ValueError: if the record is not one of an engine.
+    """
+    try:
+        return Engine(**record)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"a store must record its engine, got {record!r}: {error}") from error
+
+
 def restore_engine(
     record: Mapping[str, Any],
     problem: Problem,
@@ -137,7 +149,7 @@ def restore_engine(
         evaluation: its batch-norm statistics are used.
         memory_limit: bytes that the copies of the model may use.
     """
-    engine = Engine(**record)
+    engine = engine_of(record)
     if engine.name == "compiled" or engine.threads > 1:
         return engine
     trial = _Trial(problem, directions, alphas, evaluation.batch_norm, memory_limit)

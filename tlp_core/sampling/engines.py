@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from tlp_core import checks
 from tlp_core.choices import BatchNorm, EngineName
 from tlp_core.directions.base import Directions
 from tlp_core.model_state import as_float64
@@ -44,12 +45,23 @@ class Engine:
         batch: samples in one call.
         workers: threads that evaluate at the same time, each with its own copy of the model.
         threads: torch's threads within each worker.
+
+    Raises:
+        ValueError: for a value out of range, or an unknown name.
+        TypeError: for a value of the wrong type.
     """
 
     name: EngineName = "single"
     batch: int = 1
     workers: int = 1
     threads: int = 1
+
+    def __post_init__(self) -> None:
+        """Check every value; a store may hold anything."""
+        checks.choice(self.name, get_args(EngineName), name="engine")
+        for name in ("batch", "workers", "threads"):
+            checks.integer(getattr(self, name), name=name, minimum=1)
+        checks.largest_batch(self.batch)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what the store records: everything that can change losses by rounding."""

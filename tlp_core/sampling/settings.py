@@ -125,6 +125,7 @@ class EvaluationSettings:
             checks.choice(self.engine or "single", ["single"], name="engine")
         if self.batch is not None:
             checks.integer(self.batch, name="batch", minimum=1)
+            checks.largest_batch(self.batch)
             one_at_a_time = self.engine == "single" or self.batch_norm == "reestimated"
             if one_at_a_time and self.batch > 1:
                 raise ValueError(

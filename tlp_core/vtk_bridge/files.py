@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,14 @@ from tlp_core.untrusted_files import require_room
 from tlp_core.vtk_bridge.graphs import point_values
 from tlp_core.vtk_bridge.samples import landscape_to_grid, landscape_to_image, with_vertices
 
+_COMPONENTS = re.compile(rb'NumberOfComponents\s*=\s*["\']\s*(-?\d{1,18})')
+
+_MOST_COMPONENTS = 9
+"""Components of a tensor."""
+
+_MOST_COMPRESSED = 1100
+"""Values in a byte of a compressed file, at most."""
+
 
 def read_image(file: Path, array: str = names.LOSS) -> Landscape:
     """Read VTK image data as a landscape.
@@ -34,6 +44,8 @@ def read_image(file: Path, array: str = names.LOSS) -> Landscape:
         ValueError: if the file holds no image data or no such array.
     """
     image = _read_quietly(file)
+    if not np.isfinite([*image.GetOrigin(), *image.GetSpacing()]).all():
+        raise ValueError(f"{file} must have a finite origin and spacing")
     sizes = [size for size in image.GetDimensions() if size > 1]
     if not sizes:
         raise ValueError(f"{file} must hold image data, and holds none")
@@ -62,11 +74,28 @@ def _read_quietly(file: Path) -> vtkImageData:
         key = vtkStreamingDemandDrivenPipeline.WHOLE_EXTENT()
         extent = reader.GetOutputInformation(0).Get(key) or (0, -1) * 3
         shape = [high - low + 1 for low, high in zip(extent[::2], extent[1::2])]
-        require_room(file, shape, "an image")
+        _require_content(file, shape)
         reader.Update()
         return reader.GetOutput()
     finally:
         vtkObject.SetGlobalWarningDisplay(shown)
+
+
+def _require_content(file: Path, shape: list[int]) -> None:
+    """Check that the values that a file claims fit into memory, and can be in the file.
+
+    VTK ends the process if it cannot allocate them.
+
+    Raises:
+        ValueError: if they do not.
+    """
+    content = file.read_bytes()
+    counts = [int(number) for number in _COMPONENTS.findall(content)]
+    if counts and not 1 <= min(counts) <= max(counts) <= _MOST_COMPONENTS:
+        raise ValueError(f"{file} must have arrays of 1 to {_MOST_COMPONENTS} components")
+    require_room(file, (*shape, max(counts, default=1)), "an image")
+    if math.prod(shape) > _MOST_COMPRESSED * len(content):
+        raise ValueError(f"{file} must hold all of its image of {shape} points, and does not")
 
 
 def write_grid(landscape: Landscape, file: Path) -> None:
