@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.stats import rankdata
 
 from tlp_core import Landscape, load_problem
 from tlp_core.cli.main import main
@@ -388,6 +389,22 @@ def test_the_interval_of_a_mean_covers_what_it_promises(cases):
     covered = np.mean([claim.low <= 0 <= claim.high for claim in found])
     assert covered == pytest.approx(0.95, abs=0.015)
     assert np.mean([claim.verdict == "holds" for claim in found]) == pytest.approx(0.025, abs=0.01)
+
+
+def test_the_interval_of_a_correlation_covers_what_it_promises(monkeypatch):
+    """Of 100 simulated claims of eight cases without an effect; 2.5 % are promised to hold."""
+    monkeypatch.setattr(claims, "_RESAMPLES", 100)
+
+    def correlation(pairs):
+        with np.errstate(invalid="ignore"):
+            return np.corrcoef(rankdata(pairs, axis=0).T)[0, 1]
+
+    pairs = np.random.default_rng(0).standard_normal((100, 8, 1, 2))
+    found = [
+        claims.evaluate_claim("c", "x", list(each), correlation, 0.0, "greater") for each in pairs
+    ]
+    assert np.mean([claim.verdict == "holds" for claim in found]) <= 0.06
+    assert np.mean([claim.low <= 0 <= claim.high for claim in found]) >= 0.9
 
 
 class Killed(BaseException):

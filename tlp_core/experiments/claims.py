@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import ConstantInputWarning, spearmanr, t
+from scipy.stats import ConstantInputWarning, DegenerateDataWarning, bootstrap, spearmanr, t
 
 from tlp_core.experiments.rows import Row, group_rows
 
@@ -24,6 +24,9 @@ Alternative = Literal["greater", "less"]
 
 _MINIMUM_CASES = 5
 """Minimum number of cases for a confidence interval."""
+
+_MINIMUM_BOOTSTRAP = 8
+"""Minimum number of cases for a bootstrap interval; that of five covers 88 to 92 % only."""
 
 _RESAMPLES = 1000
 """Number of bootstrap samples."""
@@ -40,7 +43,8 @@ class Claim:
         text: the claim of the paper.
         measure: the statistic that tests it.
         value: value of the statistic; NaN if it is undefined.
-        low: lower limit of its 95 % bootstrap interval; NaN if there are fewer than 5 cases.
+        low: lower limit of its 95 % bootstrap interval; NaN if there are too few cases, 5 for
+            means and 8 for other statistics.
         high: upper limit of the interval, likewise.
         verdict: ``holds``, ``does not hold``, ``undecided`` or ``shown``.
         count: number of independent cases, such as networks.
@@ -164,20 +168,53 @@ def evaluate_claim(
             ``less``.
 
     Returns:
-        The claim with its result. If there are fewer than 5 blocks, the interval is NaN.
+        The claim with its result. If there are fewer than 8 blocks, the interval is NaN.
     """
     nan = float("nan")
     value = statistic(np.concatenate(blocks)) if len(blocks) else nan
-    if len(blocks) < _MINIMUM_CASES:
+    if len(blocks) < _MINIMUM_BOOTSTRAP:
         verdict = _verdict(nan, nan, null_value, alternative)
         return Claim(text, measure, value, nan, nan, verdict, len(blocks))
-    rng = np.random.default_rng(0)
-    draws = rng.integers(len(blocks), size=(_RESAMPLES, len(blocks)))
-    resampled = [statistic(np.concatenate([blocks[i] for i in draw])) for draw in draws]
-    finite = [number for number in resampled if np.isfinite(number)]
-    low, high = map(float, np.percentile(finite, _INTERVAL)) if finite else (nan, nan)
+    low, high = _bootstrap_interval(blocks, statistic, value if null_value is None else null_value)
     verdict = _verdict(low, high, null_value, alternative)
     return Claim(text, measure, value, low, high, verdict, len(blocks))
+
+
+def _bootstrap_interval(
+    blocks: Sequence[npt.NDArray[np.float64]],
+    statistic: Callable[[npt.NDArray[np.float64]], float],
+    undefined: float,
+) -> tuple[float, float]:
+    """Return the 95 % interval of a statistic by the BCa bootstrap (Efron 1987).
+
+    Of a rank correlation that is zero, it excludes zero on one side in 2.8 % of 400 simulated
+    claims of eight cases (2.5 % are promised). Where all resamples agree, BCa does not exist, and
+    the percentiles are returned.
+
+    Args:
+        blocks: independent cases.
+        statistic: function of the rows of several blocks.
+        undefined: value of the statistic for resamples in which it is not finite.
+    """
+
+    def of(chosen: npt.NDArray[np.int64]) -> float:
+        value = statistic(np.concatenate([blocks[int(i)] for i in chosen]))
+        return value if np.isfinite(value) else undefined
+
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        warnings.simplefilter("ignore", DegenerateDataWarning)
+        result = bootstrap(
+            (np.arange(len(blocks)),),
+            of,
+            vectorized=False,
+            n_resamples=_RESAMPLES,
+            method="BCa",
+            random_state=0,
+        )
+    low, high = result.confidence_interval
+    if not np.isfinite([low, high]).all():
+        low, high = np.percentile(result.bootstrap_distribution, _INTERVAL)
+    return float(low), float(high)
 
 
 def _t_interval(values: npt.NDArray[np.float64]) -> tuple[float, float]:
