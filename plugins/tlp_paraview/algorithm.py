@@ -186,7 +186,7 @@ class Algorithm(VTKPythonAlgorithmBase):
             arrived = "nothing" if data is None else data.GetClassName()
             raise TypeError(
                 f"input {port} must be a {self.INPUTS[port]}, got {arrived}; "
-                "connect a filter or source with such an output"
+                "connect a filter or source with such an output, or one block of composite data"
             )
         return data
 
@@ -235,7 +235,8 @@ class SameTypeAlgorithm(Algorithm):
             kind = self.OUTPUTS[port]
             if port == target:
                 arrived = self.connected_data(in_info, source)
-                kind = arrived.GetClassName() if arrived is not None else "vtkUnstructuredGrid"
+                is_dataset = arrived is not None and arrived.IsA("vtkDataSet")
+                kind = arrived.GetClassName() if is_dataset else "vtkUnstructuredGrid"
             existing = info.Get(vtkDataObject.DATA_OBJECT())
             if existing is None or existing.GetClassName() != kind:
                 info.Set(vtkDataObject.DATA_OBJECT(), _new(kind))

@@ -25,6 +25,7 @@ class TLPLandscapeReader(SeriesAlgorithm):
     def __init__(self) -> None:
         super().__init__(find_landscapes)
         self._file_names: list[str] = []
+        self._shape: tuple[int, ...] | None = None
 
     def AddFileName(self, path: str | None) -> None:
         if path:
@@ -36,14 +37,15 @@ class TLPLandscapeReader(SeriesAlgorithm):
 
     def RequestInformation(self, _request: Any, _in_info: Any, out_info: Any) -> int:
         self._series.scan(self._file_names)
-        shape: tuple[int, ...] = ()
+        shape: tuple[int, ...] | None = None
         # RequestData reports the error
         with suppress(Exception):
             from tlp_core.landscape.store import LandscapeStore
 
             store = LandscapeStore.open(self._series.members[0].path)
             shape = store.shape if store.points is None else ()
-        announce_image(out_info, 1, shape)
+        self._shape = shape
+        announce_image(out_info, 1, shape or ())
         announce_steps(out_info, 2, self._series.steps)
         return 1
 
@@ -57,6 +59,12 @@ class TLPLandscapeReader(SeriesAlgorithm):
             )
         member = self._series.at(requested_time(request, out_info))
         landscape = Landscape.open(member.path)
+        shape = landscape.shape if landscape.points is None else ()
+        if self._shape not in (None, shape):
+            raise ValueError(
+                "landscapes of one series must have one shape, because time steps share an image, "
+                f"got {shape} at step {member.step:g} instead of {self._shape}; open each alone"
+            )
         step = member.step if len(self._series.members) > 1 else None
         output(out_info, 0).ShallowCopy(vtk_bridge.landscape_to_grid(landscape, step=step))
         output(out_info, 1).ShallowCopy(vtk_bridge.landscape_to_image(landscape, step=step))

@@ -30,6 +30,14 @@ class TreeAlgorithm(SameTypeAlgorithm):
         super().__init__()
         self._kept_tree: tuple[Any, Any] = (None, None)
 
+    def FillInputPortInformation(self, _port: int, info: Any) -> int:
+        """Accept any data, which :meth:`input_data` checks.
+
+        VTK would report composite data at each of several inputs with dozens of errors.
+        """
+        info.Set(self.INPUT_REQUIRED_DATA_TYPE(), "vtkDataObject")
+        return 1
+
     def tree(self, in_info: Any) -> Any:
         """Return the merge tree of the inputs, or None if one of them is empty.
 

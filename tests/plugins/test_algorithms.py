@@ -20,7 +20,12 @@ from tlp_paraview.neighbor_graph import TLPNeighborGraph
 from tlp_paraview.tree_simplification import TLPTreeSimplification
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonCore import vtkOutputWindow
-from vtkmodules.vtkCommonDataModel import vtkDataObject, vtkPolyData, vtkUnstructuredGrid
+from vtkmodules.vtkCommonDataModel import (
+    vtkDataObject,
+    vtkMultiBlockDataSet,
+    vtkPolyData,
+    vtkUnstructuredGrid,
+)
 from vtkmodules.vtkCommonExecutionModel import vtkTrivialProducer
 from vtkmodules.vtkFiltersCore import vtkCellCenters, vtkMaskPoints, vtkPassThrough
 
@@ -369,18 +374,37 @@ def vtk_errors():
     window.RemoveObserver(tag)
 
 
-@pytest.mark.parametrize("kind", [TLPLandscapeProfile, TLPLandscapeDescriptors])
-def test_an_input_of_a_wrong_type_is_reported(messages, vtk_errors, kind):
+@pytest.mark.parametrize("data", [vtkPolyData, vtkMultiBlockDataSet])
+@pytest.mark.parametrize(
+    "kind", [TLPTreeSimplification, TLPLandscapeProfile, TLPLandscapeDescriptors]
+)
+def test_an_input_of_a_wrong_type_is_one_sentence(messages, vtk_errors, kind, data):
+    """VTK reports composite data at three inputs with 26 errors."""
     algorithm = kind()
     for port in range(3):
-        algorithm.SetInputDataObject(port, vtkPolyData())
+        algorithm.SetInputDataObject(port, data())
     algorithm.SetInputArrayToProcess(0, 0, 0, 0, names.LOSS)
-    assert not algorithm.GetExecutive().Update()
+    run(algorithm)
+    ((severity, text),) = messages
+    assert severity == "error"
+    assert f"input 0 must be a vtkUnstructuredGrid, got {data.__name__}; connect" in text
+    assert vtk_errors == []
+
+
+def test_landscapes_of_several_shapes_in_one_series_are_reported(messages, tmp_path):
+    for step, size in ((1, 5), (2, 9)):
+        loss = np.arange(float(size**2)).reshape(size, size)
+        Landscape(loss, np.ones(2), np.ones(loss.shape, bool)).save(tmp_path / f"s{step}.zarr")
+    reader = TLPLandscapeReader()
+    reader.AddFileName(str(tmp_path))
+    reader.UpdateTimeStep(1.0)
     assert messages == []
-    for port, text in enumerate(vtk_errors):  # the segmentation can be any dataset
-        assert f"input port index {port} " in text
-        assert "is of type vtkPolyData, but a vtkUnstructuredGrid is required" in text
-    assert len(vtk_errors) == 2
+    reader.UpdateTimeStep(2.0)
+    ((_, text),) = messages
+    assert "one shape, because time steps share an image, got (9, 9) at step 2" in text
+    assert reader.GetOutputDataObject(0).GetNumberOfPoints() == 0
+    reader.UpdateTimeStep(1.0)
+    assert reader.GetOutputDataObject(1).GetDimensions() == (5, 5, 1)
 
 
 def test_the_threshold_fills_basins_without_sampling_again(messages):
