@@ -199,11 +199,8 @@ def find_pipeline(profile: Any) -> Pipeline | None:
     tree = _producer(last, "Nodes") if is_simplified else last
     graph = _producer(tree, "Input")
     source = _producer(graph, "Input")
-    followers = [
-        proxy
-        for proxy in simple.GetSources().values()
-        if _has_name(proxy, DESCRIPTORS) and _producer(proxy, "Nodes").SMProxy is last.SMProxy
-    ]
+    tables = [proxy for proxy in simple.GetSources().values() if _has_name(proxy, DESCRIPTORS)]
+    followers = [table for table in tables if _producer(table, "Nodes") == last]
     if source is None or not followers:
         return None
     simplification = last if is_simplified else None
@@ -223,7 +220,9 @@ def replace_crashing_tree(pipeline: Pipeline) -> Pipeline:
         The pipeline, with TLP Merge Tree if TTK's filter cannot be used.
     """
     graph = pipeline.graph
-    if not graph.CheckForTTK or graph.GetDataInformation().GetNumberOfPoints():
+    has_samples = pipeline.source.GetDataInformation().GetNumberOfPoints() > 0
+    is_refused = has_samples and not graph.GetDataInformation().GetNumberOfPoints()
+    if not (graph.CheckForTTK and is_refused):
         return pipeline
     graph.CheckForTTK = 0
     tree = _built_in_tree(graph)

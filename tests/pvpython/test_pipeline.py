@@ -505,7 +505,7 @@ from tlp_paraview import fitting, interaction, pipeline, views
 
 source = TLPLossLandscape(registrationName="Source", Resolution=9)
 built = pipeline.build(source)
-layout = views.show_landscape(built)
+layout = views.show_landscape(built, size=(400, 200))
 native, profile = fitting.views_of(layout)
 
 
