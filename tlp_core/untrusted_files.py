@@ -47,8 +47,8 @@ def require_room(
         path: the file, for the message.
         shape: shape of the values that the file claims to hold.
         what: what the values are.
-        value_bytes: bytes of a value. Default: 8, or as many if it is smaller, because values are
-            converted to float64.
+        value_bytes: bytes of a value in the file. At least 8 are counted, because values are
+            converted to float64. Default: 8.
 
     Raises:
         ValueError: if they do not fit, or a size is negative.

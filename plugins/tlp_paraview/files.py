@@ -24,9 +24,9 @@ def state_folder() -> Path:
 def opened_state_folder() -> Path | None:
     """Return the folder of the state file that is being opened; None if it is not known.
 
-    ParaView does not tell a proxy which state file it comes from. The file is the argument of a
-    running ``LoadState``, or that of the program's option ``--state``. A file that is opened by the
-    menu of the GUI is not known.
+    ParaView does not pass the state file to its proxies. Here it is found as the argument of a
+    running ``LoadState``, or of the program's option ``--state``. A state file that the menu of the
+    GUI opens is not found.
     """
     frame = sys._getframe()
     while frame is not None:

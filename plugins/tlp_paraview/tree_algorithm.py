@@ -58,7 +58,7 @@ class TreeAlgorithm(SameTypeAlgorithm):
 class FormerlySimplifying(TreeAlgorithm):
     """A filter that had the properties of TLP Tree Simplification in version 0.1.0.
 
-    State files of that version still set them. Nothing follows from them but a warning.
+    State files of that version still set them. They have no effect but a warning.
     """
 
     def __init__(self) -> None:

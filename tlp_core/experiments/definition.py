@@ -27,14 +27,14 @@ _KEEP_SECONDS = 20.0
 """Time between two states of a training: a killed run loses so much at most."""
 
 _STATE = "training.pt"
-"""File of the state from which a killed training goes on."""
+"""File of the state from which a killed training is resumed."""
 
 
 class Training:
     """Writer of the checkpoints of one network and of the numbers that belong to each.
 
-    A training also keeps its state, so that a killed run goes on where it was, with the same result
-    as an undisturbed one.
+    It also stores the state of the training, so that a killed run is resumed, with the same result
+    as that of an undisturbed run.
     """
 
     def __init__(self, folder: Path, steps: Sequence[int]) -> None:
@@ -56,8 +56,7 @@ class Training:
                 by name; each has ``state_dict`` and ``load_state_dict``.
 
         Returns:
-            The step at which the training goes on, and the curve up to it; 0 and an empty list at
-            its start.
+            The next step, and the curve up to it; 0 and an empty list at the start.
         """
         path = self._folder / _STATE
         if not path.exists():
