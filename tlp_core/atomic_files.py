@@ -19,6 +19,9 @@ from numpy.lib import format as npy
 _LOCK = ".lock"
 """File in an unfinished folder that its process locks."""
 
+HEX_DIGIT = "[0-9a-f]"
+"""Pattern of a digit in a temporary name; any letter would match names that users give."""
+
 _ABANDONED = 3600.0
 """Seconds after which a temporary file is that of a killed process; writing takes seconds."""
 
@@ -36,19 +39,12 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         NotADirectoryError: if its folder is a file.
         FileNotFoundError: if its folder does not exist.
     """
-    file = Path(os.path.realpath(path))
-    if file.is_dir() or not str(path):
-        raise IsADirectoryError(f"an output must be a file, got the folder {path}")
+    file = require_file_place(path)
     if file.exists() and not file.is_file():
         yield file
         return
-    require_folder(file)
-    if not file.parent.exists():
-        raise FileNotFoundError(
-            f"an output must lie in an existing folder, found none at {file.parent}; create it"
-        )
     temporary = file.with_name(f".{file.stem}.{uuid4().hex[:8]}{file.suffix}")
-    sweep(file.parent, f".{glob.escape(file.stem)}.????????{glob.escape(file.suffix)}")
+    sweep(file.parent, f".{glob.escape(file.stem)}.{HEX_DIGIT * 8}{glob.escape(file.suffix)}")
     try:
         yield temporary
         os.replace(temporary, file)
@@ -66,7 +62,7 @@ def unfinished_folder(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
-    left = sorted(path.parent.glob(f".{glob.escape(path.name)}.????????"))
+    left = sorted(path.parent.glob(f".{glob.escape(path.name)}.{HEX_DIGIT * 8}"))
     with ExitStack() as locks:
         mine = [folder for folder in left if locks.enter_context(_lock(folder))]
         for further in mine[1:]:
@@ -108,6 +104,25 @@ def sweep(folder: Path, pattern: str) -> None:
         with suppress(OSError):
             if time.time() - left.stat().st_mtime > _ABANDONED:
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+def require_file_place(path: str | os.PathLike[str]) -> Path:
+    """Return the file to which a path leads, and check that it can be written there.
+
+    Raises:
+        IsADirectoryError: if the path is a folder.
+        NotADirectoryError: if its folder is a file.
+        FileNotFoundError: if its folder does not exist.
+    """
+    file = Path(os.path.realpath(path))
+    if file.is_dir() or not str(path):
+        raise IsADirectoryError(f"an output must be a file, got the folder {path}")
+    require_folder(file)
+    if not file.parent.exists():
+        raise FileNotFoundError(
+            f"an output must lie in an existing folder, found none at {file.parent}; create it"
+        )
+    return file
 
 
 def require_folder(path: str | os.PathLike[str]) -> None:

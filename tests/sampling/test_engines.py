@@ -212,6 +212,16 @@ def test_a_batch_stays_within_the_memory_limit(small_problem, directions):
     assert limits[1].batch <= 20
 
 
+@pytest.mark.parametrize("name", ["batched", "compiled"])
+def test_an_engine_that_does_not_fit_into_the_memory_limit_is_reported(
+    small_problem, directions, name
+):
+    with pytest.raises(RuntimeError, match="a sample needs more than the memory limit"):
+        sample_grid(
+            small_problem, directions, resolution=3, distance=1.0, engine=name, memory_limit=1.0
+        )
+
+
 def test_tied_and_strided_parameters_move_together():
     class Tied(nn.Module):
         def __init__(self):

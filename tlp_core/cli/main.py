@@ -11,6 +11,9 @@ from tlp_core.cli import analysis, experiment, sampling, store
 from tlp_core.cli.output import INCOMPLETE, on_one_line, show_warning
 from tlp_core.version import __version__
 
+_EXPLAINED = (ValueError, TypeError, RuntimeError, OSError, ImportError)
+"""Errors whose text is a whole sentence."""
+
 _RESUMED = ("sample", "training", "experiment")
 """Commands that resume what was stopped."""
 
@@ -26,12 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = show_warning
             return int(options.run(options))
-    except (ValueError, TypeError, RuntimeError, OSError, ImportError) as error:
-        print(f"tlp {options.command}: {on_one_line(error)}", file=sys.stderr)
-        return 1
     except Exception as error:
-        text = on_one_line(error)
-        print(f"tlp {options.command}: {type(error).__name__}: {text}", file=sys.stderr)
+        text = str(error) if isinstance(error, _EXPLAINED) else f"{type(error).__name__}: {error}"
+        print(f"tlp {options.command}: {on_one_line(text)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         advice = "; the same command resumes it" if options.command in _RESUMED else ""

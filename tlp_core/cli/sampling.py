@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
-from tlp_core.atomic_files import require_folder
+from tlp_core.atomic_files import require_file_place
 from tlp_core.cli.options import (
     Parsers,
     add_output,
@@ -108,7 +108,7 @@ def make_directions(options: argparse.Namespace) -> int:
     """Make directions, and write them for ``tlp sample --directions-file``."""
     from tlp_core.pipeline.sampler import LandscapeSampler
 
-    require_folder(options.output)
+    require_file_place(options.output)
     _, found = LandscapeSampler().directions(
         problem_and_directions(options), progress=TerminalProgress("tlp directions")
     )

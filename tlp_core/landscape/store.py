@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tlp_core.atomic_files import require_folder, sweep
+from tlp_core.atomic_files import HEX_DIGIT, require_folder, sweep
 from tlp_core.untrusted_files import require_plain_files, require_room
 
 SCHEMA = 1
@@ -422,7 +422,7 @@ def _new_and_temporary_folder(path: str | os.PathLike[str]) -> tuple[Path, Path]
     """Return a new path, and the temporary path beside it that is renamed to it at the end."""
     folder = Path(path)
     require_folder(folder)
-    sweep(folder.parent, f".{glob.escape(folder.name)}.{'?' * 32}")
+    sweep(folder.parent, f".{glob.escape(folder.name)}.{HEX_DIGIT * 32}")
     if folder.exists():
         raise FileExistsError(f"a new landscape needs a free path, got {folder}, which exists")
     return folder, folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")

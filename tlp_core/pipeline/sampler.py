@@ -66,9 +66,9 @@ class LandscapeSampler:
         if isinstance(part, RankPart) and not settings.run.store:
             raise ValueError("several processes must share a store on disk, and none is named")
         self._sampled_by_ranks = settings
-        if settings.run.store and Path(settings.run.store).exists():
-            LandscapeStore.open(settings.run.store)  # before hours are spent on directions
         with abort_all_on_error(part):
+            if part.is_first() and settings.run.store and Path(settings.run.store).exists():
+                LandscapeStore.open(settings.run.store)  # before hours are spent on directions
             before = _before_samples(progress)
             problem, directions = self._find_directions(settings, part, before)
             plan = make_plan(settings.samples, len(directions))

@@ -131,9 +131,10 @@ def train(
             Default: 1000.
         learning_rate: learning rate, > 0; the paper uses 1 and also varies it. Default: 1.
         progress: receives the fraction of the work that is done and the loss. Default: no report.
-        resume: receives the model and the optimizer before the first iteration, to set them to the
-            state of a killed run. Default: start at the first iteration.
-        keep: receives the same parts every 50 iterations, to keep their state. Default: none.
+        resume: receives the model, the optimizer and the number of calls of the loss, by name, and
+            sets them to the state of a killed run. Default: start at the first iteration.
+        keep: receives the same parts every 50 iterations, and stores their state. Default: not
+            stored.
 
     Returns:
         The final ``loss`` and the metrics of the problem, by name.
@@ -157,7 +158,8 @@ def train(
     calls = _Counter()
     parts = {"model": problem.model, "optimizer": optimizer, "calls": calls}
     resume(parts)
-    (group,), state = optimizer.param_groups, optimizer.state[optimizer._params[0]]
+    (group,) = optimizer.param_groups
+    state = optimizer.state[group["params"][0]]
 
     def closure() -> Tensor:
         calls.count += 1

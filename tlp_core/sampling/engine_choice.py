@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from tlp_core.choices import BatchNorm, EngineChoice, EngineName
+from tlp_core.choices import BatchNorm, EngineName
 from tlp_core.directions.base import Directions
 from tlp_core.model_state import threads_for
 from tlp_core.problem import Problem
@@ -190,14 +190,14 @@ class _Trial:
         return count if self._are_independent() else 1
 
     def first_usable(
-        self, samples: int, name: EngineChoice | None, batch: int | None
+        self, samples: int, name: EngineName | None, batch: int | None
     ) -> Engine | None:
         """Return the first engine that can be used, of those that suit the counted work."""
         if self.work.seconds() > _SLOW_SAMPLE and name in (None, "single"):
             return Engine(threads=available_cores())
         wanted = [name] if name is not None else self._suitable(samples)
         for each in wanted:
-            engine = self._engine(each, batch)
+            engine = self._single() if each == "single" else self._of_samples(each, batch)
             if engine is not None and self.run(engine):
                 return engine
         return None
@@ -252,20 +252,30 @@ class _Trial:
             return ["batched", "single"]
         return ["compiled", "batched", "single"]
 
-    def _engine(self, name: EngineChoice, batch: int | None) -> Engine | None:
-        """Return an engine with the batch that suits the counted work; None if none fits."""
-        if name == "single":
-            threads = threads_for(sum(p.numel() for p in self._problem.model.parameters()))
-            return Engine(threads=threads, workers=self.workers if threads == 1 else 1)
-        suited = batch or self._batch()
+    def _single(self) -> Engine:
+        threads = threads_for(sum(p.numel() for p in self._problem.model.parameters()))
+        return Engine(threads=threads, workers=self.workers if threads == 1 else 1)
+
+    def _of_samples(self, name: EngineName, batch: int | None) -> Engine | None:
+        """Return an engine for several samples in one call; None if not even one sample fits.
+
+        Without a given batch, it is the one that suits the counted work, halved until it fits.
+        """
         if name == "batched":
-            engine = Engine("batched", suited, self.workers)
+            engine = Engine("batched", batch or self._batch(), self.workers)
         else:
-            suited = suited if batch else max(suited, _COMPILED_BATCH)
+            suited = batch or max(self._batch(), _COMPILED_BATCH)
             engine = Engine("compiled", suited, threads=available_cores())
-        while batch is None and not self._fits(engine) and engine.batch > 1:
+        if batch is not None:
+            return engine
+        while not self._fits(engine):
+            if engine.batch == 1:
+                self.report.append(
+                    f"{engine}: not usable, a sample needs more than the memory limit"
+                )
+                return None
             engine = replace(engine, batch=engine.batch // 2)
-        return engine if batch is not None or self._fits(engine) else None
+        return engine
 
     def _batch(self) -> int:
         """Return the batch for which a call writes about as many values as a cache holds."""
@@ -284,11 +294,8 @@ class _Trial:
     def _run_single(self, batch: int | None) -> None:
         """Measure the engine ``single``, with threads and with workers."""
         if batch is None:
-            for engine in dict.fromkeys(
-                (self._engine("single", None), Engine(workers=self.workers))
-            ):
-                if engine is not None:
-                    self.run(engine)
+            for engine in dict.fromkeys((self._single(), Engine(workers=self.workers))):
+                self.run(engine)
 
     def _try_batches(self, batch: int | None) -> Engine | None:
         """Return the fastest batched engine whose batches fit into the memory limit."""
