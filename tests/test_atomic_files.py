@@ -108,3 +108,12 @@ def test_a_folder_of_a_running_process_is_not_taken_over(tmp_path):
         assert (again / "half").read_text() == "done"
         again.rename(tmp_path / "a")
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["half"]
+
+
+def test_a_users_hidden_file_of_a_similar_name_stays(tmp_path):
+    kept = tmp_path / ".a.settings.csv"
+    kept.write_text("mine")
+    os.utime(kept, (0, 0))
+    with atomic_write(tmp_path / "a.csv") as temporary:
+        temporary.write_text("whole")
+    assert kept.read_text() == "mine"
