@@ -25,8 +25,8 @@ def opened_state_folder() -> Path | None:
     """Return the folder of the state file that is being opened; None if it is not known.
 
     ParaView does not pass the state file to its proxies. Here it is found as the argument of a
-    running ``LoadState``, or of the program's option ``--state``. A state file that the menu of the
-    GUI opens is not found.
+    running ``LoadState``, or, in the GUI, in ParaView's options for opening the state file. A
+    source in pvserver does not find it.
     """
     frame = sys._getframe()
     while frame is not None:
@@ -34,14 +34,33 @@ def opened_state_folder() -> Path | None:
         if is_load and frame.f_globals.get("__name__", "").startswith("paraview.simple"):
             return Path(frame.f_locals[frame.f_code.co_varnames[0]]).resolve().parent
         frame = frame.f_back  # type: ignore[assignment]
-    named = [word for word in _command_line() if word.startswith("--state=")]
-    return Path(named[0].removeprefix("--state=")).resolve().parent if named else None
+    try:
+        folder = _data_directory()
+    except (ImportError, AttributeError):  # another version of ParaView
+        folder = None
+    return Path(folder).resolve() if folder else None
 
 
-def _command_line() -> list[str]:
-    """Return the words of the command; in the GUI of 5.11 ``sys.argv`` has not got them."""
-    words = Path("/proc/self/cmdline")
-    return words.read_text(errors="replace").split("\0") if words.exists() else list(sys.argv)
+def _data_directory() -> str | None:
+    """Return the property Data Directory of ParaView's options for the state file.
+
+    The options are a proxy that exists while ParaView opens a state file. The GUI of 5.9 and later
+    sets the property to the folder of the file: for its menu, for a file on the command line and
+    for ``--state``. The user can choose another folder in the dialog.
+    """
+    from paraview.modules.vtkRemotingServerManager import vtkSMProxyManager
+    from vtkmodules.vtkCommonCore import vtkCollection
+
+    if not vtkSMProxyManager.IsInitialized():  # pvserver
+        return None
+    manager = vtkSMProxyManager.GetProxyManager().GetActiveSessionProxyManager()
+    if manager is None or not manager.GetInLoadXMLState():
+        return None
+    proxies = vtkCollection()
+    manager.GetSession().GetAllRemoteObjects(proxies)
+    options = [each for each in proxies if each.IsA("vtkSMLoadStateOptionsProxy")]
+    newest = max(options, key=lambda each: each.GetGlobalID(), default=None)
+    return newest.GetProperty("DataDirectory").GetElement(0) if newest else None
 
 
 def find_file(path: str, beside: Path | None = None) -> str:

@@ -275,6 +275,68 @@ def test_a_saved_session_opens_and_the_macro_links_it_again(worked, launcher):
     assert printed["frame"] == [0, 225]
 
 
+OPENED = """<?xml version="1.0" ?>
+<pqevents>
+  <pqevent object="pqClientMainWindow/menubar/menu_Macros" command="activate" arguments="use"/>
+  <pqevent object="pqClientMainWindow/menubar/menu_File" command="activate"
+           arguments="actionFileLoadServerState"/>
+  <pqevent object="pqClientMainWindow/FileLoadServerStateDialog" command="filesSelected"
+           arguments="{state}"/>
+  <pqevent object="LoadStateOptionsDialog/widget/OKButton" command="activate" arguments=""/>
+  <pqevent object="pqClientMainWindow/menubar/menu_Macros" command="activate" arguments="use"/>
+</pqevents>
+"""
+
+USE = """
+from paraview.simple import *
+source = FindSource("Source")
+source.UpdatePipeline()
+Delete(source)
+"""
+
+OWN_PROBLEM = """
+import torch
+from tlp_core import Problem
+
+def make_problem():
+    model = torch.nn.Linear(2, 1, bias=False)
+    return Problem(model, lambda m, b: m.weight.square().sum(), [torch.zeros(1)], name="own")
+"""
+
+SAVED = """
+TLPLossLandscape(
+    registrationName="Source", Problem="file", ProblemFile="own_problem.py", Resolution=3
+)
+"""
+
+
+def test_a_relative_name_is_looked_up_beside_the_opened_state_file(
+    launcher, run_pvpython, tmp_path
+):
+    """First a file of the option ``--state``, then one of the menu; neither is in this folder."""
+    studies = [tmp_path / "first study", tmp_path / "second study"]
+    for folder in [*studies, tmp_path]:
+        folder.mkdir(exist_ok=True)
+        (folder / "own_problem.py").write_text(OWN_PROBLEM)
+    states = [study / "state.pvsm" for study in studies]
+    saves = "".join(f"SaveState({str(state)!r})\n" for state in states)
+    done = run_pvpython(SAVED + saves)
+    assert done.code == 0, done.text
+    macros = tmp_path / "home" / ".config" / "ParaView" / "Macros"
+    macros.mkdir(parents=True, exist_ok=True)
+    (macros / "use.py").write_text(USE)
+    (tmp_path / "events.xml").write_text(OPENED.format(state=states[1]))
+    options = ["--state", states[0], f"--test-directory={tmp_path}"]
+    options += [f"--test-script={tmp_path / 'events.xml'}", "--exit"]
+    command = [launcher("paraview"), "--dr", *options]
+    done = run(command, tmp_path, display=True, timeout=300)
+    assert done.code == 0, done.text
+    assert done.errors == []
+    lines = [line for line in done.text.splitlines() if "runs the code of " in line]
+    files = [line.partition("runs the code of ")[2] for line in lines]
+    assert files == [str(study / "own_problem.py") for study in studies]
+
+
 def test_an_error_in_a_script_is_detected(launcher, tmp_path):
     done, _ = gui(launcher, tmp_path, "raise AssertionError('failing on purpose')")
     assert done.code == 1
