@@ -4,6 +4,7 @@ The folders and modules below are the stages of the method, in order. A stage us
 only.
 
 - ``problem``, ``problems``: what a user supplies, a model with its loss and its batches
+- ``kept_outputs``: outputs of modules that do not depend on what moves, computed once
 - ``directions``: vectors in parameter space, such as the top eigenvectors of the Hessian
 - ``landscape``: the record of the losses, and its file
 - ``sampling``: the losses at points in the span of the directions

@@ -20,7 +20,7 @@ def hash_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
         plain = tensor.detach().cpu().contiguous()
         digest.update(name.encode())
         digest.update(f"{plain.dtype}{tuple(plain.shape)}".encode())
-        digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 
@@ -17,6 +18,12 @@ SMALL = 100_000
 The PINN with 7,851 parameters takes 1.3 ms a sample on one thread and 1.1 ms on two; in pvpython,
 which loads the system's OpenMP, 1.4 ms and 6.1 ms (``tests/benchmarks/threads.py``)."""
 
+
+_PIECE = 2**20
+"""Entries of a tensor that are converted to float64 at a time."""
+
+_COPIED = 2**28
+"""Bytes of a model above which parameters that do not move are not copied."""
 
 HALF_PRECISIONS = (torch.bfloat16, torch.float16)
 """Types in which θ* + Σ α_i d_i would be rounded to a few distinct values."""
@@ -50,8 +57,17 @@ def number_of_parameters(model: nn.Module) -> int:
 
 def parameter_norm(model: nn.Module) -> float:
     """Return ‖θ*‖ over the trainable parameters, in float64."""
-    squares = (as_float64(p).square().sum() for p in trainable_parameters(model).values())
-    return float(sum(squares, torch.zeros((), dtype=torch.float64)).sqrt())
+    return math.sqrt(sum(squared_norm(p) for p in trainable_parameters(model).values()))
+
+
+def squared_norm(tensor: Tensor) -> float:
+    """Return ‖t‖² of a tensor, summed in float64."""
+    return sum(float(as_float64(part).square().sum()) for part in pieces(tensor))
+
+
+def pieces(tensor: Tensor) -> Sequence[Tensor]:
+    """Return views of a tensor's entries, of a size whose copies in float64 take 8 MB."""
+    return torch.split(tensor.detach().reshape(-1), _PIECE)
 
 
 def hash_state(model: nn.Module) -> str:
@@ -85,7 +101,11 @@ def evaluation_state(model: nn.Module, parameters: str | None = None) -> Iterato
     Raises:
         ValueError: if no trainable parameter matches the pattern.
     """
-    with preserve_model(model), limit_threads(model), select_parameters(model, parameters):
+    with (
+        limit_threads(model),
+        select_parameters(model, parameters),
+        preserve_model(model, trainable_parameters(model).keys()),
+    ):
         model.eval()
         yield
 
@@ -102,13 +122,30 @@ def limit_threads(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def preserve_model(model: nn.Module) -> Iterator[None]:
+def preserve_model(
+    model: nn.Module, moving: Collection[str] | None = None
+) -> Iterator[Mapping[str, Tensor]]:
     """Restore a model after use, also after an error.
 
     Parameters, buffers, gradients, ``requires_grad``, the modes of all modules and torch's random
-    state are restored.
+    state are restored. Of a model of more than 256 MB, parameters that do not move are not copied.
+
+    Args:
+        model: the network.
+        moving: names of the parameters that move. Default: all.
+
+    Yields:
+        The values of the moving parameters before use, by name.
+
+    Raises:
+        RuntimeError: if the loss has changed a parameter that was not copied.
     """
-    values = {t: t.detach().clone() for t in (*model.parameters(), *model.buffers())}
+    parameters = dict(model.named_parameters())
+    moving = parameters.keys() if moving is None else moving
+    size = sum(p.numel() * p.element_size() for p in parameters.values())
+    copied = parameters if size <= _COPIED else {name: parameters[name] for name in moving}
+    values = {t: t.detach().clone() for t in (*copied.values(), *model.buffers())}
+    fixed = {name: p._version for name, p in parameters.items() if p not in values}
     gradients = [(p, p.grad, p.requires_grad) for p in model.parameters()]
     modules = [(module, module.training, dict(module._buffers)) for module in model.modules()]
     devices = {t.device.index for t in values if t.device.type == "cuda"}
@@ -116,7 +153,7 @@ def preserve_model(model: nn.Module) -> Iterator[None]:
         parameter.grad = None  # backward would add to an existing gradient in place
     with torch.random.fork_rng(devices=sorted(d for d in devices if d is not None)):
         try:
-            yield
+            yield {name: values[parameters[name]] for name in moving}
         finally:
             for module, training, buffers in modules:
                 module.training = training
@@ -128,6 +165,11 @@ def preserve_model(model: nn.Module) -> Iterator[None]:
                 for tensor, value in values.items():
                     if not _is_same(tensor, value):  # an expanded tensor cannot be written
                         tensor.copy_(value)
+    for name, version in fixed.items():
+        if parameters[name]._version != version:
+            raise RuntimeError(
+                f"a loss must not change parameters, and {name!r} was changed; load the model again"
+            )
 
 
 def _is_same(one: Tensor, other: Tensor) -> bool:

@@ -61,6 +61,11 @@ class Directions:
         """Return n, the number of directions."""
         return len(self.vectors)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the parameters that move."""
+        return tuple(self.vectors[0])
+
     def digest(self) -> str:
         """Return the SHA-256 of all directions, in hex."""
         return hash_tensors(part for vector in self.vectors for part in vector.items())

@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from tlp_core.directions.base import Directions
 from tlp_core.landscape.landscape import Landscape
 from tlp_core.landscape.store import EVALUATION, MODEL_LOSS, Chunk, LandscapeStore
-from tlp_core.model_state import as_float64, preserve_model, trainable_parameters
+from tlp_core.model_state import pieces, preserve_model, squared_norm, trainable_parameters
 from tlp_core.problem import LossError, Problem, check_center, is_same_loss, mean_loss
 from tlp_core.progress import Progress, format_seconds, silent
 from tlp_core.sampling.engine_choice import Choice, choose_engine, engine_of, restore_engine
@@ -62,7 +63,7 @@ def sample_plan(
     """
     part = part or SinglePart()
     clock = _Clock(run.time_budget, should_stop)
-    with preserve_model(problem.model):
+    with preserve_model(problem.model, directions.names) as bases:
         problem.model.eval()
         center = check_center(problem)
         provenance = {
@@ -72,7 +73,7 @@ def sample_plan(
         }
         _freeze_parameters(problem, evaluation, center)
         _warn_of_rounded_steps(problem, directions, plan)
-        choose = partial(_choose, problem, directions, plan, evaluation, run, progress)
+        choose = partial(_choose, problem, directions, plan, evaluation, run, bases, progress)
         store, engine = _open_or_create(store, plan, provenance, choose, part)
         _check_engine(store, evaluation)
         known = _KnownLosses(reuse, store, plan)
@@ -84,10 +85,16 @@ def sample_plan(
                 plan.trial(),
                 evaluation,
                 memory_limit=run.memory_limit,
+                bases=bases,
             )
-        at_center = center if evaluation.batch_norm == "stored" else None
         with evaluator(
-            problem, directions, engine, evaluation.batch_norm, center=at_center
+            problem,
+            directions,
+            engine,
+            evaluation.batch_norm,
+            center=center if evaluation.batch_norm == "stored" else None,
+            memory_limit=run.memory_limit,
+            bases=bases,
         ) as evaluate:
             _fill(store, plan, evaluate, known, part, clock, progress)
         part.finish()
@@ -108,9 +115,10 @@ def _warn_of_rounded_steps(problem: Problem, directions: Directions, plan: Plan)
     for i, (vector, step) in enumerate(zip(directions.vectors, plan.steps()), start=1):
         error, size = 0.0, 0.0
         for name, part in vector.items():
-            base, moved = parameters[name].detach(), step * part
-            error += float(as_float64((base + moved - base) - moved).square().sum())
-            size += float(as_float64(moved).square().sum())
+            for base, along in zip(pieces(parameters[name]), pieces(part)):
+                moved = step * along
+                error += squared_norm((base + moved - base) - moved)
+                size += squared_norm(moved)
         if error > _ROUNDED_STEP**2 * size:
             warnings.warn(
                 f"a step between samples along direction {i} is rounded by "
@@ -128,10 +136,10 @@ def measure_engines(
     Raises:
         ValueError, LossError, RuntimeError: as :func:`~tlp_core.sample_grid`.
     """
-    with preserve_model(problem.model):
+    with preserve_model(problem.model, directions.names) as bases:
         problem.model.eval()
         _freeze_parameters(problem, evaluation, check_center(problem))
-        return _choose(problem, directions, plan, evaluation, RunSettings(), silent).seconds
+        return _choose(problem, directions, plan, evaluation, RunSettings(), bases, silent).seconds
 
 
 def _freeze_parameters(problem: Problem, evaluation: EvaluationSettings, center: float) -> None:
@@ -163,6 +171,7 @@ def _choose(
     plan: Plan,
     evaluation: EvaluationSettings,
     run: RunSettings,
+    bases: Mapping[str, Tensor],
     progress: Progress,
 ) -> Choice:
     """Choose an engine, and report what was tried and the time that sampling will take."""
@@ -174,6 +183,7 @@ def _choose(
         evaluation,
         samples=count,
         memory_limit=run.memory_limit,
+        bases=bases,
     )
     for line in choice.report:
         _LOG.info(line)

@@ -88,6 +88,7 @@ def choose_engine(
     *,
     samples: int,
     memory_limit: float = GIBIBYTE,
+    bases: Mapping[str, Tensor] | None = None,
 ) -> Choice:
     """Return the engine that the settings request, or a fast one.
 
@@ -98,11 +99,12 @@ def choose_engine(
         evaluation: engine and batch size, if they are given, and the batch-norm statistics.
         samples: number of samples to evaluate, which decides whether compiling pays.
         memory_limit: bytes that a batch may use beyond the model's own.
+        bases: as in :func:`~tlp_core.sampling.engines.evaluator`.
 
     Raises:
         RuntimeError: if the requested engine cannot evaluate this loss.
     """
-    trial = _Trial(problem, directions, alphas, evaluation.batch_norm, memory_limit)
+    trial = _Trial(problem, directions, alphas, evaluation.batch_norm, memory_limit, bases)
     name = evaluation.engine
     if evaluation.batch_norm == "reestimated":
         name = "single"
@@ -138,6 +140,7 @@ def restore_engine(
     evaluation: EvaluationSettings = EvaluationSettings(),
     *,
     memory_limit: float = GIBIBYTE,
+    bases: Mapping[str, Tensor] | None = None,
 ) -> Engine:
     """Return the engine of a store, with workers for this machine.
 
@@ -148,11 +151,12 @@ def restore_engine(
         alphas: (m, n), points of the landscape at which workers are checked.
         evaluation: its batch-norm statistics are used.
         memory_limit: bytes that the copies of the model may use.
+        bases: as in :func:`~tlp_core.sampling.engines.evaluator`.
     """
     engine = engine_of(record)
     if engine.name == "compiled" or engine.threads > 1:
         return engine
-    trial = _Trial(problem, directions, alphas, evaluation.batch_norm, memory_limit)
+    trial = _Trial(problem, directions, alphas, evaluation.batch_norm, memory_limit, bases)
     return replace(engine, workers=trial.workers)
 
 
@@ -166,8 +170,16 @@ class _Trial:
         alphas: Points,
         batch_norm: BatchNorm,
         memory_limit: float,
+        bases: Mapping[str, Tensor] | None,
     ) -> None:
-        self._evaluator = partial(evaluator, problem, directions, batch_norm=batch_norm)
+        self._evaluator = partial(
+            evaluator,
+            problem,
+            directions,
+            batch_norm=batch_norm,
+            memory_limit=memory_limit,
+            bases=bases,
+        )
         self._problem, self._alphas, self._memory_limit = problem, alphas, memory_limit
         self._model_bytes = _model_bytes(problem)
         # losses far from the centre may be infinite in every engine, which checks nothing
@@ -216,8 +228,9 @@ class _Trial:
     def run(self, engine: Engine) -> bool:
         """Check an engine and measure its time; return whether it can be used."""
         try:
+            expected = self._truth
             with self._evaluator(engine) as evaluate:
-                self._check(evaluate)
+                self._check(evaluate, expected)
                 took = self._time(evaluate)
         except Exception as error:
             # an engine may fail in any way; the engine ``single`` raises the user's own errors
@@ -312,15 +325,14 @@ class _Trial:
     def _left(self, samples: int) -> float:
         return min(self.seconds.values()) * samples
 
-    def _check(self, evaluate: Evaluator) -> None:
+    def _check(self, evaluate: Evaluator, expected: Losses) -> None:
         """Raise a RuntimeError if losses differ from those of the engine ``single``."""
         points = np.concatenate([self._checked, self._points(evaluate.engine)])
-        found = evaluate(points)[: len(self._truth)]
-        finite = np.isfinite(self._truth)
-        same = np.isclose(found, self._truth, rtol=_AGREEMENT, atol=1e-6)
-        agree = np.where(finite, same, ~np.isfinite(found))
-        for loss, expected in zip(found[~agree], self._truth[~agree]):
-            raise RuntimeError(f"it gives the loss {loss:.6g} instead of {expected:.6g}")
+        found = evaluate(points)[: len(expected)]
+        same = np.isclose(found, expected, rtol=_AGREEMENT, atol=1e-6)
+        agree = np.where(np.isfinite(expected), same, ~np.isfinite(found))
+        for loss, wanted in zip(found[~agree], expected[~agree]):
+            raise RuntimeError(f"it gives the loss {loss:.6g} instead of {wanted:.6g}")
 
     def _time(self, evaluate: Evaluator) -> float:
         points = self._points(evaluate.engine)

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -27,9 +27,11 @@ from torch.func import functional_call, vmap
 from tlp_core import checks
 from tlp_core.choices import BatchNorm, EngineName
 from tlp_core.directions.base import Directions
+from tlp_core.kept_outputs import kept_outputs
 from tlp_core.model_state import as_float64
 from tlp_core.problem import Problem, batch_loss, batch_size, mean_loss
 from tlp_core.sampling.batch_norm import reestimate_batch_norm
+from tlp_core.sampling.settings import GIBIBYTE
 
 Losses = npt.NDArray[np.float64]
 Points = npt.NDArray[np.float64]
@@ -88,17 +90,18 @@ class Evaluator:
         engine: Engine,
         batch_norm: BatchNorm,
         center: float | None,
+        bases: Mapping[str, Tensor],
     ) -> None:
         """Prepare the workers."""
         self.engine = engine
         self._center_loss = center
         reestimates = batch_norm == "reestimated"
         problems = [problem, *(_copy(problem) for _ in range(engine.workers - 1))]
-        self._center = _Single(problem, directions, reestimates)
+        self._center = _Single(problem, directions, reestimates, bases)
         self.workers: list[_Worker] = [
-            _Single(each, directions, reestimates)
+            _Single(each, directions, reestimates, bases)
             if engine.name == "single"
-            else _Batched(each, directions)
+            else _Batched(each, directions, bases)
             for each in problems
         ]
         if engine.name == "compiled":
@@ -150,8 +153,13 @@ def evaluator(
     batch_norm: BatchNorm = "stored",
     *,
     center: float | None = None,
+    memory_limit: float = GIBIBYTE,
+    bases: Mapping[str, Tensor] | None = None,
 ) -> Iterator[Evaluator]:
     """Yield the loss as a function of α; the model's parameters change meanwhile.
+
+    One worker that evaluates one sample at a time evaluates modules that do not depend on α once,
+    see :mod:`tlp_core.kept_outputs`.
 
     Args:
         problem: model, loss and batches.
@@ -159,13 +167,23 @@ def evaluator(
         engine: how losses are evaluated.
         batch_norm: statistics of batch norm.
         center: the loss at α = 0, if it is known; by default it is evaluated.
+        memory_limit: bytes that kept outputs may use in memory.
+        bases: the moving parameters at the model, by name; default: copies of them.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(engine.threads)
-    with warnings.catch_warnings():
+    parameters = dict(problem.model.named_parameters())
+    moving = {name: parameters[name] for name in directions.names}
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
         # torch warns of operations that are slow under vmap; the choice of engine measures them
         warnings.filterwarnings("ignore", message=".*batching rule")
-        evaluate = Evaluator(problem, directions, engine, batch_norm, center)
+        if engine.name == "single" and engine.workers == 1 and batch_norm == "stored":
+            kept = kept_outputs(problem, moving.values(), memory_limit)
+            problem = stack.enter_context(kept)
+        if bases is None:
+            bases = {name: p.detach().clone() for name, p in moving.items()}
+        evaluate = Evaluator(problem, directions, engine, batch_norm, center, bases)
         try:
             yield evaluate
         finally:
@@ -184,12 +202,17 @@ def _copy(problem: Problem) -> Problem:
 class _Single:
     """Losses one at a time; parameters are set in place, from θ* at every sample."""
 
-    def __init__(self, problem: Problem, directions: Directions, reestimates: bool) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        directions: Directions,
+        reestimates: bool,
+        bases: Mapping[str, Tensor],
+    ) -> None:
         self._problem, self._reestimates = problem, reestimates
-        self._spans = _spans(directions)
+        self._vectors, self._bases = directions.vectors, bases
         parameters = dict(problem.model.named_parameters())
-        self._parameters = {name: parameters[name] for name in self._spans}
-        self._bases = {name: p.detach().clone() for name, p in self._parameters.items()}
+        self._parameters = {name: parameters[name] for name in directions.names}
 
     def __call__(self, alphas: Points) -> Losses:
         try:
@@ -200,9 +223,10 @@ class _Single:
 
     def _loss_at(self, alpha: list[float]) -> float:
         for name, parameter in self._parameters.items():
-            base, span = self._bases[name], self._spans[name]
-            step = torch.tensor(alpha, dtype=span.dtype, device=span.device)
-            torch.add(base, torch.tensordot(step, span, 1), out=parameter.data)
+            step = alpha[0] * self._vectors[0][name]
+            for coordinate, vector in zip(alpha[1:], self._vectors[1:]):
+                step.add_(vector[name], alpha=coordinate)
+            torch.add(self._bases[name], step, out=parameter.data)
         if self._reestimates:
             reestimate_batch_norm(self._problem)
         return mean_loss(self._problem)
@@ -229,12 +253,12 @@ class _LossModule(nn.Module):
 class _Batched:
     """Losses many at a time."""
 
-    def __init__(self, problem: Problem, directions: Directions) -> None:
+    def __init__(
+        self, problem: Problem, directions: Directions, bases: Mapping[str, Tensor]
+    ) -> None:
         self._batches = problem.batches
         module = _LossModule(problem)
-        parameters = dict(problem.model.named_parameters())
         spans = _spans(directions)
-        bases = {name: parameters[name].detach().clone() for name in spans}
         first = next(iter(bases.values()))
         self._dtype, self._device = first.dtype, first.device
 

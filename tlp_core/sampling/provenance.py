@@ -45,6 +45,7 @@ def landscape_provenance(
         "batch_hash": hash_batches(problem),
         "directions_hash": directions.digest(),
         "dtype": str(parameter.dtype).removeprefix("torch."),
+        **({"autocast": problem.autocast} if problem.autocast else {}),
         "device": parameter.device.type,
         "batch_norm": batch_norm,
         "versions": {
