@@ -122,6 +122,8 @@ def test_a_generator_is_refused_because_one_pass_empties_it():
 
 def test_a_problem_is_converted_with_its_batches():
     model = nn.Linear(2, 1)
+    nn.init.constant_(model.weight, 0.3)  # of either sign, bfloat16 would lose their difference
+    nn.init.constant_(model.bias, 0.1)
     batch = {"x": torch.ones(4, 2), "y": [torch.zeros(4, dtype=torch.int64)], "note": "text"}
     problem = Problem(model, lambda m, b: m(b["x"]).square().mean(), [batch], name="any")
     double = convert_problem(problem, dtype="float64", device="cpu")
@@ -132,11 +134,13 @@ def test_a_problem_is_converted_with_its_batches():
     assert next(double.model.parameters()).dtype == torch.float64
     assert len(list(double.batches)) == len(list(double.batches)) == 1
     exact = mean_loss(double)
-    half = convert_problem(problem, dtype="bfloat16")
+    with pytest.raises(ValueError, match="autocast must have float32 parameters, got float64"):
+        convert_problem(problem, autocast="bfloat16")
+    half = convert_problem(problem, dtype="float32", autocast="bfloat16")
     assert mean_loss(half) == pytest.approx(exact, rel=0.02)
     assert mean_loss(half) != mean_loss(convert_problem(problem, dtype="float32"))
     assert next(half.model.parameters()).dtype == torch.float32
-    with pytest.raises(ValueError, match="dtype must be one of float32, float64, bfloat16"):
+    with pytest.raises(ValueError, match="dtype must be one of float32, float64, got 'float8'"):
         convert_problem(problem, dtype="float8")
     with pytest.raises(ValueError, match="device must be available here, got 'tpu'"):
         convert_problem(problem, device="tpu")

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-Dtype = Literal["float32", "float64", "bfloat16"]
+Dtype = Literal["float32", "float64"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
+
+Autocast = Literal["bfloat16", "float16"]
+AUTOCASTS: tuple[Autocast, ...] = get_args(Autocast)
 
 # stage 1
 

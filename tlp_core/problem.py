@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+import os
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._pytree import tree_map_only
 
 from tlp_core import checks
-from tlp_core.choices import DTYPES, Dtype
+from tlp_core.choices import AUTOCASTS, DTYPES, Autocast, Dtype
 from tlp_core.content_hash import hash_tensors
 from tlp_core.model_state import HALF_PRECISIONS, trainable_parameters
 
@@ -27,6 +30,8 @@ _ZERO = 1e-12
 
 Loss = Callable[[nn.Module, Any], Tensor]
 Metrics = Callable[[nn.Module], Mapping[str, float]]
+State = Mapping[str, Tensor]
+StateReader = Callable[[str | os.PathLike[str]], State]
 Batch = TypeVar("Batch")
 
 
@@ -52,10 +57,17 @@ class Problem:
         metrics: ``metrics(model)`` returns numbers to show beside the name, such as an error. Other
             tensors that it uses must be moved to the model's device and precision, see
             :func:`match_batch`.
+        other_batches: further batches by name, such as those of another text. The loss on each is
+            one more array of the landscape, at the same samples.
+        read_state: ``read_state(path)`` returns the state dict in a checkpoint of this network;
+            default: :func:`tlp_core.problems.weights.read_state`.
+        autocast: precision of the forward pass, ``bfloat16`` or ``float16`` (``torch.autocast``);
+            None for that of the parameters.
         file: the Python file that made the problem; :func:`~tlp_core.load_problem` sets it.
 
     Raises:
         TypeError: for a model, a loss or batches of the wrong type.
+        ValueError: for an unknown precision.
 
     Example:
         >>> model = torch.nn.Linear(2, 1)
@@ -71,6 +83,9 @@ class Problem:
     batches: Iterable[Any]
     name: str = field(kw_only=True)
     metrics: Metrics = field(default=_no_metrics, kw_only=True)
+    other_batches: Mapping[str, Iterable[Any]] = field(default_factory=dict, kw_only=True)
+    read_state: StateReader | None = field(default=None, kw_only=True)
+    autocast: Autocast | None = field(default=None, kw_only=True)
     file: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
@@ -88,16 +103,23 @@ class Problem:
                 )
         if not callable(self.loss):
             raise TypeError(f"loss must be a function of (model, batch), got {_kind(self.loss)}")
-        if not isinstance(self.batches, Iterable) or isinstance(self.batches, Tensor):
-            raise TypeError(
-                f"batches must be a list of batches, got {_kind(self.batches)}; "
-                "put a single batch into a list"
-            )
-        if isinstance(self.batches, Iterator):
-            raise TypeError(
-                f"batches must be iterable repeatedly, got a {_kind(self.batches)}, which is empty "
-                "after one pass; make a list of it"
-            )
+        for batches in (self.batches, *self.other_batches.values()):
+            _check_batches(batches)
+        if self.autocast is not None:
+            checks.choice(self.autocast, AUTOCASTS, name="autocast")
+
+
+def _check_batches(batches: object) -> None:
+    if not isinstance(batches, Iterable) or isinstance(batches, Tensor):
+        raise TypeError(
+            f"batches must be a list of batches, got {_kind(batches)}; "
+            "put a single batch into a list"
+        )
+    if isinstance(batches, Iterator):
+        raise TypeError(
+            f"batches must be iterable repeatedly, got a {_kind(batches)}, which is empty "
+            "after one pass; make a list of it"
+        )
 
 
 def batch_loss(problem: Problem, batch: Any) -> Tensor:
@@ -107,7 +129,8 @@ def batch_loss(problem: Problem, batch: Any) -> Tensor:
         LossError: if the loss raises or returns something else.
     """
     try:
-        loss = problem.loss(problem.model, batch)
+        with _precision_of(problem):
+            loss = problem.loss(problem.model, batch)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # sys.exit would end ParaView
@@ -124,6 +147,14 @@ def batch_loss(problem: Problem, batch: Any) -> Tensor:
             "take the mean"
         )
     return loss
+
+
+def _precision_of(problem: Problem) -> AbstractContextManager[Any]:
+    """Return the context of a forward pass."""
+    if problem.autocast is None:
+        return nullcontext()
+    device = next(problem.model.parameters()).device.type
+    return torch.autocast(device, dtype=getattr(torch, problem.autocast))
 
 
 def mean_loss(problem: Problem) -> float:
@@ -150,29 +181,41 @@ def batch_size(batch: Any) -> int:
     return 1
 
 
-def convert_problem(problem: Problem, *, dtype: Dtype | None = None, device: str = "") -> Problem:
+def convert_problem(
+    problem: Problem,
+    *,
+    dtype: Dtype | None = None,
+    autocast: Autocast | None = None,
+    device: str = "",
+) -> Problem:
     """Return the problem with its model and batches in another precision or on another device.
 
-    Parameters are float32 or float64, because smaller types round the steps between samples.
-    ``bfloat16`` is the precision of the forward pass only (``torch.autocast``); a model in half
-    precision is converted to float32, with a warning.
+    Parameters are float32 or float64, because smaller types round the steps between samples. A
+    model in half precision is converted to float32, with a warning.
 
     Args:
         problem: its model is moved in place.
-        dtype: ``float32``, ``float64`` or ``bfloat16``; None keeps the model's. Floating-point
-            tensors of the batches are converted, too.
+        dtype: ``float32`` or ``float64``; None keeps the model's. Floating-point tensors of the
+            batches are converted, too.
+        autocast: precision of the forward pass, ``bfloat16`` or ``float16``; None keeps the
+            problem's.
         device: in torch's notation, such as ``cpu``, ``cuda``, ``cuda:1``, ``mps``; empty keeps the
             model's.
 
     Raises:
-        ValueError: for an unknown dtype, or a device that is not available.
+        ValueError: for an unknown precision, or a device that is not available.
     """
     if dtype is not None:
         checks.choice(dtype, DTYPES, name="dtype")
     half = {p.dtype for p in problem.model.parameters() if p.dtype in HALF_PRECISIONS}
     if half and dtype is None:
-        names = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in half))
+        names = ", ".join(sorted(map(_name_of, half)))
         warnings.warn(f"parameters were converted from {names} to float32", stacklevel=2)
+    if autocast is not None:
+        problem = replace(problem, autocast=autocast)
+        kinds = {dtype} if dtype else {_name_of(p.dtype) for p in problem.model.parameters()}
+        if "float64" in kinds:  # torch converts float32 only
+            raise ValueError("autocast must have float32 parameters, got float64; use one of them")
     if not dtype and not device and not half:
         return problem
     is_double = dtype == "float64"
@@ -187,20 +230,15 @@ def convert_problem(problem: Problem, *, dtype: Dtype | None = None, device: str
     def convert(tensor: Tensor) -> Tensor:
         return tensor.to(device=place, dtype=kind if tensor.is_floating_point() else None)
 
-    loss = _autocast(problem.loss) if dtype == "bfloat16" else problem.loss
+    others = {
+        name: _MappedBatches(batches, convert) for name, batches in problem.other_batches.items()
+    }
     batches = _MappedBatches(problem.batches, convert)
-    return replace(problem, model=model, loss=loss, batches=batches)
+    return replace(problem, model=model, batches=batches, other_batches=others)
 
 
-def _autocast(loss: Loss) -> Loss:
-    """Return a loss whose forward pass is in bfloat16."""
-
-    def autocast_loss(model: nn.Module, batch: Any) -> Tensor:
-        device = next(model.parameters()).device.type
-        with torch.autocast(device, dtype=torch.bfloat16):
-            return loss(model, batch)
-
-    return autocast_loss
+def _name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def match_batch(batch: Batch, model: nn.Module) -> Batch:
@@ -245,7 +283,13 @@ class _MappedBatches:
 
 def hash_batches(problem: Problem) -> str:
     """Return the SHA-256 of every tensor in the batches, in hex."""
-    return hash_tensors(("", tensor) for batch in problem.batches for tensor in _tensors(batch))
+    every = {"": problem.batches, **problem.other_batches}
+    return hash_tensors(
+        (name, tensor)
+        for name, batches in every.items()
+        for batch in batches
+        for tensor in _tensors(batch)
+    )
 
 
 def is_same_loss(one: float, other: float) -> bool:
@@ -263,15 +307,13 @@ def check_center(problem: Problem) -> float:
     parameters = list(trainable_parameters(problem.model).values())
     losses: list[tuple[int, Tensor]] = []
     for batch in problem.batches:
-        loss = batch_loss(problem, batch)
+        loss = _loss_with_bare_graph(problem, batch)
         if not torch.isfinite(loss):
             raise LossError(
                 f"the loss of {problem.name!r} must be finite at the model itself, "
                 f"got {loss.item()}; check the checkpoint"
             )
-        if loss.requires_grad:
-            slopes = torch.autograd.grad(loss, parameters, allow_unused=True)
-            depends = depends or any(slope is not None for slope in slopes)
+        depends = depends or any(used_parameters(loss, parameters))
         losses.append((batch_size(batch), loss.detach()))
     first, second = _weighted_mean(problem, losses), mean_loss(problem)
     if not is_same_loss(first, second):
@@ -286,6 +328,43 @@ def check_center(problem: Problem) -> float:
             "use the model that is passed in, without detach or no_grad"
         )
     return first
+
+
+def used_parameters(loss: Tensor, parameters: Sequence[Tensor]) -> list[bool]:
+    """Return, for each parameter, whether a loss has a derivative in it.
+
+    The graph of the loss is walked, and no derivative is computed.
+    """
+    found, seen, waiting = set[int](), set[Any](), [loss.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        found.add(id(getattr(node, "variable", None)))
+        waiting += [following for following, _ in node.next_functions]
+    return [id(parameter) in found for parameter in parameters]
+
+
+def _loss_with_bare_graph(problem: Problem, batch: Any) -> Tensor:
+    """Return the loss with a graph that can be walked, but holds no activations.
+
+    Activations of a language model take several times the memory of its parameters. A loss that
+    itself takes a derivative, as that of a physics-informed network does, needs them, and fails
+    without; it is evaluated again with them.
+    """
+
+    def drop(_tensor: Tensor) -> None:
+        return None
+
+    def refuse(_nothing: None) -> NoReturn:
+        raise RuntimeError("the graph holds no activations")
+
+    try:
+        with saved_tensors_hooks(drop, refuse):
+            return batch_loss(problem, batch)
+    except LossError:
+        return batch_loss(problem, batch)
 
 
 def _tensors(batch: Any) -> Iterable[Tensor]:

@@ -128,6 +128,7 @@ def test_wrong_settings_are_reported_before_anything_is_done(options, message, c
         ("--order", choices.SPECTRUM_ORDERS),
         ("--normalization", choices.NORMALIZATIONS),
         ("--dtype", choices.DTYPES),
+        ("--autocast", choices.AUTOCASTS),
     ],
 )
 def test_choices_of_options_are_those_of_the_core(option, choices, capsys):

@@ -100,7 +100,7 @@ def test_folders_of_weights_as_a_trainer_writes_them(tmp_path):
     for step in (500, 1000):
         touch(tmp_path, f"checkpoint-{step}/model.safetensors", f"checkpoint-{step}/optimizer.pt")
     found = find_checkpoints([tmp_path])
-    assert [(m.step, m.path.parent.name) for m in found] == [
+    assert [(m.step, m.path.name) for m in found] == [
         (500, "checkpoint-500"),
         (1000, "checkpoint-1000"),
     ]

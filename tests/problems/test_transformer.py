@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.oracles import assert_gradient
-from tlp_core import hessian_directions, load_problem, sample_grid
+from tlp_core import load_problem
 from tlp_core.problem import mean_loss
 from tlp_core.problems import transformer
 
@@ -108,37 +108,6 @@ def test_training_lowers_the_loss():
     optimizer = transformer.adam_optimizer(problem, learning_rate=1e-2, weight_decay=0.0)
     losses = [loss for _, loss in transformer.adam_steps(problem, optimizer, 60)]
     assert losses[-1] < losses[0] / 2
-
-
-@pytest.fixture
-def tiny_model(tmp_path):
-    """A causal LM of Hugging Face with random weights and a word tokenizer, in a folder."""
-    transformers = pytest.importorskip("transformers")
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    words = {word: i for i, word in enumerate(["[UNK]", "the", "of", "a", "to", "is", "."])}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]")
-    fast.save_pretrained(tmp_path)
-    config = transformers.GPT2Config(
-        vocab_size=len(words), n_positions=16, n_embd=8, n_layer=1, n_head=2
-    )
-    torch.manual_seed(0)
-    transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path)
-    return tmp_path
-
-
-def test_a_causal_lm_of_hugging_face_is_sampled(tiny_model, caplog):
-    caplog.set_level("INFO", logger="tlp_core")
-    problem = load_problem(f"hf:{tiny_model}", arguments={"length": 8, "sequences": 2})
-    assert problem.name == tiny_model.name
-    assert "attention is evaluated 'eager'" in caplog.text
-    assert len(list(problem.batches)) == 2
-    directions = hessian_directions(problem, 2, method="lanczos", max_iterations=20)
-    landscape = sample_grid(problem, directions, resolution=3, distance=0.1, engine="single")
-    assert np.isfinite(landscape.loss).all()
-    assert landscape.center == pytest.approx(mean_loss(problem))
 
 
 def test_a_folder_without_a_model_is_reported(tmp_path):

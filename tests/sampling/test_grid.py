@@ -373,7 +373,7 @@ def test_the_landscape_is_that_of_the_loss_as_the_user_calls_it():
 
 def test_a_forward_pass_in_bfloat16_leaves_the_steps_between_samples(small_problem):
     """Parameters in bfloat16 would take 10 different values of 21."""
-    problem = convert_problem(small_problem, dtype="bfloat16")
+    problem = convert_problem(small_problem, autocast="bfloat16")
     directions = random_directions(problem, 1, normalization="layer")
     landscape = sample_grid(problem, directions, resolution=21, distance=0.05)
     exact = sample_grid(

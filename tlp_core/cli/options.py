@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tlp_core.choices import (
+    AUTOCASTS,
     BATCH_NORMS,
     DIRECTION_METHODS,
     DTYPES,
@@ -76,6 +77,11 @@ def add_problem(command: argparse.ArgumentParser, *, with_checkpoint: bool = Tru
     if with_checkpoint:
         command.add_argument("-c", "--checkpoint", default="", help="file of the weights")
     command.add_argument("--dtype", choices=DTYPES, help="precision (default: the model's)")
+    command.add_argument(
+        "--autocast",
+        choices=AUTOCASTS,
+        help="precision of the forward pass (default: that of the parameters)",
+    )
     command.add_argument(
         "--device", default="", help="cpu, cuda, cuda:1 or mps (default: the model's)"
     )
@@ -233,6 +239,7 @@ def problem_and_directions(options: argparse.Namespace) -> LandscapeSettings:
             arguments=parse_arguments(options.arguments),
             checkpoint=getattr(options, "checkpoint", ""),
             dtype=options.dtype,
+            autocast=options.autocast,
             device=options.device,
         ),
         directions=DirectionSettings(

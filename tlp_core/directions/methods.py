@@ -11,7 +11,7 @@ from tlp_core.directions.random import draw_directions
 from tlp_core.directions.settings import DirectionSettings
 from tlp_core.directions.trajectory import principal_directions
 from tlp_core.problem import Problem
-from tlp_core.problems.weights import read_state
+from tlp_core.problems.weights import read_state_of
 from tlp_core.progress import Progress, silent
 
 
@@ -36,7 +36,7 @@ def make_directions(
         return draw_directions(problem, settings)
     if settings.method == "gradient":
         return steepest_directions(problem, settings)
-    states = [read_state(path) for path in settings.solutions]
+    states = [read_state_of(problem, path) for path in settings.solutions]
     if settings.method == "trajectory":
         return principal_directions(problem, settings, states)
     return spanning_directions(problem, settings, states)

@@ -1,8 +1,10 @@
 """Files that belong to the steps of one training: checkpoints, or landscapes of them.
 
-A step is the field ``step`` in the name of its file, else ``checkpoint``, else ``epoch``
-(``run/epoch=01-val_loss=0.93.ckpt`` is step 1), else ``global_step`` inside the file, else the last
-number in the name that differs between files. The log says which of them was used.
+A step is ``global_step`` in ``trainer_state.json``, if each step is a folder that a trainer has
+written. Else it is the field ``step`` in the name of the file, folder or hub's revision, else
+``checkpoint``, else ``epoch`` (``run/epoch=01-val_loss=0.93.ckpt`` is step 1), else ``global_step``
+inside the file, else the last number in the name that differs between files. The log says which of
+them was used.
 """
 
 from __future__ import annotations
@@ -18,13 +20,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tlp_core.problems.weight_files import (
+    folder_of_weights,
+    hub_revisions,
+    revision_of,
+    weight_files,
+)
+
 CHECKPOINT_ENDINGS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 
 LANDSCAPE_ENDING = ".zarr"
-
-_WEIGHTS = ("model", "pytorch_model")
-"""Names of the weights if each checkpoint is a folder, as Hugging Face's trainer writes it."""
-
 
 _FIELDS = {
     field: re.compile(rf"(?<![a-z])(?:{names})[ _=-]*(\d+)(?!\d*\.\d)", re.IGNORECASE)
@@ -62,9 +67,10 @@ def find_checkpoints(places: Iterable[str | os.PathLike[str]]) -> tuple[Member, 
     """Return the checkpoints of a training, by step.
 
     Args:
-        places: files, patterns such as ``run/*.pt``, or folders: of files, or of folders that each
-            hold the weights of one step (``checkpoint-500/model.safetensors``). A missing file
-            counts as a step, and raises an error when it is read.
+        places: files, patterns such as ``run/*.pt``, or folders: with the weights of one step, as
+            Hugging Face writes them (``checkpoint-500``), of such folders, or of files; or a hub's
+            cache (``models--org--name``), each of whose revisions is a step. A missing file counts
+            as a step, and raises an error when it is read.
 
     Raises:
         FileNotFoundError: if a folder or pattern has none.
@@ -118,15 +124,16 @@ def _by_step(paths: Sequence[Path]) -> tuple[Member, ...]:
 
 def _checkpoints_in(place: Path) -> list[Path]:
     if not place.is_dir():
+        return [folder_of_weights(place) or place]
+    steps = [path for path in place.iterdir() if path.is_dir() and weight_files(path)]
+    if steps:  # a trainer writes the last weights beside the folders of the steps, too
+        return sorted(steps)
+    if weight_files(place):
         return [place]
-    files = [path for path in place.iterdir() if path.suffix in CHECKPOINT_ENDINGS]
-    if not files:
-        files = [
-            path
-            for path in place.glob("*/*")
-            if path.suffix in CHECKPOINT_ENDINGS and path.stem in _WEIGHTS
-        ]
-    return sorted(files)
+    snapshots = set(hub_revisions(place).values())
+    return sorted(
+        snapshots or (path for path in place.iterdir() if path.suffix in CHECKPOINT_ENDINGS)
+    )
 
 
 def _landscapes_in(place: Path) -> list[Path]:
@@ -138,7 +145,9 @@ def _landscapes_in(place: Path) -> list[Path]:
 
 
 def _name(path: Path) -> str:
-    return path.parent.name if path.stem in _WEIGHTS else path.stem
+    if path.is_dir():
+        return revision_of(path) or path.name
+    return path.stem
 
 
 def _steps(paths: Sequence[Path]) -> list[float | None]:
@@ -147,7 +156,8 @@ def _steps(paths: Sequence[Path]) -> list[float | None]:
     Of the rules below the first counts that gives most files a step, each another one.
     """
     names = [_name(path) for path in paths]
-    rules = {f"the field {field!r} in the names": _fields(names, field) for field in _FIELDS}
+    rules = {"global_step in trainer_state.json": [_trainer_step(path) for path in paths]}
+    rules |= {f"the field {field!r} in the names": _fields(names, field) for field in _FIELDS}
     if not any(map(_number_known, rules.values())):
         rules["global_step in the files"] = [_step_inside(path) for path in paths]
         rules["the last number in the names"] = _last_numbers(names)
@@ -205,12 +215,16 @@ def _last_numbers(names: Sequence[str]) -> list[float | None]:
     return [float(found[-1]) if found else None for found in numbers]
 
 
+def _trainer_step(path: Path) -> float | None:
+    """Return ``global_step`` in a trainer's state beside the weights."""
+    with suppress(ValueError, KeyError, TypeError, OSError):
+        state = (path / "trainer_state.json").read_text(encoding="utf-8")
+        return float(json.loads(state)["global_step"])
+    return None
+
+
 def _step_inside(path: Path) -> float | None:
-    """Return ``global_step`` in a trainer's state beside the weights, or in a checkpoint."""
-    state = path.parent / "trainer_state.json"
-    if path.stem in _WEIGHTS and state.is_file():
-        with suppress(ValueError, KeyError, TypeError, OSError):
-            return float(json.loads(state.read_text(encoding="utf-8"))["global_step"])
+    """Return ``global_step`` in a checkpoint of PyTorch Lightning."""
     if path.suffix == ".ckpt" and path.is_file():
         with suppress(Exception):  # whatever makes it unreadable is reported when it is loaded
             import torch

@@ -35,6 +35,7 @@ class ProblemLoader:
             self._problem = convert_problem(
                 load_problem(settings.name, arguments=settings.arguments),
                 dtype=settings.dtype,
+                autocast=settings.autocast,
                 device=settings.device,
             )
             self._key, self._has_own_weights = _key_of(settings), True

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tlp_core.content_hash import hash_file
 from tlp_core.directions.base import Directions
 from tlp_core.directions.methods import make_directions
 from tlp_core.directions.settings import DirectionSettings
@@ -16,6 +15,7 @@ from tlp_core.pipeline.settings import LandscapeSettings
 from tlp_core.problem import Problem
 from tlp_core.problems.loading import hash_code
 from tlp_core.problems.settings import ProblemSettings
+from tlp_core.problems.weights import hash_checkpoint
 from tlp_core.progress import Progress, silent
 from tlp_core.sampling.chunks import ShouldStop, sample_plan
 from tlp_core.sampling.grid import grid_plan
@@ -141,7 +141,7 @@ def make_plan(samples: SampleSettings, n: int) -> Plan:
 def _directions_key(problem: ProblemSettings, directions: DirectionSettings) -> tuple[Any, ...]:
     """Return what directions depend on: the settings, and the content of code and files."""
     files = (problem.checkpoint, directions.file, *directions.solutions)
-    hashes = [hash_file(Path(file)) for file in files if file]
+    hashes = [hash_checkpoint(file) for file in files if file]
     return problem, directions, hash_code(problem.name), *hashes
 
 

@@ -21,6 +21,7 @@ from tlp_core.landscape.landscape import Landscape
 from tlp_core.landscape.series import LANDSCAPE_ENDING, Member
 from tlp_core.pipeline.sampler import LandscapeSampler
 from tlp_core.pipeline.settings import LandscapeSettings
+from tlp_core.problems.weights import hash_checkpoint
 from tlp_core.progress import Progress, silent
 from tlp_core.sampling.chunks import ShouldStop
 from tlp_core.sampling.partition import abort_all_on_error, part_of_process
@@ -81,7 +82,7 @@ class TrainingSampler:
         Raises:
             ValueError, TypeError, RuntimeError, OSError: as :func:`~tlp_core.load_problem`.
         """
-        content = _short_hash(hash_file(checkpoint.path))
+        content = _short_hash(hash_checkpoint(checkpoint.path))
         name = f"step_{checkpoint.step:g}-{content}{LANDSCAPE_ENDING}"
         return self.folder_of(settings, directions_of) / name
 
@@ -101,8 +102,11 @@ class TrainingSampler:
             "problem": asdict(settings.problem),
             "content": self._sampler.content_hash(settings.problem),
             "directions": asdict(directions),
-            "files": [hash_file(Path(f)) for f in (directions.file, *directions.solutions) if f],
-            "directions_of": hash_file(directions_of.path) if directions_of else None,
+            "files": [
+                *([hash_file(Path(directions.file))] if directions.file else []),
+                *map(hash_checkpoint, directions.solutions),
+            ],
+            "directions_of": hash_checkpoint(directions_of.path) if directions_of else None,
             "samples": asdict(settings.samples),
             "evaluation": asdict(settings.evaluation),
         }

@@ -89,7 +89,7 @@ def _maker(name: str) -> Callable[..., Any]:
         ready: Callable[..., Any] = getattr(import_module(f"tlp_core.problems.{module}"), function)
         return ready
     if name.startswith(HUGGING_FACE):
-        from tlp_core.problems.transformer import causal_language_model
+        from tlp_core.problems.language_model import causal_language_model
 
         return partial(causal_language_model, name.removeprefix(HUGGING_FACE))
     file, function = _split_file(name)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tlp_core import checks
-from tlp_core.choices import DTYPES, Dtype
+from tlp_core.choices import AUTOCASTS, DTYPES, Autocast, Dtype
 from tlp_core.problems import READY_PROBLEMS
 
 _BEFORE_NAME = re.compile(r",\s*(?=[^\W\d]\w*\s*=)")
@@ -25,16 +25,19 @@ class ProblemSettings:
         arguments: keyword arguments of the function, such as ``{"beta": 30}``.
         checkpoint: file of the weights; empty keeps the problem's own.
         dtype: precision of model and batches; None keeps the model's.
+        autocast: precision of the forward pass, ``bfloat16`` or ``float16`` (``torch.autocast``);
+            None for that of the parameters.
         device: in torch's notation, such as ``cpu``, ``cuda`` or ``mps``; empty keeps the model's.
 
     Raises:
-        ValueError: for an empty name or an unknown dtype.
+        ValueError: for an empty name or an unknown precision.
     """
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: str = ""
     dtype: Dtype | None = None
+    autocast: Autocast | None = None
     device: str = ""
 
     def __post_init__(self) -> None:
@@ -44,6 +47,8 @@ class ProblemSettings:
             raise ValueError(f"a problem must be one of {known}, or a Python file; got no name")
         if self.dtype is not None:
             checks.choice(self.dtype, DTYPES, name="dtype")
+        if self.autocast is not None:
+            checks.choice(self.autocast, AUTOCASTS, name="autocast")
 
 
 def parse_arguments(text: str) -> dict[str, Any]:

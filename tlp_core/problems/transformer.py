@@ -1,4 +1,4 @@
-"""Transformers: grokking of modular addition, a character GPT, and causal LMs of Hugging Face.
+"""Transformers: grokking of modular addition, and a character GPT.
 
 Attention is computed from matrix products. The fused kernels of ``scaled_dot_product_attention``
 have no second derivative, and Hessian directions need one.
@@ -6,10 +6,8 @@ have no second derivative, and Hessian directions need one.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,9 +15,8 @@ from torch import Tensor, nn
 
 from tlp_core import checks
 from tlp_core.model_state import limit_threads
-from tlp_core.problem import Problem, convert_problem, match_batch
-
-_LOG = logging.getLogger(__name__)
+from tlp_core.problem import Problem, match_batch
+from tlp_core.problems.texts import read_text
 
 _BATCH_SEQUENCES = 512
 """Largest number of sequences in a batch."""
@@ -280,55 +277,10 @@ def encoded(text: str) -> tuple[Tensor, int]:
         FileNotFoundError: if the file does not exist.
         ValueError: if the file is not UTF-8.
     """
-    content = _read_text(text)
+    content = read_text(text)
     characters = sorted(set(content))
     code = {character: i for i, character in enumerate(characters)}
     return torch.tensor([code[character] for character in content]), len(characters)
-
-
-def causal_language_model(
-    folder: str, text: str = "", length: int = 128, sequences: int = 32
-) -> Problem:
-    """Return a causal language model of Hugging Face from a local folder (``hf:FOLDER``).
-
-    Args:
-        folder: folder with the configuration, the weights and the tokenizer of the model.
-        text: path of a text file in UTF-8. Default: empty, which selects the help texts of Python.
-        length: number of tokens in a sequence, >= 2. Default: 128.
-        sequences: largest number of sequences, >= 1. They are taken from the start of the text.
-            Default: 32.
-
-    Returns:
-        The problem, with one sequence per batch.
-
-    Raises:
-        FileNotFoundError: if the folder or the text file does not exist.
-        ValueError: if a number is out of its range, the text is not UTF-8, or it has fewer tokens
-            than one sequence.
-        TypeError: if a number is not an integer.
-    """
-    length = checks.integer(length, name="length", minimum=2)
-    sequences = checks.integer(sequences, name="sequences", minimum=1)
-    if not folder or not Path(folder).is_dir():
-        raise FileNotFoundError(f"hf: must name a folder with a model, found no folder {folder!r}")
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    _LOG.info("attention is evaluated 'eager', because fused kernels have no second derivative")
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, local_files_only=True, attn_implementation="eager"
-    )
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    ids = torch.tensor(tokenizer(_read_text(text))["input_ids"])
-    count = min(sequences, len(ids) // length)
-    if not count:
-        raise ValueError(f"the text must have at least {length} tokens, got {len(ids)}")
-    batches = list(ids[: count * length].reshape(-1, 1, length))
-
-    def loss(model: nn.Module, batch: Tensor) -> Tensor:
-        value: Tensor = model(input_ids=batch, labels=batch, use_cache=False).loss
-        return value
-
-    return convert_problem(Problem(model, loss, batches, name=Path(folder).name))
 
 
 def adam_optimizer(
@@ -383,19 +335,6 @@ def adam_steps(
             if step < steps:
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
-
-
-def _read_text(text: str) -> str:
-    if text and not Path(text).is_file():
-        raise FileNotFoundError(f"text must be a file, found no file {text!r}")
-    if text:
-        try:
-            return Path(text).read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"text must be a file in UTF-8, but {text} is not") from error
-    from pydoc_data.topics import topics
-
-    return "\n".join(topics[name] for name in sorted(topics))
 
 
 def _sequences(codes: Tensor, length: int, count: int, generator: torch.Generator) -> Tensor:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
-from tlp_core.problem import Problem
+from tlp_core.content_hash import hash_file
+from tlp_core.problem import Problem, State
+from tlp_core.problems.weight_files import weight_files
 
 _STATE_KEYS = ("state_dict", "model_state_dict", "model")
 """Keys under which training scripts store the state dict in a checkpoint."""
@@ -22,14 +25,14 @@ def load_checkpoint(problem: Problem, path: str | os.PathLike[str]) -> None:
 
     Args:
         problem: its model is changed in place.
-        path: a checkpoint that :func:`read_state` reads.
+        path: a checkpoint that the problem, or else :func:`read_state`, reads.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it is no checkpoint, or belongs to another network.
     """
     expected = problem.model.state_dict()
-    state = _without_prefix(read_state(path), expected)
+    state = _without_prefix(dict(read_state_of(problem, path)), expected)
     missing, unexpected = expected.keys() - state.keys(), state.keys() - expected.keys()
     shapes = [
         f"{key} has shape {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}"
@@ -44,6 +47,28 @@ def load_checkpoint(problem: Problem, path: str | os.PathLike[str]) -> None:
             + (f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else "")
         )
     problem.model.load_state_dict(state)
+
+
+def hash_checkpoint(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a checkpoint's content, in hex; of a folder that of its weights.
+
+    Raises:
+        ValueError: if an index of shards is damaged.
+    """
+    files = weight_files(Path(path)) if Path(path).is_dir() else []
+    if not files:
+        return hash_file(Path(path))
+    return hashlib.sha256("".join(map(hash_file, files)).encode()).hexdigest()
+
+
+def read_state_of(problem: Problem, path: str | os.PathLike[str]) -> State:
+    """Return the state dict in a checkpoint of a problem's network.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no checkpoint.
+    """
+    return (problem.read_state or read_state)(path)
 
 
 def _without_prefix(
@@ -63,12 +88,17 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     Args:
         path: file of a state dict, or of a dict with one under ``state_dict``,
             ``model_state_dict`` or ``model``, written by ``torch.save``; or a ``.safetensors``
-            file.
+            file; or a folder of these in shards, as Hugging Face writes them.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it is no checkpoint of plain tensors.
     """
+    if Path(path).is_dir():
+        shards = weight_files(Path(path))
+        if not shards:
+            raise FileNotFoundError(f"a checkpoint must hold weights, found none in {path}")
+        return {name: value for file in shards for name, value in read_state(file).items()}
     if not Path(path).is_file():
         raise FileNotFoundError(f"a checkpoint must be a file, found none at {path}")
     try:

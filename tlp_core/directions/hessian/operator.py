@@ -19,7 +19,7 @@ from torch import Tensor
 from tlp_core.directions.base import flatten
 from tlp_core.directions.gradient import mean_gradient
 from tlp_core.model_state import trainable_parameters
-from tlp_core.problem import Problem, batch_loss, batch_size, check_center
+from tlp_core.problem import Problem, batch_loss, batch_size, check_center, used_parameters
 from tlp_core.progress import Progress
 
 if TYPE_CHECKING:
@@ -176,8 +176,6 @@ def _uses(problem: Problem, parameters: Sequence[Tensor]) -> list[bool]:
     """Return, for each parameter, whether the loss on any batch depends on it."""
     uses = [False] * len(parameters)
     for batch in problem.batches:
-        loss = batch_loss(problem, batch)
-        if loss.requires_grad:
-            slopes = torch.autograd.grad(loss, parameters, allow_unused=True)
-            uses = [use or slope is not None for use, slope in zip(uses, slopes)]
+        found = used_parameters(batch_loss(problem, batch), parameters)
+        uses = [use or also for use, also in zip(uses, found)]
     return uses

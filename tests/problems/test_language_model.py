@@ -1,0 +1,283 @@
+"""Causal language models of Hugging Face: made on the spot, in the layouts that users have."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from tlp_core import hessian_directions, load_problem, sample_grid
+from tlp_core.landscape.series import find_checkpoints
+from tlp_core.problem import hash_batches, mean_loss
+from tlp_core.problems.weights import hash_checkpoint, load_checkpoint
+
+transformers = pytest.importorskip("transformers")
+
+WORDS = ["[UNK]", "the", "of", "a", "to", "is", "."]
+COMMON = {
+    "vocab_size": 32,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "bos_token_id": None,
+    "eos_token_id": None,
+}
+LAYOUTS = {
+    "llama": lambda: transformers.LlamaConfig(
+        **COMMON, num_key_value_heads=1, tie_word_embeddings=True
+    ),
+    "gpt2": lambda: transformers.GPT2Config(
+        vocab_size=32,
+        n_positions=32,
+        n_embd=16,
+        n_layer=2,
+        n_head=2,
+        bos_token_id=None,
+        eos_token_id=None,
+    ),
+    "neox": lambda: transformers.GPTNeoXConfig(**COMMON),
+    "gemma": lambda: transformers.GemmaConfig(**COMMON, num_key_value_heads=1, head_dim=8),
+}
+LAST_BLOCK = "model.layers.1.*,transformer.h.1.*,gpt_neox.layers.1.*"
+STEPS = (100, 500)
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tokens") / "tokens.npy"
+    np.save(path, np.random.default_rng(0).integers(0, 32, 4000).astype(np.uint16))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def models():
+    """Two models of each layout, the steps of a training."""
+    torch.manual_seed(0)
+    return {
+        layout: [transformers.AutoModelForCausalLM.from_config(make()).eval() for _ in STEPS]
+        for layout, make in LAYOUTS.items()
+    }
+
+
+def trained(models, layout, folder, *, shards=False, half=False):
+    """The folders of a trainer: ``checkpoint-100`` and ``checkpoint-500``."""
+    for step, model in zip(STEPS, models[layout]):
+        place = folder / f"checkpoint-{step}"
+        saved = model.to(torch.bfloat16) if half else model
+        saved.save_pretrained(place, max_shard_size="6KB" if shards else "1GB")
+        model.float()
+        (place / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+        torch.save({"state": {}}, place / "optimizer.pt")
+    return folder
+
+
+def load(folder, text, /, **options):
+    options = {"text": text, "length": 8, "tokens": 64, "batch": 4, **options}
+    return load_problem(f"hf:{folder}", arguments=options)
+
+
+def loss_of(model, problem):
+    """The library's own loss of a model on the batches of a problem."""
+    with torch.no_grad():
+        return np.mean([float(model(input_ids=b, labels=b).loss) for b in problem.batches])
+
+
+@pytest.mark.parametrize("shards", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_loads_each_step_of_a_training(layout, shards, models, tokens, tmp_path):
+    folder = trained(models, layout, tmp_path, shards=shards)
+    assert (len(list(folder.glob("checkpoint-500/*.safetensors"))) > 1) == shards
+    members = find_checkpoints([folder])
+    assert [member.step for member in members] == list(STEPS)
+    problem = load(folder / "checkpoint-500", tokens)
+    assert mean_loss(problem) == pytest.approx(loss_of(models[layout][1], problem), rel=1e-6)
+    for member, model in zip(members, models[layout]):
+        load_checkpoint(problem, member.path)
+        assert mean_loss(problem) == pytest.approx(loss_of(model, problem), rel=1e-6)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_has_a_landscape_along_its_eigenvectors(layout, models, tokens, tmp_path):
+    folder = trained(models, layout, tmp_path)
+    problem = load(folder / "checkpoint-100", tokens)
+    found = hessian_directions(
+        problem, 2, method="lanczos", max_iterations=30, parameters=LAST_BLOCK
+    )
+    assert all("1" in name for name in found.names)
+    landscape = sample_grid(problem, found, resolution=3, distance=0.1)
+    assert landscape.center == mean_loss(problem)
+    assert np.ptp(landscape.loss) > 0
+
+
+def test_blocks_without_kept_activations_have_the_same_hessian(models, tokens, tmp_path):
+    folder = trained(models, "llama", tmp_path) / "checkpoint-500"
+    plain, checkpointed = (load(folder, tokens, checkpointing=flag) for flag in (False, True))
+    assert mean_loss(plain) == mean_loss(checkpointed)
+    one, other = (
+        hessian_directions(problem, 1, method="lanczos", max_iterations=30)
+        for problem in (plain, checkpointed)
+    )
+    np.testing.assert_allclose(one.eigenvalues, other.eigenvalues, rtol=1e-4)
+
+
+def test_half_precision_is_converted_with_a_warning(models, tokens, tmp_path):
+    folder = trained(models, "gpt2", tmp_path, half=True)
+    with pytest.warns(UserWarning, match="converted from bfloat16 to float32"):
+        problem = load(folder / "checkpoint-500", tokens)
+    assert {p.dtype for p in problem.model.parameters()} == {torch.float32}
+    with pytest.warns(UserWarning, match="converted from bfloat16 to float32"):
+        load_checkpoint(problem, folder / "checkpoint-100")
+
+
+def test_weights_of_torch_are_read_without_running_code(models, tokens, tmp_path):
+    folder = trained(models, "llama", tmp_path) / "checkpoint-100"
+    state = models["llama"][1].state_dict()
+    (folder / "model.safetensors").unlink()
+    torch.save(state, folder / "pytorch_model.bin")
+    problem = load(folder, tokens)
+    assert mean_loss(problem) == pytest.approx(loss_of(models["llama"][1], problem), rel=1e-6)
+
+    class Harmful:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "made"), "w"))
+
+    torch.save({**state, "more": Harmful()}, folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="must hold a causal language model"):
+        load(folder, tokens)
+    assert not (tmp_path / "made").exists()
+
+
+def test_revisions_of_a_hub_are_steps(models, tokens, tmp_path):
+    cache = tmp_path / "models--lab--tiny"
+    (cache / "refs").mkdir(parents=True)
+    for step, digest, model in zip(STEPS, ("0a1b2c3d4e", "9f8e7d6c5b"), models["neox"]):
+        model.save_pretrained(cache / "snapshots" / digest)
+        (cache / "refs" / f"step{step}").write_text(digest)
+    (cache / "refs" / "main").write_text("9f8e7d6c5b")
+    assert [member.step for member in find_checkpoints([cache])] == list(STEPS)
+    problem = load(cache, tokens)
+    assert problem.name == "lab/tiny"
+    assert mean_loss(problem) == pytest.approx(loss_of(models["neox"][1], problem), rel=1e-6)
+    early = load(cache, tokens, revision="step100")
+    assert early.name == "lab/tiny step100"
+    assert mean_loss(early) == pytest.approx(loss_of(models["neox"][0], problem), rel=1e-6)
+    with pytest.raises(ValueError, match=r"revision must be one of those in .*got 'step7'"):
+        load(cache, tokens, revision="step7")
+
+
+def test_the_last_weights_beside_the_steps_of_a_trainer_are_no_step(models, tmp_path):
+    folder = trained(models, "gpt2", tmp_path)
+    models["gpt2"][1].save_pretrained(folder)
+    assert [member.path.name for member in find_checkpoints([folder])] == [
+        "checkpoint-100",
+        "checkpoint-500",
+    ]
+    file = folder / "checkpoint-100" / "model.safetensors"
+    assert find_checkpoints([file])[0].path == file.parent
+
+
+def test_a_checkpoint_is_recognised_by_its_weights(models, tmp_path):
+    folder = trained(models, "gpt2", tmp_path, shards=True)
+    one, other = folder / "checkpoint-100", folder / "checkpoint-500"
+    copy = shutil.copytree(one, tmp_path / "copy")
+    (copy / "optimizer.pt").unlink()
+    assert hash_checkpoint(one) == hash_checkpoint(copy) != hash_checkpoint(other)
+
+
+def test_a_checkpoint_of_another_network_is_reported(models, tokens, tmp_path):
+    folder = trained(models, "llama", tmp_path)
+    wider = transformers.LlamaConfig(**{**COMMON, "hidden_size": 32}, num_key_value_heads=1)
+    transformers.AutoModelForCausalLM.from_config(wider).save_pretrained(tmp_path / "wide")
+    problem = load(folder / "checkpoint-100", tokens)
+    with pytest.raises(ValueError, match="wide must hold"):
+        load_checkpoint(problem, tmp_path / "wide")
+    deeper = transformers.LlamaConfig(**{**COMMON, "num_hidden_layers": 1}, num_key_value_heads=1)
+    transformers.AutoModelForCausalLM.from_config(deeper).save_pretrained(tmp_path / "shallow")
+    with pytest.raises(ValueError, match="must hold all weights of the model, and lacks 9"):
+        load_checkpoint(problem, tmp_path / "shallow")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="must hold weights, found none in"):
+        load_checkpoint(problem, tmp_path / "empty")
+
+
+def test_sequences_follow_the_options(models, tokens, tmp_path):
+    folder = trained(models, "gpt2", tmp_path) / "checkpoint-100"
+    problem = load(folder, tokens, tokens=80)
+    assert [tuple(batch.shape) for batch in problem.batches] == [(4, 8), (4, 8), (2, 8)]
+    assert hash_batches(problem) == hash_batches(load(folder, tokens, tokens=80))
+    assert hash_batches(problem) != hash_batches(load(folder, tokens, tokens=80, seed=1))
+    array = np.load(tokens)
+    rows = {tuple(row) for row in array.reshape(-1, 8).tolist()}
+    assert all(tuple(row) in rows for batch in problem.batches for row in batch.tolist())
+    assert problem.metrics(problem.model).keys() == {"validation loss"}
+    assert not load(folder, tokens, held_out=0).metrics(problem.model)
+    held_out = array.reshape(-1, 8)[-50:]
+    everything = load(folder, tokens, tokens=4000)
+    used = {tuple(row) for batch in everything.batches for row in batch.tolist()}
+    assert not used & {tuple(row) for row in held_out.tolist()}
+    np.save(tmp_path / "rows.npy", array.reshape(-1, 10))
+    (first, *_) = load(folder, str(tmp_path / "rows.npy"), held_out=0, tokens=4000).batches
+    assert first.tolist() == array.reshape(-1, 10)[:4, :8].tolist()
+
+
+def test_a_text_is_read_by_the_models_tokenizer(models, tmp_path):
+    from tokenizers import Tokenizer, pre_tokenizers
+    from tokenizers.models import WordLevel
+
+    folder = trained(models, "gpt2", tmp_path) / "checkpoint-100"
+    tokenizer = Tokenizer(WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
+    (tmp_path / "text.txt").write_text("the a of to " * 8)
+    (batch,) = load(folder, str(tmp_path / "text.txt"), held_out=0).batches
+    assert batch.tolist() == [[1, 3, 2, 4] * 2] * 4
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"length": 1}, ValueError, "length must be >= 2, got 1"),
+        ({"tokens": 4}, ValueError, "tokens must be >= 8, got 4"),
+        ({"held_out": 1}, ValueError, "held_out must be from 0 to below 1, got 1"),
+        ({"attention": "fast"}, ValueError, "attention must be one of eager, sdpa"),
+        ({"revision": "main"}, ValueError, "revision must be one of those in .* \\(none\\)"),
+        ({"text": "none.npy"}, FileNotFoundError, "text must be a file, found no file 'none.npy'"),
+        ({"length": 5000, "tokens": 5000}, ValueError, "must have at least 5000 tokens, got 0"),
+    ],
+)
+def test_bad_options_are_reported(options, error, message, models, tokens, tmp_path):
+    folder = trained(models, "gpt2", tmp_path) / "checkpoint-100"
+    with pytest.raises(error, match=message):
+        load(folder, tokens, **options)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (np.full(100, 32), "tokens must be from 0 to 31, the vocabulary of the model, got 32"),
+        (np.zeros(100), "must hold integers of shape .* got float64"),
+        (np.zeros((2, 2, 2), dtype=int), "must hold integers of shape"),
+        (b"nothing", "must be an array of tokens in NumPy's format, and is damaged"),
+    ],
+)
+def test_bad_tokens_are_reported(content, message, models, tmp_path):
+    folder = trained(models, "gpt2", tmp_path) / "checkpoint-100"
+    path = tmp_path / "tokens.npy"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        np.save(path, content)
+    with pytest.raises(ValueError, match=message):
+        load(folder, str(path))
+
+
+def test_a_folder_without_a_model_is_reported(tmp_path):
+    with pytest.raises(FileNotFoundError, match="hf: must name a folder with a model"):
+        load_problem(f"hf:{tmp_path / 'none'}")
+    with pytest.raises(FileNotFoundError, match=r"found no config\.json"):
+        load_problem(f"hf:{tmp_path}")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="must hold a causal language model"):
+        load_problem(f"hf:{tmp_path}")

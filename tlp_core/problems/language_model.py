@@ -1,0 +1,259 @@
+"""Causal language models of Hugging Face, ``hf:FOLDER``.
+
+The class of the model is the reference: transformers loads each checkpoint, so tied weights, shards
+and renamed layers are those of the library. No code of a checkpoint is run.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from tlp_core import checks
+from tlp_core.model_state import HALF_PRECISIONS
+from tlp_core.problem import Problem, State, match_batch
+from tlp_core.problems.texts import open_tokens, read_text
+from tlp_core.problems.weight_files import folder_of_weights, hub_revisions, weight_files
+from tlp_core.problems.weights import read_state
+
+_ATTENTION = ("eager", "sdpa", "flash_attention_2", "flex_attention")
+"""Implementations of attention of which ``eager`` has a second derivative."""
+
+
+def causal_language_model(
+    folder: str,
+    text: str = "",
+    length: int = 128,
+    tokens: int = 4096,
+    batch: int = 8,
+    seed: int = 0,
+    held_out: float = 0.1,
+    losses: Mapping[str, str] | None = None,
+    attention: str = "eager",
+    checkpointing: bool = False,
+    revision: str = "",
+) -> Problem:
+    """Return a causal language model of Hugging Face from a local folder (``hf:FOLDER``).
+
+    The loss is the mean cross-entropy of the next token. The metric ``validation loss`` is that of
+    the held-out share of the text.
+
+    Args:
+        folder: folder that ``save_pretrained`` or a trainer has written, or a hub's cache
+            (``models--org--name``). Weights in half precision are converted to float32.
+        text: path of a text file in UTF-8, or of an array of tokens (``.npy``, memory-mapped):
+            (T,) for a text, (N, T) for N sequences. Default: empty, which selects the help texts
+            of Python.
+        length: number of tokens in a sequence, >= 2. Default: 128.
+        tokens: number of tokens on which the loss is evaluated, >= ``length``; whole sequences are
+            used. Default: 4096.
+        batch: number of sequences in a batch, >= 1. Default: 8.
+        seed: random seed, >= 0, of the choice of sequences. Default: 0.
+        held_out: share of the sequences, the last ones, that is kept for the validation loss, from
+            0 (none) to below 1. Default: 0.1.
+        losses: further texts or arrays of tokens by name; each gives one more loss at every sample.
+            Default: none.
+        attention: ``eager``, ``sdpa``, ``flash_attention_2`` or ``flex_attention``; Hessian
+            products by double backward need ``eager``. Default: ``eager``.
+        checkpointing: evaluate the blocks again in backward passes instead of keeping their
+            activations. Default: False.
+        revision: name of a revision in a hub's cache. Default: ``main``, or the only one.
+
+    Returns:
+        The problem. Its checkpoints are folders like ``folder``, or files of state dicts.
+
+    Raises:
+        FileNotFoundError: if the folder or a file does not exist.
+        ValueError: if a number is out of its range, a text is not UTF-8 or has fewer tokens than
+            one sequence, a token is not in the vocabulary, or the folder holds no such model.
+        TypeError: if a number is not an integer.
+    """
+    length = checks.integer(length, name="length", minimum=2)
+    checks.integer(tokens, name="tokens", minimum=length)
+    checks.integer(batch, name="batch", minimum=1)
+    checks.integer(seed, name="seed", minimum=0)
+    checks.choice(attention, _ATTENTION, name="attention")
+    if not 0 <= checks.real(held_out, name="held_out") < 1:
+        raise ValueError(f"held_out must be from 0 to below 1, got {held_out:g}")
+    place = _resolve(folder, revision)
+    model = _load_model(place, attention)
+    if checkpointing:
+        _checkpoint_blocks(model)
+    read = partial(_sequences, place=place, length=length)
+    rng, count, vocabulary = np.random.default_rng(seed), tokens // length, _vocabulary_size(model)
+
+    def batches_of(sequences: npt.NDArray[Any]) -> list[Tensor]:
+        chosen = rng.choice(len(sequences), min(count, len(sequences)), replace=False)
+        rows = np.asarray(sequences[np.sort(chosen)], dtype=np.int64)
+        if rows.min() < 0 or rows.max() >= vocabulary:
+            raise ValueError(
+                f"tokens must be from 0 to {vocabulary - 1}, the vocabulary of the model, "
+                f"got {rows.min()} to {rows.max()}"
+            )
+        return list(torch.split(torch.from_numpy(rows), batch))
+
+    sequences = read(text)
+    split = len(sequences) - int(held_out * len(sequences))
+    validation = batches_of(sequences[split:]) if split < len(sequences) else []
+    return Problem(
+        model,
+        next_token_loss,
+        batches_of(sequences[:split]),
+        name=_name_of(Path(folder), revision),
+        metrics=_validation_loss(validation),
+        other_batches={name: batches_of(read(path)) for name, path in (losses or {}).items()},
+        read_state=partial(_read_checkpoint, model),
+    )
+
+
+def next_token_loss(model: nn.Module, batch: Tensor) -> Tensor:
+    """Return the mean cross-entropy of the next tokens of sequences (B, T).
+
+    The last token is a target only, so nothing is evaluated that the loss ignores.
+    """
+    logits = model(input_ids=batch[:, :-1], use_cache=False).logits
+    return nn.functional.cross_entropy(logits.flatten(0, 1).float(), batch[:, 1:].flatten())
+
+
+def _validation_loss(batches: list[Tensor]) -> Callable[[nn.Module], Mapping[str, float]]:
+    """Return the metrics of a model: the loss on held-out sequences, if there are any."""
+
+    @torch.no_grad()
+    def metrics(model: nn.Module) -> dict[str, float]:
+        if not batches:
+            return {}
+        sizes = [len(batch) for batch in batches]
+        each = [float(next_token_loss(model, match_batch(batch, model))) for batch in batches]
+        return {"validation loss": float(np.average(each, weights=sizes))}
+
+    return metrics
+
+
+def _resolve(folder: str, revision: str) -> Path:
+    """Return the folder of the model's files."""
+    place = Path(folder)
+    if not folder or not place.is_dir():
+        raise FileNotFoundError(f"hf: must name a folder with a model, found no folder {folder!r}")
+    revisions = hub_revisions(place)
+    if revision and revision not in revisions:
+        raise ValueError(
+            f"revision must be one of those in {folder} ({', '.join(revisions) or 'none'}), "
+            f"got {revision!r}"
+        )
+    if revisions:
+        place = revisions[revision or ("main" if "main" in revisions else next(iter(revisions)))]
+    if not (place / "config.json").is_file():
+        raise FileNotFoundError(
+            f"hf: must name a folder with a model, found no config.json in {place}"
+        )
+    return place
+
+
+def _name_of(folder: Path, revision: str) -> str:
+    name = folder.resolve().name.removeprefix("models--").replace("--", "/")
+    return f"{name} {revision}".strip()
+
+
+def _load_model(place: Path, attention: str, like: nn.Module | None = None) -> nn.Module:
+    """Return the model in a folder, in float32 or better.
+
+    Args:
+        place: folder of the model's files.
+        attention: implementation of attention.
+        like: a model of the same architecture, whose class and configuration are used; default:
+            those that the folder names.
+    """
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    library_log: Any = logging
+
+    kind: Any = AutoModelForCausalLM if like is None else type(like)
+    options = {} if like is None else {"config": copy.deepcopy(like.config)}
+    shows_progress = library_log.is_progress_bar_enabled()
+    library_log.disable_progress_bar()
+    try:
+        model, report = kind.from_pretrained(
+            place,
+            local_files_only=True,
+            attn_implementation=attention,
+            output_loading_info=True,
+            **options,
+        )
+    except Exception as error:
+        # the library raises many kinds of errors for damaged files and other architectures
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ValueError(
+            f"{place} must hold a causal language model that transformers loads: {reason[0][:300]}"
+        ) from error
+    finally:
+        if shows_progress:
+            library_log.enable_progress_bar()
+    missing = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
+    if missing:
+        raise ValueError(
+            f"{place} must hold all weights of the model, and lacks {len(missing)}, "
+            f"first {missing[0]}"
+        )
+    half = {p.dtype for p in model.parameters() if p.dtype in HALF_PRECISIONS}
+    if half:
+        names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in half))
+        warnings.warn(f"parameters were converted from {names} to float32", stacklevel=2)
+        model = model.float()
+    loaded: nn.Module = model
+    return loaded
+
+
+def _read_checkpoint(model: nn.Module, path: str | os.PathLike[str]) -> State:
+    """Return the state dict in a checkpoint of a model: a folder, or a file of a state dict."""
+    folder = folder_of_weights(Path(path)) or Path(path)
+    if not folder.is_dir():
+        return read_state(path)
+    if not weight_files(folder):
+        raise FileNotFoundError(f"a checkpoint must hold weights, found none in {folder}")
+    config: Any = model.config
+    return _load_model(folder, config._attn_implementation, like=model).state_dict()
+
+
+def _sequences(text: str, *, place: Path, length: int) -> npt.NDArray[Any]:
+    """Return the sequences of a text or an array of tokens, (N, T) integers."""
+    if Path(text).suffix == ".npy":
+        tokens = open_tokens(text)
+    else:
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
+        content = read_text(text)
+        tokens = np.array(tokenizer(content, add_special_tokens=False, verbose=False)["input_ids"])
+    if tokens.ndim == 2:
+        tokens = tokens[:, :length]
+    else:
+        tokens = tokens[: len(tokens) // length * length].reshape(-1, length)
+    if not len(tokens) or tokens.shape[1] < 2:
+        raise ValueError(f"the text must have at least {length} tokens, got {tokens.size}")
+    return tokens
+
+
+def _vocabulary_size(model: Any) -> int:
+    return int(model.get_input_embeddings().num_embeddings)
+
+
+def _checkpoint_blocks(model: nn.Module) -> None:
+    """Let the blocks keep no activations for the backward pass.
+
+    The blocks are the longest list of modules. The model's own method does this in training only.
+    """
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    for block in max(lists, key=len):
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
