@@ -18,6 +18,9 @@ AUTOCASTS: tuple[Autocast, ...] = get_args(Autocast)
 HessianMethod = Literal["pyhessian", "lanczos"]
 HESSIAN_METHODS: tuple[HessianMethod, ...] = get_args(HessianMethod)
 
+HessianProduct = Literal["autograd", "finite-difference"]
+HESSIAN_PRODUCTS: tuple[HessianProduct, ...] = get_args(HessianProduct)
+
 DirectionMethod = Literal["pyhessian", "lanczos", "random", "gradient", "trajectory", "checkpoints"]
 DIRECTION_METHODS: tuple[DirectionMethod, ...] = get_args(DirectionMethod)
 

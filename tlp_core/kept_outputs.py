@@ -29,6 +29,9 @@ from tlp_core.problem import LossError, Problem, batch_loss, mean_loss
 _SMALL_MODEL = 10**6
 """Number of parameters below which an evaluation is too short for kept outputs to matter."""
 
+KEPT_BYTES = 2.0**30
+"""Bytes of kept outputs in memory, by default."""
+
 _LOG = logging.getLogger(__name__)
 
 

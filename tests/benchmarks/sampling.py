@@ -27,7 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from tlp_core import Problem
-from tlp_core.directions.base import Directions, split_and_normalize
+from tlp_core.directions.base import Directions, as_directions
 from tlp_core.model_state import number_of_parameters, preserve_model
 from tlp_core.problem import mean_loss
 from tlp_core.problems.pinn_convection import make_problem
@@ -76,7 +76,8 @@ def problems():
 
 def random_directions(problem, n=3):
     flat = np.random.default_rng(0).standard_normal((number_of_parameters(problem.model), n))
-    vectors = split_and_normalize(np.linalg.qr(flat)[0].T, problem.model, "model")
+    rows = torch.from_numpy(np.linalg.qr(flat)[0].T.copy())
+    vectors = as_directions(rows, problem.model, "model")
     nan = np.full(n, np.nan)
     return Directions(vectors, nan, nan, "random", "model", 0)
 

@@ -1,8 +1,14 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 
+import tlp_core.directions.flat as flat
+import tlp_core.model_state as model_state
 from tlp_core import (
+    Directions,
     Problem,
     checkpoint_directions,
     gradient_directions,
@@ -10,12 +16,12 @@ from tlp_core import (
     sample_grid,
     trajectory_directions,
 )
-from tlp_core.directions.base import flatten
 from tlp_core.problem import mean_loss
 
 
 def rows(directions):
-    return np.stack([flatten(list(vector.values())) for vector in directions.vectors])
+    each = [torch.cat([t.ravel() for t in vector.values()]) for vector in directions.vectors]
+    return torch.stack(each).double().numpy()
 
 
 def moved_states(model, steps):
@@ -141,3 +147,73 @@ def test_filters_of_a_transposed_convolution_are_its_outputs(groups):
         inputs = slice(group * 4 // groups, (group + 1) * 4 // groups)
         part, weight = (t[inputs, place] for t in (vector["weight"], layer.weight.detach()))
         torch.testing.assert_close(part.norm(), weight.norm())
+
+
+@pytest.mark.parametrize("normalization", ["none", "model", "layer", "filter"])
+def test_large_models_have_the_same_directions(small_problem, monkeypatch, normalization):
+    """Rows of large models are in the model's own precision, and drawn piece by piece."""
+    problem = Problem(
+        small_problem.model.float(), small_problem.loss, small_problem.batches, name="float32"
+    )
+    expected = random_directions(problem, 3, normalization=normalization)
+    monkeypatch.setattr(flat, "LARGE", 0)
+    monkeypatch.setattr(model_state, "_PIECE", 7)
+    found = random_directions(problem, 3, normalization=normalization)
+    np.testing.assert_allclose(rows(found), rows(expected), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("ending", [".npz", ".safetensors"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_directions_are_read_as_they_were_written(small_problem, tmp_path, ending, dtype):
+    model = small_problem.model.to(dtype)
+    problem = Problem(model, small_problem.loss, small_problem.batches, name="any")
+    made = random_directions(problem, 2)
+    made.save(tmp_path / f"made{ending}")
+    read = Directions.load(tmp_path / f"made{ending}", model)
+    assert read.digest() == made.digest()
+    assert (read.method, read.seed, read.provenance) == (made.method, made.seed, made.provenance)
+    np.testing.assert_array_equal(read.eigenvalues, made.eigenvalues)
+
+
+def test_safetensors_are_those_of_the_library(small_problem, tmp_path):
+    from safetensors.torch import load_file
+
+    made = random_directions(small_problem, 2)
+    made.save(tmp_path / "made.safetensors")
+    content = load_file(tmp_path / "made.safetensors")
+    for i, vector in enumerate(made.vectors):
+        assert all(torch.equal(content[f"direction{i}/{n}"], part) for n, part in vector.items())
+
+
+def test_a_damaged_file_of_directions_is_one_sentence(small_problem, tmp_path):
+    path = tmp_path / "made.safetensors"
+    random_directions(small_problem, 1).save(path)
+    whole = path.read_bytes()
+    for content in (whole[:100], b"\xff" * 200, whole[:-4], b""):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"must be a \.safetensors file, and is damaged"):
+            Directions.load(path, small_problem.model)
+    path.write_bytes(whole.replace(b"direction0/", b"direction7/"))
+    with pytest.raises(ValueError, match="must hold directions of this network"):
+        Directions.load(path, small_problem.model)
+
+
+def test_directions_of_a_large_model_take_no_second_copy(tmp_path):
+    """Peaks of a process beyond a model of 80 MB and its two directions."""
+    code = f"""
+import resource, torch
+from tlp_core import Directions, Problem, random_directions
+
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+model = torch.nn.Linear(5000, 4000, bias=False)
+problem = Problem(model, lambda m, b: m(b).square().mean(), [torch.ones(1, 5000)], name="wide")
+size, before = 80e6, peak()
+made = random_directions(problem, 2, normalization="layer")
+print((peak() - before) / size)
+made.save({str(tmp_path / "made.safetensors")!r})
+print((peak() - before) / size)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    made, saved = map(float, run.stdout.split())
+    assert made < 3.3
+    assert saved < made + 0.4

@@ -6,7 +6,8 @@ from torch.func import functional_call, hessian
 
 from tlp_core import Problem, gradient_directions, hessian_directions, hessian_trace
 from tlp_core.choices import NORMALIZATIONS
-from tlp_core.directions.base import flatten
+from tlp_core.directions import flat
+from tlp_core.directions.hessian import lanczos
 from tlp_core.directions.hessian.operator import HessianOperator
 from tlp_core.problem import LossError, batch_size
 from tlp_core.progress import silent
@@ -40,8 +41,12 @@ def dense_hessian(problem):
     return hessian(loss)(flat).numpy()
 
 
+def flatten(tensors):
+    return torch.cat([t.detach().double().ravel() for t in tensors]).numpy()
+
+
 def flat_vectors(directions):
-    return np.stack([flatten(list(vector.values())) for vector in directions.vectors])
+    return np.stack([flatten(vector.values()) for vector in directions.vectors])
 
 
 def largest_subspace_angle(one, other):
@@ -378,3 +383,115 @@ def test_a_batch_may_use_none_of_the_parameters(method):
     assert hessian_trace(problem, parameters="c").value == pytest.approx(30)
     steepest = gradient_directions(problem, parameters="c")
     assert steepest.provenance["gradient_norm"] == pytest.approx(np.hypot(2, 16))
+
+
+def classifier(width=24, classes=6, samples=40, dtype=torch.float64):
+    """A smooth network, trained a little, with four batches of unequal size."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, width), nn.Tanh(), nn.Linear(width, classes)).to(dtype)
+    x, y = torch.randn(samples, 8).to(dtype), torch.randint(classes, (samples,))
+
+    def loss(model, batch):
+        return nn.functional.cross_entropy(model(batch[0]), batch[1])
+
+    batches = list(zip(x.split(12), y.split(12)))
+    return Problem(model, loss, batches, name="classifier")
+
+
+@pytest.mark.parametrize("order", ["magnitude", "algebraic", "both-ends"])
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_lanczos_for_large_models_finds_the_subspace_of_the_dense_hessian(monkeypatch, order, n):
+    problem = classifier()
+    values, vectors = np.linalg.eigh(dense_hessian(problem))
+    keep = {
+        "magnitude": np.argsort(-np.abs(values))[:n],
+        "algebraic": np.arange(len(values))[::-1][:n],
+        "both-ends": np.r_[np.arange(n // 2), np.arange(len(values) - n + n // 2, len(values))],
+    }[order]
+    for limit in (flat, lanczos):
+        monkeypatch.setattr(limit, "LARGE", 0)
+    found = hessian_directions(problem, n, method="lanczos", order=order, tolerance=1e-10)
+    assert largest_subspace_angle(flat_vectors(found), vectors[:, keep].T) < 1e-3
+    np.testing.assert_allclose(np.sort(found.eigenvalues), np.sort(values[keep]), rtol=1e-8)
+    assert (found.residuals <= 1e-4 * np.abs(found.eigenvalues)).all()
+
+
+def test_lanczos_for_large_models_ends_in_an_invariant_subspace(monkeypatch):
+    """A Hessian of rank three is exhausted before the basis is full."""
+    for limit in (flat, lanczos):
+        monkeypatch.setattr(limit, "LARGE", 0)
+    model = nn.ParameterList([torch.zeros(60, dtype=torch.float64)])
+    weights = torch.zeros(60, dtype=torch.float64)
+    weights[:3] = torch.tensor([5.0, -4.0, 3.0])
+    problem = Problem(model, lambda m, _: (weights * m[0] ** 2).sum() / 2, [None], name="rank")
+    found = hessian_directions(problem, 2, method="lanczos")
+    np.testing.assert_allclose(found.eigenvalues, [5, -4], rtol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["pyhessian", "lanczos"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_finite_differences_give_the_subspace_of_double_backward(method, dtype):
+    problem = classifier(dtype=dtype)
+    options = {"method": method, "tolerance": 1e-8, "max_iterations": 1000}
+    exact = hessian_directions(classifier(), 2, **options)
+    found = hessian_directions(problem, 2, product="finite-difference", **options)
+    assert largest_subspace_angle(flat_vectors(found), flat_vectors(exact)) < 0.02
+    np.testing.assert_allclose(found.eigenvalues, exact.eigenvalues, rtol=0.01)
+    assert found.provenance["product"] == "finite-difference"
+    assert 0 < found.provenance["hessian_step_error"] < 0.02
+
+
+def test_finite_differences_do_not_need_a_second_derivative():
+    class Square(torch.autograd.Function):
+        """The square, as a fused kernel without a second derivative."""
+
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x**2
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(ctx, slope):
+            return 2 * slope * ctx.saved_tensors[0]
+
+    model = nn.ParameterList([torch.linspace(1, 2, 5, dtype=torch.float64)])
+    weights = torch.arange(1.0, 6.0, dtype=torch.float64)
+    problem = Problem(
+        model, lambda m, _: (weights * Square.apply(m[0])).sum(), [None], name="fused"
+    )
+    with pytest.raises(RuntimeError, match="use finite differences"):
+        hessian_directions(problem, 1)
+    found = hessian_directions(problem, 1, product="finite-difference", method="lanczos")
+    np.testing.assert_allclose(found.eigenvalues, [10], rtol=1e-6)
+    trace = hessian_trace(problem, product="finite-difference")
+    assert trace.value == pytest.approx(30, rel=1e-6)
+
+
+def test_finite_differences_that_do_not_agree_are_refused():
+    model = nn.ParameterList([torch.ones(4)])
+
+    def rough(model, _):
+        return (model[0] * 1e7).sin().sum()
+
+    problem = Problem(model, rough, [None], name="rough")
+    with pytest.raises(RuntimeError, match="must agree between two steps"):
+        hessian_directions(problem, 1, product="finite-difference")
+
+
+def test_the_hessian_of_the_last_layer_evaluates_the_others_once():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(1000, 1000), nn.Tanh(), nn.Linear(1000, 3))
+    calls = []
+
+    class Counting(nn.Linear):
+        def forward(self, x):
+            calls.append(1)
+            return super().forward(x)
+
+    model[0].__class__ = Counting
+    batches = [torch.randn(5, 1000) for _ in range(3)]
+    problem = Problem(model, lambda m, x: m(x).square().mean(), batches, name="wide")
+    found = hessian_directions(problem, 2, method="lanczos", parameters="2.*")
+    assert found.provenance["hessian_vector_products"] > 5
+    assert len(calls) < 30

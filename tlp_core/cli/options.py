@@ -14,6 +14,7 @@ from tlp_core.choices import (
     ENGINES,
     GRID_RULES,
     HESSIAN_METHODS,
+    HESSIAN_PRODUCTS,
     NORMALIZATIONS,
     REGIONS,
     SPECTRUM_ORDERS,
@@ -30,7 +31,7 @@ from tlp_core.sampling.settings import (
     ScatterSettings,
 )
 
-_HESSIAN = ("order", "max_iterations", "tolerance")
+_HESSIAN = ("product", "order", "max_iterations", "tolerance")
 """Options of Hessian eigenvectors."""
 
 Parsers = Any
@@ -93,6 +94,12 @@ def add_problem(command: argparse.ArgumentParser, *, with_checkpoint: bool = Tru
         choices=DIRECTION_METHODS,
         default="pyhessian",
         help="how directions are made (default: pyhessian)",
+    )
+    command.add_argument(
+        "--product",
+        choices=HESSIAN_PRODUCTS,
+        default="autograd",
+        help="how Hessian products are made (default: autograd)",
     )
     command.add_argument(
         "--order",
@@ -245,6 +252,7 @@ def problem_and_directions(options: argparse.Namespace) -> LandscapeSettings:
         directions=DirectionSettings(
             n=options.directions,
             method=options.method,
+            product=options.product,
             order=options.order,
             normalization=options.normalization,
             parameters=options.parameters,

@@ -144,7 +144,10 @@ def _add_sample(commands: Parsers) -> None:
     add_problem(command)
     add_output(command, "the store, NAME.zarr")
     command.add_argument(
-        "--directions-file", default="", metavar="FILE", help="written by tlp directions, NAME.npz"
+        "--directions-file",
+        default="",
+        metavar="FILE",
+        help="written by tlp directions, NAME.npz or NAME.safetensors",
     )
     add_samples(
         command,
@@ -190,4 +193,4 @@ def _add_directions(commands: Parsers) -> None:
     )
     command.set_defaults(run=make_directions)
     add_problem(command)
-    add_output(command, "the file, NAME.npz")
+    add_output(command, "the file, NAME.npz, or NAME.safetensors for a large model")

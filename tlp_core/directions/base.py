@@ -7,8 +7,9 @@ normalizations.
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,17 +18,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from tlp_core.atomic_files import atomic_write, write_npz
 from tlp_core.choices import Normalization
 from tlp_core.content_hash import hash_tensors
+from tlp_core.directions.files import TensorFile, open_tensors, write_tensors
+from tlp_core.directions.flat import views
 from tlp_core.directions.settings import DirectionSettings
 from tlp_core.model_state import (
-    as_float64,
     number_of_parameters,
+    pieces,
     select_parameters,
+    squared_norm,
     trainable_parameters,
 )
-from tlp_core.untrusted_files import read_npz
 
 Vector = dict[str, Tensor]
 
@@ -71,7 +73,11 @@ class Directions:
         return hash_tensors(part for vector in self.vectors for part in vector.items())
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write an .npz file, atomically.
+        """Write a file, atomically.
+
+        Args:
+            path: ``NAME.safetensors``, for which nothing is copied in memory; any other name is
+                that of an ``.npz`` file.
 
         Raises:
             OSError: if the file cannot be written.
@@ -82,25 +88,17 @@ class Directions:
             "seed": self.seed,
             "facts": dict(self.provenance),
         }
-        arrays = {
-            f"direction{i}/{name}": tensor.detach().cpu().double().numpy()
-            for i, vector in enumerate(self.vectors)
-            for name, tensor in vector.items()
+        tensors = {
+            "eigenvalues": torch.from_numpy(self.eigenvalues),
+            "residuals": torch.from_numpy(self.residuals),
         }
-        with atomic_write(path) as temporary:
-            write_npz(
-                temporary,
-                {
-                    "facts": np.array(json.dumps(record)),
-                    "eigenvalues": self.eigenvalues,
-                    "residuals": self.residuals,
-                    **arrays,
-                },
-            )
+        for i, vector in enumerate(self.vectors):
+            tensors |= {f"direction{i}/{name}": tensor for name, tensor in vector.items()}
+        write_tensors(path, json.dumps(record), tensors)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], model: nn.Module) -> Directions:
-        """Read directions of a model from an .npz file; no code in it is run.
+        """Read directions of a model from a file; no code in it is run.
 
         Args:
             path: a file that :meth:`save` wrote.
@@ -110,90 +108,96 @@ class Directions:
             FileNotFoundError: if there is no such file.
             ValueError: if it is not such a file, or its directions belong to another network.
         """
-        content = read_npz(path)
-        try:
-            record = json.loads(str(content["facts"]))
-            provenance = record.pop("facts")
-            vectors = _vectors_of(content, model, provenance.get("parameters", "*"))
-            return cls(
-                vectors=vectors,
-                eigenvalues=_one_each(content, "eigenvalues", len(vectors)),
-                residuals=_one_each(content, "residuals", len(vectors)),
-                provenance=provenance,
-                **record,
-            )
-        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-            reason = f"{error} is missing" if isinstance(error, KeyError) else error
-            raise ValueError(
-                f"{path} must hold directions of this network, as tlp directions writes them: "
-                f"{reason}"
-            ) from error
+        with open_tensors(path) as file:
+            try:
+                record = json.loads(file.text)
+                provenance = record.pop("facts")
+                vectors = _vectors_of(file, model, provenance.get("parameters", "*"))
+                return cls(
+                    vectors=vectors,
+                    eigenvalues=_one_each(file, "eigenvalues", len(vectors)),
+                    residuals=_one_each(file, "residuals", len(vectors)),
+                    provenance=provenance,
+                    **record,
+                )
+            except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+                reason = f"{error} is missing" if isinstance(error, KeyError) else error
+                raise ValueError(
+                    f"{path} must hold directions of this network, as tlp directions writes them: "
+                    f"{reason}"
+                ) from error
 
 
-def _vectors_of(
-    content: Mapping[str, npt.NDArray[Any]], model: nn.Module, pattern: str
-) -> tuple[Vector, ...]:
+def _vectors_of(file: TensorFile, model: nn.Module, pattern: str) -> tuple[Vector, ...]:
     """Return the tensors of a file, checked against the parameters that a pattern selects."""
     with select_parameters(model, None if pattern == "*" else pattern):
         expected = trainable_parameters(model)
-    vectors: list[Vector] = [{} for _ in content["eigenvalues"]]
-    found = [key for key in content if key.startswith("direction")]
-    wanted = [f"direction{i}/{name}" for i in range(len(vectors)) for name in expected]
-    if not vectors or set(found) != set(wanted):
-        missing, unknown = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
+    count = len(file.read("eigenvalues"))
+    found = {name for name in file.names if name.startswith("direction")}
+    wanted = {f"direction{i}/{name}" for i in range(count) for name in expected}
+    if not count or found != wanted:
+        missing, unknown = sorted(wanted - found), sorted(found - wanted)
         raise ValueError(f"it lacks {missing[:1]} and has {unknown[:1]}, which is unknown")
-    for i, vector in enumerate(vectors):
-        for name, like in expected.items():
-            array = content[f"direction{i}/{name}"]
-            if array.shape != like.shape or array.dtype.kind != "f" or not np.isfinite(array).all():
-                raise ValueError(
-                    f"direction{i}/{name} must be finite numbers of shape {tuple(like.shape)}, got "
-                    f"{array.dtype} of shape {array.shape}"
-                )
-            vector[name] = torch.from_numpy(array).to(like.device, like.dtype)
-    return tuple(vectors)
+    return tuple(
+        {name: _checked(file, f"direction{i}/{name}", like) for name, like in expected.items()}
+        for i in range(count)
+    )
 
 
-def _one_each(
-    content: Mapping[str, npt.NDArray[Any]], name: str, count: int
-) -> npt.NDArray[np.float64]:
-    values = content[name]
+def _checked(file: TensorFile, name: str, like: Tensor) -> Tensor:
+    """Return a tensor of a file, checked against the parameter that it moves."""
+    tensor = file.read(name)
+    is_finite = tensor.is_floating_point() and all(p.isfinite().all() for p in pieces(tensor))
+    if tensor.shape != like.shape or not is_finite:
+        raise ValueError(
+            f"{name} must be finite numbers of shape {tuple(like.shape)}, got "
+            f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
+        )
+    return tensor.to(like.device, like.dtype)
+
+
+def _one_each(file: TensorFile, name: str, count: int) -> npt.NDArray[np.float64]:
+    values = file.read(name).numpy()
     if values.shape != (count,) or values.dtype.kind != "f":
         raise ValueError(f"{name} must be {count} numbers, got {values.dtype} of {values.shape}")
     return values.astype(np.float64)
 
 
-def split_and_normalize(
-    flat: npt.NDArray[np.float64], model: nn.Module, normalization: Normalization
+def as_directions(
+    rows: Tensor, model: nn.Module, normalization: Normalization
 ) -> tuple[Vector, ...]:
-    """Return unit vectors (n, P) as directions: sign fixed, split by parameter, normalized.
+    """Return unit vectors as directions: sign fixed, split by parameter, normalized.
 
     The entry of largest magnitude is made positive, so that equal seeds give equal pictures.
+
+    Args:
+        rows: (n, P); the directions are views of it, where it has the model's precision.
+        model: the network.
+        normalization: how the directions are scaled.
     """
     parameters = trainable_parameters(model)
-    largest = np.abs(flat).argmax(axis=1)
-    signs = np.where(flat[np.arange(len(flat)), largest] < 0, -1.0, 1.0)
     transposed = _transposed_convolutions(model)
-    return tuple(
-        _normalize(_split(row, parameters), parameters, normalization, transposed)
-        for row in flat * signs[:, None]
-    )
-
-
-FLAT = 1e-10
-"""Spans are cut where a singular value, or a remainder, falls below this fraction."""
+    vectors = []
+    for row in rows:
+        if row[row.abs().argmax()] < 0:
+            row.neg_()
+        parts = views(row, list(parameters.values()))
+        vector = {name: part.to(p) for (name, p), part in zip(parameters.items(), parts)}
+        _normalize(vector, parameters, normalization, transposed)
+        vectors.append(vector)
+    return tuple(vectors)
 
 
 def without_eigenvalues(
-    flat: npt.NDArray[np.float64],
+    rows: Tensor,
     model: nn.Module,
     settings: DirectionSettings,
     provenance: Mapping[str, Any] = {},
 ) -> Directions:
     """Return unit vectors (n, P) that are no eigenvectors as directions."""
-    undefined = np.full(len(flat), np.nan)
+    undefined = np.full(len(rows), np.nan)
     return Directions(
-        vectors=split_and_normalize(flat, model, settings.normalization),
+        vectors=as_directions(rows, model, settings.normalization),
         eigenvalues=undefined,
         residuals=undefined,
         method=settings.method,
@@ -203,19 +207,6 @@ def without_eigenvalues(
     )
 
 
-def orthonormal(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return an orthonormal basis of rows (k, P), in their order; dependent rows are omitted."""
-    basis = np.empty((0, rows.shape[1]))
-    for row in rows:
-        rest = row.copy()
-        for _ in range(2):  # the second pass removes the rounding of the first
-            rest = rest - (basis @ rest) @ basis
-        length = np.linalg.norm(rest)
-        if length > FLAT * np.linalg.norm(row):
-            basis = np.vstack([basis, rest / length])
-    return basis
-
-
 def check_number(n: int, model: nn.Module) -> None:
     """Raise a ValueError if there are more directions than trainable parameters."""
     available = number_of_parameters(model)
@@ -223,45 +214,31 @@ def check_number(n: int, model: nn.Module) -> None:
         raise ValueError(f"n must be at most the number of parameters, {available}, got {n}")
 
 
-def flatten(tensors: Sequence[Tensor]) -> npt.NDArray[np.float64]:
-    """Return the entries of tensors end to end, (P,) float64."""
-    return np.concatenate([as_float64(t).cpu().numpy().ravel() for t in tensors])
-
-
-def _split(row: npt.NDArray[np.float64], parameters: dict[str, nn.Parameter]) -> Vector:
-    ends = np.cumsum([p.numel() for p in parameters.values()])
-    return {
-        name: torch.from_numpy(part.reshape(tuple(p.shape))).to(p.device, p.dtype)
-        for (name, p), part in zip(parameters.items(), np.split(row, ends[:-1]))
-    }
-
-
 def _normalize(
     vector: Vector,
     parameters: dict[str, nn.Parameter],
     normalization: Normalization,
     transposed: Mapping[str, int],
-) -> Vector:
-    """Scale a unit vector: to ‖θ*‖, per tensor, or per output filter (Li et al. 2018, sect. 4)."""
+) -> None:
+    """Scale a unit vector in place: to ‖θ*‖, per tensor, or per output filter.
+
+    The last is the filter normalization of Li et al. 2018, section 4.
+    """
     if normalization == "none":
-        return vector
-    if normalization == "model":
-        norm = torch.cat([p.detach().ravel() for p in parameters.values()]).norm()
-        return {name: part * norm for name, part in vector.items()}
-    if normalization == "layer":
-        return {name: part * _scale(part, parameters[name], None) for name, part in vector.items()}
-    scaled = {}
+        return
+    whole = math.sqrt(sum(map(squared_norm, parameters.values())))
     for name, part in vector.items():
+        if normalization == "model":
+            part.mul_(whole)
+            continue
         groups = transposed.get(name)
-        if groups:  # (in, out / groups, …): a filter is all inputs of its group to one output
-            shape = (groups, -1, *part.shape[1:])
-            axes: tuple[int, ...] | None = (1, *range(3, part.ndim + 1))
-            factor = _scale(part.reshape(shape), parameters[name].reshape(shape), axes)
-            scaled[name] = (part.reshape(shape) * factor).reshape(part.shape)
-        else:
-            axes = tuple(range(1, part.ndim)) or None
-            scaled[name] = part * _scale(part, parameters[name], axes)
-    return scaled
+        shape, axes = part.shape, tuple(range(1, part.ndim)) or None
+        if normalization == "layer":
+            axes = None
+        elif groups:  # (in, out / groups, …): a filter is all inputs of its group to one output
+            shape, axes = torch.Size((groups, -1, *shape[1:])), (1, *range(3, part.ndim + 1))
+        view = part.view(shape)
+        view.mul_(_scale(view, parameters[name].reshape(shape), axes))
 
 
 def _transposed_convolutions(model: nn.Module) -> dict[str, int]:

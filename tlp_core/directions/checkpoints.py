@@ -7,17 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+import torch
 from torch import Tensor, nn
 
 from tlp_core import checks
 from tlp_core.choices import Normalization
-from tlp_core.directions.base import Directions, flatten, orthonormal, without_eigenvalues
+from tlp_core.directions.base import Directions, without_eigenvalues
+from tlp_core.directions.flat import dots, empty_rows, fill, orthonormalize, views
 from tlp_core.directions.settings import DirectionSettings
-from tlp_core.model_state import select_parameters, trainable_parameters
-from tlp_core.problem import Problem
-
-State = Mapping[str, Tensor]
+from tlp_core.model_state import select_parameters, squared_norm, trainable_parameters
+from tlp_core.problem import Problem, State
 
 
 def checkpoint_directions(
@@ -61,14 +60,14 @@ def spanning_directions(
     """
     with select_parameters(problem.model, settings.parameters):
         steps = displacements(problem.model, states)
-        flat = orthonormal(steps)
-        if not len(flat):
+        rows = orthonormalize(steps.clone())
+        if not len(rows):
             raise ValueError("checkpoints must differ from the model, and none does")
-        return directions_with_solutions(flat, steps, problem.model, settings)
+        return directions_with_solutions(rows, steps, problem.model, settings)
 
 
-def displacements(model: nn.Module, states: Sequence[State]) -> npt.NDArray[np.float64]:
-    """Return θ_t - θ* of each state, (k, P) float64.
+def displacements(model: nn.Module, states: Sequence[State]) -> Tensor:
+    """Return θ_t - θ* of each state, (k, P) as :mod:`.flat` holds rows.
 
     Raises:
         ValueError: for no states, or states of another network.
@@ -84,13 +83,18 @@ def displacements(model: nn.Module, states: Sequence[State]) -> npt.NDArray[np.f
                     f"checkpoints must be of this network, but number {number} has {got} for "
                     f"{name!r} instead of {tuple(parameter.shape)}"
                 )
-    center = flatten(list(parameters.values()))
-    return np.stack([flatten([s[name] for name in parameters]) - center for s in states])
+    centers = list(parameters.values())
+    rows = empty_rows(len(states), centers)
+    for row, state in zip(rows, states):
+        fill(row, [state[name] for name in parameters])
+        for part, center in zip(views(row, centers), centers):
+            part.sub_(center.detach().to(part))
+    return rows
 
 
 def directions_with_solutions(
-    flat: npt.NDArray[np.float64],
-    steps: npt.NDArray[np.float64],
+    rows: Tensor,
+    steps: Tensor,
     model: nn.Module,
     settings: DirectionSettings,
     provenance: Mapping[str, Any] = {},
@@ -98,7 +102,7 @@ def directions_with_solutions(
     """Return unit vectors as directions, with the coordinates of solutions among their provenance.
 
     Args:
-        flat: (n, P), orthonormal.
+        rows: (n, P), orthonormal.
         steps: (k, P), displacement of each solution from the model.
         model: the network.
         settings: method and normalization, which must be ``none`` or ``model``.
@@ -108,7 +112,10 @@ def directions_with_solutions(
         ValueError: for another normalization.
     """
     checks.choice(settings.normalization, ["none", "model"], name="normalization")
-    found = without_eigenvalues(flat, model, settings, provenance)
-    scaled = np.stack([flatten(list(vector.values())) for vector in found.vectors])
-    solutions = steps @ scaled.T / (scaled**2).sum(axis=1)
+    found = without_eigenvalues(rows, model, settings, provenance)
+    coordinates = []
+    for vector in found.vectors:
+        direction = fill(torch.empty_like(steps[0]), list(vector.values()))
+        coordinates.append(dots(steps, direction) / squared_norm(direction))
+    solutions = np.stack(coordinates, axis=1)
     return replace(found, provenance={**found.provenance, "solutions": solutions.tolist()})

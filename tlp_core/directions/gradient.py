@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from tlp_core.choices import Normalization
-from tlp_core.directions.base import (
-    Directions,
-    check_number,
-    flatten,
-    orthonormal,
-    without_eigenvalues,
-)
-from tlp_core.directions.random import gaussian_vectors
+from tlp_core.directions.base import Directions, check_number, without_eigenvalues
+from tlp_core.directions.flat import empty_rows, norm, orthonormalize, views
+from tlp_core.directions.random import draw_rows
 from tlp_core.directions.settings import DirectionSettings
 from tlp_core.model_state import evaluation_state, trainable_parameters
 from tlp_core.problem import Problem, batch_loss, batch_size, check_center
@@ -69,17 +62,19 @@ def steepest_directions(problem: Problem, settings: DirectionSettings) -> Direct
     with evaluation_state(model, settings.parameters):
         check_number(settings.n, model)
         check_center(problem)
-        gradient = mean_gradient(problem, list(trainable_parameters(model).values()))
-        norm = float(np.linalg.norm(gradient))
-        if not norm > 0:
+        parameters = list(trainable_parameters(model).values())
+        rows = empty_rows(settings.n, parameters)
+        rows[0] = mean_gradient(problem, parameters)
+        length = norm(rows[0])
+        if not length > 0:
             raise RuntimeError("the gradient must not be zero, and is; use Hessian directions")
-        others = gaussian_vectors(model, settings.n - 1, settings.seed)
-        flat = orthonormal(np.vstack([gradient[None] / norm, others]))
-        return without_eigenvalues(flat, model, settings, {"gradient_norm": norm})
+        draw_rows(rows[1:], settings.seed)
+        provenance = {"gradient_norm": length}
+        return without_eigenvalues(orthonormalize(rows), model, settings, provenance)
 
 
-def mean_gradient(problem: Problem, parameters: Sequence[Tensor]) -> npt.NDArray[np.float64]:
-    """Return the gradient of the mean loss over all batches, (P,) float64.
+def mean_gradient(problem: Problem, parameters: Sequence[Tensor]) -> Tensor:
+    """Return the gradient of the mean loss over all batches, (P,) as :mod:`.flat` holds rows.
 
     Args:
         problem: model, loss and batches; batches are weighted by size.
@@ -88,11 +83,13 @@ def mean_gradient(problem: Problem, parameters: Sequence[Tensor]) -> npt.NDArray
     Raises:
         LossError: if the loss fails.
     """
-    total, weight = np.zeros(sum(p.numel() for p in parameters)), 0
+    total = empty_rows(1, parameters)[0].zero_()
+    parts, weight = views(total, parameters), 0
     for batch in problem.batches:
         loss = batch_loss(problem, batch)
         if loss.requires_grad:  # else this batch uses none of the parameters
             slopes = torch.autograd.grad(loss, parameters, materialize_grads=True)
-            total += batch_size(batch) * flatten(slopes)
+            for part, slope in zip(parts, slopes):
+                part.add_(slope.to(part), alpha=batch_size(batch))
         weight += batch_size(batch)
-    return total / weight
+    return total.div_(weight)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
-from torch import nn
+import torch
+from torch import Tensor
 
 from tlp_core.choices import Normalization
-from tlp_core.directions.base import Directions, check_number, orthonormal, without_eigenvalues
+from tlp_core.directions.base import Directions, check_number, without_eigenvalues
+from tlp_core.directions.flat import empty_rows, orthonormalize
 from tlp_core.directions.settings import DirectionSettings
-from tlp_core.model_state import number_of_parameters, select_parameters
+from tlp_core.model_state import pieces, select_parameters, trainable_parameters
 from tlp_core.problem import Problem
 
 
@@ -57,10 +58,25 @@ def draw_directions(problem: Problem, settings: DirectionSettings) -> Directions
     """
     with select_parameters(problem.model, settings.parameters):
         check_number(settings.n, problem.model)
-        flat = orthonormal(gaussian_vectors(problem.model, settings.n, settings.seed))
-        return without_eigenvalues(flat, problem.model, settings)
+        parameters = list(trainable_parameters(problem.model).values())
+        rows = empty_rows(settings.n, parameters)
+        draw_rows(rows, settings.seed)
+        return without_eigenvalues(orthonormalize(rows), problem.model, settings)
 
 
-def gaussian_vectors(model: nn.Module, n: int, seed: int) -> npt.NDArray[np.float64]:
-    """Return n vectors of independent standard normal entries, (n, P) float64."""
-    return np.random.default_rng(seed).standard_normal((n, number_of_parameters(model)))
+def draw_rows(rows: Tensor, seed: int) -> None:
+    """Fill rows (n, P) with independent standard normal entries.
+
+    They are drawn on the CPU in float64, so that every device gets the same.
+    """
+    rng = np.random.default_rng(seed)
+    for row in rows:
+        for part in pieces(row):
+            part.copy_(torch.from_numpy(rng.standard_normal(len(part))))
+
+
+def draw_signs(row: Tensor, rng: np.random.Generator) -> Tensor:
+    """Fill a row (P,) with random signs, and return it."""
+    for part in pieces(row):
+        part.copy_(torch.from_numpy(rng.choice([-1.0, 1.0], size=len(part))))
+    return row

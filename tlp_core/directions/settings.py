@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from tlp_core import checks
 from tlp_core.choices import (
     DIRECTION_METHODS,
+    HESSIAN_PRODUCTS,
     NORMALIZATIONS,
     SPECTRUM_ORDERS,
     DirectionMethod,
+    HessianProduct,
     Normalization,
     SpectrumOrder,
 )
@@ -23,6 +25,8 @@ class DirectionSettings:
         n: number of directions, >= 1; ``checkpoints`` gives as many as the solutions span.
         method: ``pyhessian`` or ``lanczos`` (Hessian eigenvectors), ``random``, ``gradient``,
             ``trajectory`` or ``checkpoints``.
+        product: how Hessian products are made: ``autograd`` (double backward) or
+            ``finite-difference`` (two gradients).
         order: which Hessian eigenvalues, and their order: ``magnitude``, by |λ| descending;
             ``algebraic``, by λ descending; ``both-ends``, half of them the largest and half the
             smallest, by λ descending. Power iteration (``pyhessian``) finds the first only.
@@ -48,6 +52,7 @@ class DirectionSettings:
 
     n: int = 2
     method: DirectionMethod = "pyhessian"
+    product: HessianProduct = "autograd"
     order: SpectrumOrder = "magnitude"
     normalization: Normalization = "none"
     parameters: str | None = None
@@ -62,6 +67,7 @@ class DirectionSettings:
         """Check every value."""
         checks.integer(self.n, name="n", minimum=1)
         checks.choice(self.method, DIRECTION_METHODS, name="method")
+        checks.choice(self.product, HESSIAN_PRODUCTS, name="product")
         checks.choice(self.order, SPECTRUM_ORDERS, name="order")
         if self.method == "pyhessian" and self.order != "magnitude":
             raise ValueError(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
+import torch
 
 from tlp_core.choices import Normalization
-from tlp_core.directions.base import FLAT, Directions
-from tlp_core.directions.checkpoints import State, directions_with_solutions, displacements
+from tlp_core.directions.base import Directions
+from tlp_core.directions.checkpoints import directions_with_solutions, displacements
+from tlp_core.directions.flat import DEPENDENT
 from tlp_core.directions.settings import DirectionSettings
 from tlp_core.model_state import select_parameters
-from tlp_core.problem import Problem
+from tlp_core.problem import Problem, State
 
 
 def trajectory_directions(
@@ -60,10 +61,12 @@ def principal_directions(
     """
     with select_parameters(problem.model, settings.parameters):
         steps = displacements(problem.model, states)
-        _, lengths, flat = np.linalg.svd(steps, full_matrices=False)
-        rank, n = int((lengths > FLAT * lengths.max(initial=0.0)).sum()), settings.n
+        _, singular, rows = torch.linalg.svd(steps, full_matrices=False)
+        lengths = singular.double().cpu().numpy()
+        least = max(DEPENDENT, 10 * torch.finfo(steps.dtype).eps)
+        rank, n = int((lengths > least * lengths.max(initial=0.0)).sum()), settings.n
         if n > rank:
             raise ValueError(f"n must be at most {rank}, the dimensions of the run, got {n}")
         explained = lengths[:n] ** 2 / (lengths**2).sum()
         provenance = {"explained_variance": explained.tolist()}
-        return directions_with_solutions(flat[:n], steps, problem.model, settings, provenance)
+        return directions_with_solutions(rows[:n], steps, problem.model, settings, provenance)

@@ -36,6 +36,8 @@ _NOT_COMPARED = {
     "hessian_vector_products",
     "hessian_asymmetry",
     "hessian_difference",
+    "hessian_step",
+    "hessian_step_error",
 }
 """Keys of the provenance that may differ: losses do not depend on them but by rounding."""
 

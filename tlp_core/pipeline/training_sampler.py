@@ -116,7 +116,7 @@ class TrainingSampler:
         self, settings: LandscapeSettings, of: Member, folder: Path, progress: Progress
     ) -> Path:
         """Return the file of a checkpoint's directions, made by the first of several processes."""
-        file = folder / "directions.npz"
+        file = folder / "directions.safetensors"
         part = part_of_process(settings.run.part)
         if part.broadcast(file.exists()):
             return file

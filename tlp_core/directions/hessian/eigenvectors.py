@@ -11,16 +11,26 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from tlp_core import checks
-from tlp_core.choices import HESSIAN_METHODS, HessianMethod, Normalization, SpectrumOrder
-from tlp_core.directions.base import Directions, check_number, split_and_normalize
+from tlp_core.choices import (
+    HESSIAN_METHODS,
+    HessianMethod,
+    HessianProduct,
+    Normalization,
+    SpectrumOrder,
+)
+from tlp_core.directions.base import Directions, as_directions, check_number
+from tlp_core.directions.flat import Numbers, combine, dots, norm, orthonormalize, rotate
 from tlp_core.directions.hessian.lanczos import lanczos
-from tlp_core.directions.hessian.operator import HessianOperator, Vectors
+from tlp_core.directions.hessian.operator import HessianOperator
 from tlp_core.directions.hessian.power_iteration import power_iteration
 from tlp_core.directions.hessian.verification import verify_product
 from tlp_core.directions.settings import DirectionSettings
-from tlp_core.model_state import evaluation_state
+from tlp_core.kept_outputs import KEPT_BYTES, kept_outputs
+from tlp_core.model_state import evaluation_state, trainable_parameters
 from tlp_core.problem import Problem
 from tlp_core.progress import Progress, silent
 
@@ -40,6 +50,7 @@ def hessian_directions(
     n: int,
     *,
     method: HessianMethod = "pyhessian",
+    product: HessianProduct = "autograd",
     order: SpectrumOrder = "magnitude",
     normalization: Normalization = "none",
     parameters: str | None = None,
@@ -55,6 +66,8 @@ def hessian_directions(
         problem: model, loss and batches; batches are weighted by size.
         n: number of directions, 1 to the number of trainable parameters.
         method: ``pyhessian`` (power iteration) or ``lanczos``.
+        product: ``autograd`` (double backward), or ``finite-difference`` (two gradients at a
+            searched step), for losses without a second derivative.
         order: which eigenvalues, and their order: ``magnitude``, by |λ| descending;
             ``algebraic``, by λ descending; ``both-ends``, half of them the largest and half the
             smallest, by λ descending. ``pyhessian`` finds the first only.
@@ -86,6 +99,7 @@ def hessian_directions(
     settings = DirectionSettings(
         n=n,
         method=method,
+        product=product,
         order=order,
         normalization=normalization,
         parameters=parameters,
@@ -107,16 +121,21 @@ def eigenvector_directions(
     """
     accepted = settings.max_residual or CONVERGED_RESIDUAL
     repeats = settings.method == "pyhessian" and settings.max_residual is not None
-    with evaluation_state(problem.model, settings.parameters):
+    with (
+        evaluation_state(problem.model, settings.parameters),
+        kept_outputs(problem, trainable_parameters(problem.model).values(), KEPT_BYTES) as kept,
+    ):
         check_number(settings.n, problem.model)
-        operator = HessianOperator(problem, progress, settings.n * settings.max_iterations)
+        expected = settings.n * settings.max_iterations
+        operator = HessianOperator(kept, progress, expected, settings.product)
         for attempt in range(_RETRIES + 1 if repeats else 1):
             span = _find_span(operator, settings, settings.tolerance / 100**attempt)
             pairs = _rayleigh_ritz(operator, span, settings.order)
             if pairs.largest_relative_residual() <= accepted:
                 break
         verification = verify_product(operator, pairs.vectors[0], settings.seed)
-        vectors = split_and_normalize(pairs.vectors, problem.model, settings.normalization)
+        rows = operator.expand(pairs.vectors)
+        vectors = as_directions(rows, problem.model, settings.normalization)
     progress(1.0, f"{operator.products} Hessian-vector products")
     _warn_of_unconverged(pairs, settings.max_iterations, accepted)
     return Directions(
@@ -132,16 +151,28 @@ def eigenvector_directions(
             "hessian_vector_products": operator.products,
             "hessian_asymmetry": verification.asymmetry,
             "hessian_difference": verification.difference,
+            **_step_of(operator),
         },
     )
 
 
-class _Eigenpairs(NamedTuple):
-    """Approximate eigenpairs: values (n,), unit vectors (n, P), residuals ‖Hv - λv‖ (n,)."""
+def _step_of(operator: HessianOperator) -> dict[str, object]:
+    """Return the provenance of finite differences."""
+    if operator.step is None:
+        return {}
+    return {
+        "product": "finite-difference",
+        "hessian_step": operator.step,
+        "hessian_step_error": operator.step_error,
+    }
 
-    values: Vectors
-    vectors: Vectors
-    residuals: Vectors
+
+class _Eigenpairs(NamedTuple):
+    """Approximate eigenpairs: values (n,), unit vectors (n, p), residuals ‖Hv - λv‖ (n,)."""
+
+    values: Numbers
+    vectors: Tensor
+    residuals: Numbers
 
     def largest_relative_residual(self) -> float:
         """Return the largest ‖Hv - λv‖ / |λ|."""
@@ -149,8 +180,8 @@ class _Eigenpairs(NamedTuple):
         return float((self.residuals / sizes).max())
 
 
-def _find_span(operator: HessianOperator, settings: DirectionSettings, tolerance: float) -> Vectors:
-    """Return n vectors (n, P) whose span is close to that of the wanted eigenvectors."""
+def _find_span(operator: HessianOperator, settings: DirectionSettings, tolerance: float) -> Tensor:
+    """Return n vectors (n, p) whose span is close to that of the wanted eigenvectors."""
     if settings.method == "lanczos":
         return lanczos(
             operator,
@@ -169,27 +200,37 @@ def _find_span(operator: HessianOperator, settings: DirectionSettings, tolerance
     )
 
 
-def _rayleigh_ritz(operator: HessianOperator, span: Vectors, order: SpectrumOrder) -> _Eigenpairs:
-    """Return the eigenpairs of H restricted to a span (n, P), in the wanted order."""
-    if not np.isfinite(span).all():
+def _rayleigh_ritz(operator: HessianOperator, span: Tensor, order: SpectrumOrder) -> _Eigenpairs:
+    """Return the eigenpairs of H restricted to a span (n, p), in the wanted order."""
+    if not all(np.isfinite(norm(row)) for row in span):
         raise RuntimeError(
             "the Hessian must be finite at the model, and is not; check the loss's derivatives"
         )
-    basis = np.linalg.qr(span.T)[0].T
-    images = np.stack([operator.apply(row) for row in basis])
-    within = basis @ images.T
+    basis = orthonormalize(span)
+    images = torch.empty_like(basis)
+    for row, image in zip(basis, images):
+        image.copy_(operator.apply(row))
+    within = np.stack([dots(basis, image) for image in images], axis=1)
+    largest = np.abs(within).max(initial=0.0)
+    if not (np.isfinite(largest) and largest > 0):
+        raise RuntimeError(
+            f"the Hessian must be finite and not zero, got products of size {largest:g}; a loss "
+            "that is linear in the parameters has no Hessian directions"
+        )
+    if len(basis) < len(span):
+        raise RuntimeError(
+            f"the Hessian must have curvature along {len(span)} directions, found {len(basis)}"
+        )
     values, rotation = np.linalg.eigh((within + within.T) / 2)
     keys = np.abs(values) if order == "magnitude" else values
     descending = np.argsort(-keys, kind="stable")
     values, rotation = values[descending], rotation[:, descending]
-    if not np.isfinite(values).all() or not np.abs(values).max() > 0:
-        raise RuntimeError(
-            f"the Hessian must be finite and not zero, got top eigenvalue {values[0]:g}; "
-            "a loss that is linear in the parameters has no Hessian directions"
-        )
-    vectors = rotation.T @ basis
-    residuals = np.linalg.norm(rotation.T @ images - values[:, None] * vectors, axis=1)
-    return _Eigenpairs(values, vectors, residuals)
+    vectors, images = rotate(rotation.T, basis), rotate(rotation.T, images)
+    residuals = [
+        norm(image.sub_(combine(np.array([value]), row[None])))
+        for value, row, image in zip(values, vectors, images)
+    ]
+    return _Eigenpairs(values, vectors, np.array(residuals))
 
 
 def _warn_of_unconverged(pairs: _Eigenpairs, max_iterations: int, accepted: float) -> None:

@@ -1,16 +1,20 @@
-"""Eigenvectors by the implicitly restarted Lanczos method, SciPy's ``eigsh`` (ARPACK).
+"""Eigenvectors by the Lanczos method.
 
 It finds all vectors together, needs fewer products than power iteration where eigenvalues are
-close, and reaches either end of the spectrum.
+close, and reaches either end of the spectrum. Small models use SciPy's ``eigsh`` (ARPACK), large
+ones :mod:`~tlp_core.directions.hessian.thick_restart`.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from tlp_core.choices import SpectrumOrder
-from tlp_core.directions.hessian.operator import HessianOperator, Vectors
+from tlp_core.directions.flat import LARGE
+from tlp_core.directions.hessian.operator import HessianOperator
+from tlp_core.directions.hessian.thick_restart import thick_restart_lanczos, wanted_values
 
 _ARPACK_NAMES = {"magnitude": "LM", "algebraic": "LA", "both-ends": "BE"}
 
@@ -23,8 +27,8 @@ def lanczos(
     max_iterations: int,
     tolerance: float,
     seed: int,
-) -> Vectors:
-    """Return n approximate eigenvectors, (n, P) float64.
+) -> Tensor:
+    """Return n approximate eigenvectors, (n, p).
 
     A Hessian too small for Lanczos is decomposed as a dense matrix.
 
@@ -41,12 +45,21 @@ def lanczos(
     """
     from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
+    size = operator.size
+    if size > LARGE:
+        return thick_restart_lanczos(
+            operator,
+            n,
+            order=order,
+            max_iterations=max_iterations,
+            tolerance=tolerance,
+            seed=seed,
+        )
     hessian = operator.linear_operator()
-    size = hessian.shape[0]
     if n >= size - 1:
         dense = np.stack([hessian.matvec(row) for row in np.eye(size)])
         values, vectors = np.linalg.eigh((dense + dense.T) / 2)
-        return operator.expand(vectors[:, _select(values, min(n, size), order)].T)
+        return torch.from_numpy(vectors[:, wanted_values(values, min(n, size), order)].T.copy())
     start = np.random.default_rng(seed).standard_normal(size)
     which = _ARPACK_NAMES["algebraic" if n == 1 and order == "both-ends" else order]
     try:
@@ -60,14 +73,4 @@ def lanczos(
                 f"raise the iterations, {max_iterations}, or the tolerance, {tolerance:g}"
             ) from error
         vectors = error.eigenvectors
-    return operator.expand(vectors.T)
-
-
-def _select(values: npt.NDArray[np.float64], n: int, order: SpectrumOrder) -> npt.NDArray[np.int64]:
-    """Return the indices of the n wanted eigenvalues among all, which ascend."""
-    if order == "magnitude":
-        return np.argsort(-np.abs(values), kind="stable")[:n]
-    if order == "algebraic":
-        return np.arange(len(values))[::-1][:n]
-    low = n // 2
-    return np.concatenate([np.arange(low), np.arange(len(values) - (n - low), len(values))])
+    return torch.from_numpy(vectors.T.copy())

@@ -1,8 +1,13 @@
-"""Products of the Hessian of the loss with vectors, by double backward.
+"""Products of the Hessian of the loss with vectors.
 
-Hv is the gradient of (∇f)·v in the parameters (Pearlmutter 1994, "Fast exact multiplication by the
-Hessian"). Products run on the model's own device and in its own precision. The mean over several
-batches is weighted by their sizes.
+``autograd``: Hv is the gradient of (∇f)·v in the parameters (Pearlmutter 1994, "Fast exact
+multiplication by the Hessian"). ``finite-difference``: Hv is the difference of two gradients at
+θ* ± εv, divided by 2ε; it needs no second derivative, so it works with fused attention and with a
+model that is sharded over machines. Its error depends on ε, the model and the precision, so ε is
+searched until two steps agree, and the error is recorded.
+
+Products run on the model's own device and in its own precision. The mean over several batches is
+weighted by their sizes.
 """
 
 from __future__ import annotations
@@ -12,128 +17,194 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tlp_core.directions.base import flatten
+from tlp_core.choices import HessianProduct
+from tlp_core.directions.flat import Numbers, empty_rows, fill, norm, views
 from tlp_core.directions.gradient import mean_gradient
-from tlp_core.model_state import trainable_parameters
+from tlp_core.model_state import squared_norm, trainable_parameters
 from tlp_core.problem import Problem, batch_loss, batch_size, check_center, used_parameters
 from tlp_core.progress import Progress
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
 
-Vectors = npt.NDArray[np.float64]
-
 _NO_SECOND_DERIVATIVE = ("does not require grad", "derivative for")
 """Parts of torch's messages where a loss has no second derivative."""
+
+STEPS = tuple(10**-exponent for exponent in np.arange(2, 6.5, 0.5).tolist())
+"""Lengths of a difference, as fractions of ‖θ*‖ along a unit vector. Large ones leave the quadratic
+neighbourhood, small ones are lost in rounding."""
+
+_AGREEMENT = 2e-3
+"""Relative difference of two products at which the search for a step ends."""
+
+_DISAGREEMENT = 0.3
+"""Relative difference of the best two products above which finite differences are of no use."""
 
 
 class HessianOperator:
     """The linear map v → Hv of a problem's mean loss at its model.
 
     The model must be in evaluation mode, with only those parameters trainable that may move.
+    Vectors are rows as in :mod:`tlp_core.directions.flat`, over the parameters that the loss uses.
 
     Attributes:
         parameters: the trainable parameters that the loss uses.
-        used: (P,) bool, which entries of the flat vector of all trainable parameters they hold.
-            The others have no curvature, so their entries in every product are zero.
+        size: number of their entries, p.
         products: number of products made so far.
+        step: length of the difference along a unit vector; None for ``autograd``.
+        step_error: relative difference of the products of two steps, by which the step was chosen.
     """
 
-    def __init__(self, problem: Problem, progress: Progress, expected_products: int) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        progress: Progress,
+        expected_products: int,
+        product: HessianProduct = "autograd",
+    ) -> None:
         """Check the loss at the model, and find the parameters that it uses.
 
         Args:
             problem: model, loss and batches.
             progress: called at every product with the fraction done, 0 to 1, and a text.
             expected_products: number of products at which the fraction is 1.
+            product: how products are made.
 
         Raises:
             LossError: for a loss that fails, is not scalar or finite, or ignores the parameters.
         """
         check_center(problem)
         self._problem, self._progress, self._expected = problem, progress, expected_products
-        trainable = list(trainable_parameters(problem.model).values())
-        uses = _uses(problem, trainable)
-        self.parameters = [p for p, use in zip(trainable, uses) if use]
-        self.used = np.repeat(uses, [p.numel() for p in trainable])
+        self._trainable = list(trainable_parameters(problem.model).values())
+        self._uses = _uses(problem, self._trainable)
+        self.parameters = [p for p, use in zip(self._trainable, self._uses) if use]
+        self.size = sum(p.numel() for p in self.parameters)
         self.products = 0
-        self._ends = np.cumsum([p.numel() for p in self.parameters])[:-1]
+        self.step: float | None = None
+        self.step_error = 0.0
+        self.is_difference = product == "finite-difference"
         first_two = list(islice(problem.batches, 2))
-        self._kept = self._gradient(first_two[0]) if len(first_two) == 1 else None
+        keeps_graph = len(first_two) == 1 and not self.is_difference
+        self._kept = self._gradient(first_two[0]) if keeps_graph else None
 
     def product(self, vector: Sequence[Tensor]) -> list[Tensor]:
         """Return H v, one tensor for each of :attr:`parameters`, as ``vector`` has.
 
         Raises:
-            RuntimeError: if the loss is not differentiable twice in the parameters.
+            RuntimeError: if the loss is not differentiable twice in the parameters, or, with finite
+                differences, if no two steps agree.
         """
-        self.products += 1
-        fraction = min(1.0, self.products / self._expected)
-        self._progress(fraction, f"Hessian-vector product {self.products}")
+        if self.is_difference:
+            row = fill(empty_rows(1, self.parameters)[0], vector)
+            parts = views(self.apply(row), self.parameters)
+            return [part.to(p) for part, p in zip(parts, self.parameters)]
+        self._count()
         if self._kept is not None:
             return self._derivative(self._kept, vector, keep_graph=True)
         total, weight = [torch.zeros_like(p) for p in self.parameters], 0.0
         for batch in self._problem.batches:
             size = float(batch_size(batch))
             images = self._derivative(self._gradient(batch), vector, keep_graph=False)
-            total = [sum_ + image * size for sum_, image in zip(total, images)]
+            for sum_, image in zip(total, images):
+                sum_.add_(image, alpha=size)
             weight += size
-        return [sum_ / weight for sum_ in total]
+        return [sum_.div_(weight) for sum_ in total]
 
-    def apply(self, vector: Vectors) -> Vectors:
-        """Return H v over all trainable parameters, (P,) float64, as ``vector`` is."""
-        full = np.zeros_like(vector)
-        full[self.used] = self._apply_to_used(vector[self.used])
-        return full
+    def apply(self, vector: Tensor) -> Tensor:
+        """Return H v, (p,), as ``vector`` is."""
+        if self.is_difference:
+            self._count()
+            if self.step is None:
+                self._choose_step(vector)
+            return self.gradient_difference(vector, self.step or 0.0)
+        parts = [part.to(p) for part, p in zip(views(vector, self.parameters), self.parameters)]
+        return fill(torch.empty_like(vector), self.product(parts))
 
-    def gradient_difference(self, vector: Vectors, step: float) -> Vectors:
-        """Return (∇f(θ + step·v) - ∇f(θ - step·v)) / (2 step), (P,) float64, as ``vector`` is.
+    def gradient_difference(self, vector: Tensor, step: float) -> Tensor:
+        """Return (∇f(θ + step·v) - ∇f(θ - step·v)) / (2 step), (p,), as ``vector`` is.
 
         Args:
-            vector: v, (P,) float64.
+            vector: v, (p,).
             step: length of the displacement along v, > 0.
         """
-        parts = self._split(vector[self.used])
+        parts = views(vector, self.parameters)
         before = [p.detach().clone() for p in self.parameters]
         gradients = []
         try:
             for sign in (1.0, -1.0):
                 for parameter, base, part in zip(self.parameters, before, parts):
-                    parameter.data.copy_(base + sign * step * part)
+                    torch.add(base, part.to(base), alpha=sign * step, out=parameter.data)
                 gradients.append(mean_gradient(self._problem, self.parameters))
         finally:
             for parameter, base in zip(self.parameters, before):
                 parameter.data.copy_(base)
-        full = np.zeros_like(vector)
-        full[self.used] = (gradients[0] - gradients[1]) / (2 * step)
-        return full
+        return gradients[0].sub_(gradients[1]).div_(2 * step)
+
+    def parameter_norm(self) -> float:
+        """Return ‖θ*‖ over :attr:`parameters`, 1 if it is zero."""
+        return float(np.sqrt(sum(map(squared_norm, self.parameters)))) or 1.0
 
     def linear_operator(self) -> LinearOperator:
-        """Return H over the used entries as SciPy's linear operator, in float64."""
+        """Return H as SciPy's linear operator, in float64."""
         from scipy.sparse.linalg import LinearOperator
 
-        size = int(self.used.sum())
-        return LinearOperator((size, size), matvec=self._apply_to_used, dtype=np.float64)
+        def multiply(vector: Numbers) -> Numbers:
+            (row,) = empty_rows(1, self.parameters)
+            image = self.apply(row.copy_(torch.as_tensor(vector.ravel())))
+            return np.asarray(image.double().cpu().numpy())
 
-    def expand(self, vectors: Vectors) -> Vectors:
-        """Return vectors over the used entries (n, …) as ones over all, (n, P)."""
-        full = np.zeros((len(vectors), self.used.size))
-        full[:, self.used] = vectors
+        return LinearOperator((self.size, self.size), matvec=multiply, dtype=np.float64)
+
+    def expand(self, rows: Tensor) -> Tensor:
+        """Return rows (n, p) as ones over all trainable parameters, (n, P), zero where unused."""
+        if all(self._uses):
+            return rows
+        full = empty_rows(len(rows), self._trainable).zero_()
+        for row, every in zip(rows, full):
+            used = [view for view, use in zip(views(every, self._trainable), self._uses) if use]
+            for view, part in zip(used, views(row, self.parameters)):
+                view.copy_(part)
         return full
 
-    def _apply_to_used(self, vector: Vectors) -> Vectors:
-        return flatten(self.product(self._split(vector)))
+    def _count(self) -> None:
+        self.products += 1
+        fraction = min(1.0, self.products / self._expected)
+        self._progress(fraction, f"Hessian-vector product {self.products}")
 
-    def _split(self, vector: Vectors) -> list[Tensor]:
-        """Return a vector over the used entries as one tensor for each parameter."""
-        return [
-            torch.from_numpy(part.copy()).to(p.device, p.dtype).reshape(p.shape)
-            for part, p in zip(np.split(vector.ravel(), self._ends), self.parameters)
-        ]
+    def _choose_step(self, vector: Tensor) -> None:
+        """Set the step for vectors like a given one, and like its image.
+
+        A random vector has little curvature, and the vectors that matter have more: the image is
+        closer to the top eigenvectors, and decides.
+        """
+        image = self._search_step(vector)
+        length = norm(image)
+        if length > 0:
+            self._search_step(image.div_(length))
+
+    def _search_step(self, vector: Tensor) -> Tensor:
+        """Choose the step at which products change least, and return the product."""
+        scale, best, previous = self.parameter_norm(), np.inf, None
+        for fraction in STEPS:
+            step = fraction * scale / (norm(vector) or 1.0)
+            found = self.gradient_difference(vector, step)
+            size = norm(found)
+            if previous is not None and np.isfinite(size):
+                error = norm(previous.sub_(found)) / (size or 1.0)
+                if error < best:
+                    best, self.step, self.step_error, chosen = error, step, error, found
+                if best <= _AGREEMENT or error > 10 * best:
+                    break
+            previous = found.clone()
+        if not best <= _DISAGREEMENT:
+            raise RuntimeError(
+                "finite differences of gradients must agree between two steps, and differ by "
+                f"{best:.2g} of their size at best; use autograd, or dtype float64"
+            )
+        return chosen
 
     def _gradient(self, batch: Any) -> tuple[Tensor, ...]:
         """Return the gradient on a batch, with its graph."""
@@ -168,7 +239,7 @@ class HessianOperator:
     def _no_second_derivative(self, reason: object) -> RuntimeError:
         return RuntimeError(
             f"the loss of {self._problem.name!r} must be differentiable twice in the parameters: "
-            f"{reason}"
+            f"{reason}; use finite differences (product finite-difference)"
         )
 
 

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tlp_core.directions.base import flatten
-from tlp_core.directions.hessian.operator import HessianOperator, Vectors
+from tlp_core.directions.flat import empty_rows, fill
+from tlp_core.directions.hessian.operator import HessianOperator
 
 
 def power_iteration(
     operator: HessianOperator, n: int, *, max_iterations: int, tolerance: float, seed: int
-) -> Vectors:
-    """Return n approximate eigenvectors of largest |λ|, (n, P) float64.
+) -> Tensor:
+    """Return n approximate eigenvectors of largest |λ|, (n, p).
 
     Args:
         operator: the Hessian.
@@ -46,7 +46,10 @@ def power_iteration(
             if abs(previous - eigenvalue) < tolerance * abs(previous):
                 break
         found.append(vector)
-    return operator.expand(np.stack([flatten(vector) for vector in found]))
+    rows = empty_rows(n, operator.parameters)
+    for row, vector in zip(rows, found):
+        fill(row, vector)
+    return rows
 
 
 def _start(operator: HessianOperator, generator: torch.Generator) -> list[Tensor]:

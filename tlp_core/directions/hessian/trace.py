@@ -7,8 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from tlp_core import checks
+from tlp_core.choices import HESSIAN_PRODUCTS, HessianProduct
+from tlp_core.directions.flat import dots, empty_rows
 from tlp_core.directions.hessian.operator import HessianOperator
-from tlp_core.model_state import evaluation_state
+from tlp_core.directions.random import draw_signs
+from tlp_core.kept_outputs import KEPT_BYTES, kept_outputs
+from tlp_core.model_state import evaluation_state, trainable_parameters
 from tlp_core.problem import Problem
 from tlp_core.progress import Progress, silent
 
@@ -35,6 +39,7 @@ def hessian_trace(
     problem: Problem,
     *,
     parameters: str | None = None,
+    product: HessianProduct = "autograd",
     tolerance: float = 0.05,
     max_vectors: int = 200,
     seed: int = 0,
@@ -49,6 +54,7 @@ def hessian_trace(
         problem: model, loss and batches; batches are weighted by size.
         parameters: pattern of the names of the parameters that count; default: all that are
             trainable.
+        product: how Hessian products are made, as in :func:`~tlp_core.hessian_directions`.
         tolerance: standard error, as a fraction of |trace|, at which the estimate is accepted, > 0.
         max_vectors: largest number of random vectors, >= 2.
         seed: random seed of the vectors.
@@ -63,15 +69,20 @@ def hessian_trace(
         LossError: for a loss that fails, is not scalar or finite, or ignores the parameters.
         RuntimeError: for a Hessian that is not finite, or does not exist.
     """
+    checks.choice(product, HESSIAN_PRODUCTS, name="product")
     tolerance = checks.positive(tolerance, name="tolerance")
     max_vectors = checks.integer(max_vectors, name="max_vectors", minimum=2)
     checks.integer(seed, name="seed", minimum=0)
     rng, products = np.random.default_rng(seed), list[float]()
-    with evaluation_state(problem.model, parameters):
-        operator = HessianOperator(problem, progress, max_vectors)
+    with (
+        evaluation_state(problem.model, parameters),
+        kept_outputs(problem, trainable_parameters(problem.model).values(), KEPT_BYTES) as kept,
+    ):
+        operator = HessianOperator(kept, progress, max_vectors, product)
+        signs = empty_rows(1, operator.parameters)
         while len(products) < max_vectors:
-            signs = rng.choice([-1.0, 1.0], size=operator.used.size)
-            products.append(float(signs @ operator.apply(signs)))
+            image = operator.apply(draw_signs(signs[0], rng))
+            products.append(float(dots(signs, image)[0]))
             value = float(np.mean(products))
             if not np.isfinite(value):
                 raise RuntimeError("the Hessian must be finite at the model, and is not")
