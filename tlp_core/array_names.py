@@ -66,3 +66,15 @@ NESTING_DEPTH = "NestingDepth"
 HEIGHT_SCALE = "HeightScale"
 LOSS_RANGE = "LossRange"
 TOTAL_WIDTH = "TotalWidth"
+
+POINT_ARRAYS = (
+    LOSS,
+    COORDINATES,
+    SAMPLE_ID,
+    IS_FINITE,
+    CRITICAL_TYPE,
+    REGION_SIZE,
+    SEGMENTATION_ID,
+    BASIN_ID,
+)
+"""Arrays of samples along the pipeline, whose names further losses cannot have."""

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter, tree_map_only
 
-from tlp_core.problem import LossError, Problem, batch_loss, mean_loss
+from tlp_core.problem import LossError, Problem, batch_loss, mean_losses
 
 _SMALL_MODEL = 10**6
 """Number of parameters below which an evaluation is too short for kept outputs to matter."""
@@ -190,12 +191,18 @@ class _Kept:
 
     def of(self, problem: Problem) -> Problem:
         """Return the problem with batches that select their outputs."""
-        return replace(problem, batches=_Numbered(problem.batches, self._start))
+        batches = _Numbered(problem.batches, self._start, 0)
+        first, others = sum(1 for _ in problem.batches), {}
+        for name, further in problem.other_batches.items():
+            others[name] = _Numbered(further, self._start, first)
+            first += sum(1 for _ in further)
+        return replace(problem, batches=batches, other_batches=others)
 
     def record(self, problem: Problem) -> None:
         """Evaluate the loss on every batch, and keep the outputs that are used."""
         used: set[nn.Module] = set()
-        for number, batch in enumerate(problem.batches):
+        every = chain(problem.batches, *problem.other_batches.values())
+        for number, batch in enumerate(every):
             self._outputs.append({module: [] for module in self._modules})
             with ExitStack() as stack:
                 for module in self._modules:
@@ -216,13 +223,13 @@ class _Kept:
         before = [tensor._version for tensor in tensors]
         _negate(moving)
         try:
-            expected = mean_loss(problem)
+            expected = mean_losses(problem)
             with self.replaced():
-                found = mean_loss(self.of(problem))
+                found = mean_losses(self.of(problem))
         finally:
             _negate(moving)
         is_unchanged = before == [tensor._version for tensor in tensors]
-        return found == expected and math.isfinite(found) and is_unchanged
+        return found == expected and all(map(math.isfinite, found)) and is_unchanged
 
     @contextmanager
     def replaced(self) -> Iterator[None]:
@@ -290,12 +297,14 @@ def _negate(tensors: Iterable[Tensor]) -> None:
 class _Numbered:
     """Batches that are announced by their number, and None after the last."""
 
-    def __init__(self, batches: Iterable[Any], announce: Callable[[int | None], None]) -> None:
-        self._batches, self._announce = batches, announce
+    def __init__(
+        self, batches: Iterable[Any], announce: Callable[[int | None], None], first: int
+    ) -> None:
+        self._batches, self._announce, self._first = batches, announce, first
 
     def __iter__(self) -> Iterator[Any]:
         try:
-            for number, batch in enumerate(self._batches):
+            for number, batch in enumerate(self._batches, start=self._first):
                 self._announce(number)
                 yield batch
         finally:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._pytree import tree_map_only
 
-from tlp_core import checks
+from tlp_core import array_names, checks
 from tlp_core.choices import AUTOCASTS, DTYPES, Autocast, Dtype
 from tlp_core.content_hash import hash_tensors
 from tlp_core.model_state import HALF_PRECISIONS, trainable_parameters
@@ -27,6 +27,9 @@ differs by more."""
 
 _ZERO = 1e-12
 """Absolute difference allowed between two calls of a loss that is zero but for rounding."""
+
+_TAKEN = {name.lower() for name in array_names.POINT_ARRAYS}
+"""Names of other arrays of a landscape."""
 
 Loss = Callable[[nn.Module, Any], Tensor]
 Metrics = Callable[[nn.Module], Mapping[str, float]]
@@ -67,7 +70,7 @@ class Problem:
 
     Raises:
         TypeError: for a model, a loss or batches of the wrong type.
-        ValueError: for an unknown precision.
+        ValueError: for an unknown precision, or a name that an array of the landscape has.
 
     Example:
         >>> model = torch.nn.Linear(2, 1)
@@ -105,6 +108,9 @@ class Problem:
             raise TypeError(f"loss must be a function of (model, batch), got {_kind(self.loss)}")
         for batches in (self.batches, *self.other_batches.values()):
             _check_batches(batches)
+        for name in self.other_batches:
+            if not name.strip() or name.lower() in _TAKEN:
+                raise ValueError(f"other batches must have a name of their own, got {name!r}")
         if self.autocast is not None:
             checks.choice(self.autocast, AUTOCASTS, name="autocast")
 
@@ -159,9 +165,18 @@ def _precision_of(problem: Problem) -> AbstractContextManager[Any]:
 
 def mean_loss(problem: Problem) -> float:
     """Return the loss over all batches, weighted by their sizes."""
-    return _weighted_mean(
-        problem, [(batch_size(batch), batch_loss(problem, batch)) for batch in problem.batches]
-    )
+    return _mean_over(problem, problem.batches)
+
+
+def mean_losses(problem: Problem) -> list[float]:
+    """Return the loss over all batches, and that over each of the other batches."""
+    every = (problem.batches, *problem.other_batches.values())
+    return [_mean_over(problem, batches) for batches in every]
+
+
+def _mean_over(problem: Problem, batches: Iterable[Any]) -> float:
+    each = [(batch_size(batch), batch_loss(problem, batch).detach()) for batch in batches]
+    return _weighted_mean(problem, each)
 
 
 def _weighted_mean(problem: Problem, losses: list[tuple[int, Tensor]]) -> float:
@@ -171,7 +186,7 @@ def _weighted_mean(problem: Problem, losses: list[tuple[int, Tensor]]) -> float:
             f"batches of {problem.name!r} must hold at least one sample, got none; "
             "a generator is empty after its first pass, so make a list of it"
         )
-    return sum(float(loss.detach()) * (size / total) for size, loss in losses)
+    return sum(float(loss) * (size / total) for size, loss in losses)
 
 
 def batch_size(batch: Any) -> int:

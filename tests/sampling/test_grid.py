@@ -1,4 +1,5 @@
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -373,7 +374,7 @@ def test_the_landscape_is_that_of_the_loss_as_the_user_calls_it():
 
 def test_a_forward_pass_in_bfloat16_leaves_the_steps_between_samples(small_problem):
     """Parameters in bfloat16 would take 10 different values of 21."""
-    problem = convert_problem(small_problem, autocast="bfloat16")
+    problem = convert_problem(small_problem, dtype="float32", autocast="bfloat16")
     directions = random_directions(problem, 1, normalization="layer")
     landscape = sample_grid(problem, directions, resolution=21, distance=0.05)
     exact = sample_grid(
@@ -420,3 +421,52 @@ def test_the_time_of_a_grid_is_that_of_a_sample_measured_now(small_problem, monk
     estimate = estimate_grid_seconds(small_problem, directions, grid, EvaluationSettings())
     assert estimate == pytest.approx(121 * seen[0].seconds)
     assert small_problem.model.training
+
+
+@pytest.fixture
+def two_texts(small_problem):
+    """A problem with two further sets of batches, the second one the first's own."""
+    others = {"shifted": [(x + 1, y) for x, y in small_problem.batches]}
+    others["same"] = list(small_problem.batches)
+    return replace(small_problem, other_batches=others)
+
+
+@pytest.mark.parametrize("options", [{}, {"engine": "batched"}, {"engine": "single"}])
+def test_further_losses_are_sampled_at_the_same_points(two_texts, options, tmp_path):
+    directions = random_directions(two_texts, 2)
+    settings = {"resolution": 5, "distance": 0.5, **options}
+    found = sample_grid(two_texts, directions, store=tmp_path / "many.zarr", **settings)
+    alone = replace(two_texts, batches=two_texts.other_batches["shifted"], other_batches={})
+    expected = sample_grid(alone, directions, **settings)
+    assert list(found.other_losses) == ["shifted", "same"]
+    np.testing.assert_allclose(found.other_losses["shifted"], expected.loss, rtol=1e-12)
+    np.testing.assert_array_equal(found.other_losses["same"], found.loss)
+    opened = Landscape.open(tmp_path / "many.zarr")
+    np.testing.assert_array_equal(opened.of_loss("shifted").loss, found.other_losses["shifted"])
+    opened.save(tmp_path / "copy.zarr")
+    copy = Landscape.open(tmp_path / "copy.zarr")
+    np.testing.assert_array_equal(copy.other_losses["shifted"], opened.other_losses["shifted"])
+    with pytest.raises(ValueError, match="loss must be one of shifted, same, got 'none'"):
+        opened.of_loss("none")
+
+
+def test_further_losses_are_reused_and_resumed(two_texts, tmp_path):
+    directions = random_directions(two_texts, 2)
+    path, options = tmp_path / "l.zarr", {"resolution": 5, "distance": 0.5}
+    whole = sample_grid(two_texts, directions, store=path, **options)
+    coarse = sample_grid(two_texts, directions, resolution=3, distance=0.5)
+    reused = sample_grid(two_texts, directions, reuse=coarse, **options)
+    np.testing.assert_allclose(reused.other_losses["shifted"], whole.other_losses["shifted"])
+    chunk = next(file for file in (path / "loss" / "c").rglob("*") if file.is_file())
+    chunk.unlink()
+    again = sample_grid(two_texts, directions, store=path, **options)
+    np.testing.assert_array_equal(again.other_losses["shifted"], whole.other_losses["shifted"])
+    fewer = replace(two_texts, other_batches={})
+    with pytest.raises(ValueError, match="must belong to this landscape"):
+        sample_grid(fewer, directions, store=path, **options)
+
+
+@pytest.mark.parametrize("name", ["", "Loss", "sampleid"])
+def test_further_losses_have_names_of_their_own(small_problem, name):
+    with pytest.raises(ValueError, match="other batches must have a name of their own"):
+        replace(small_problem, other_batches={name: list(small_problem.batches)})

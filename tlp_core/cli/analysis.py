@@ -71,7 +71,8 @@ def write_distances(options: argparse.Namespace) -> int:
 
 
 def _tree(store: str, options: argparse.Namespace) -> MergeTree:
-    return landscape_tree(Landscape.open(store), rule=options.rule, threshold=options.threshold)
+    landscape = Landscape.open(store).of_loss(options.loss)
+    return landscape_tree(landscape, rule=options.rule, threshold=options.threshold)
 
 
 def _write_basins(path: str, basins: Basins) -> None:

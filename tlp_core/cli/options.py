@@ -18,9 +18,11 @@ from tlp_core.choices import (
     NORMALIZATIONS,
     REGIONS,
     SPECTRUM_ORDERS,
+    DirectionMethod,
 )
 from tlp_core.directions.settings import DirectionSettings
 from tlp_core.pipeline.settings import LandscapeSettings
+from tlp_core.problems import HUGGING_FACE
 from tlp_core.problems.settings import ProblemSettings, parse_arguments
 from tlp_core.sampling.settings import (
     GIBIBYTE,
@@ -92,8 +94,8 @@ def add_problem(command: argparse.ArgumentParser, *, with_checkpoint: bool = Tru
     command.add_argument(
         "--method",
         choices=DIRECTION_METHODS,
-        default="pyhessian",
-        help="how directions are made (default: pyhessian)",
+        help="how directions are made (default: pyhessian; lanczos for hf:, as it needs fewer "
+        "products)",
     )
     command.add_argument(
         "--product",
@@ -199,6 +201,9 @@ def add_tree(command: argparse.ArgumentParser) -> None:
         help="which samples are neighbours (default: diagonal)",
     )
     command.add_argument(
+        "--loss", default="", metavar="NAME", help="one of the further losses (default: the loss)"
+    )
+    command.add_argument(
         "--threshold",
         type=float,
         default=0.0,
@@ -207,22 +212,29 @@ def add_tree(command: argparse.ArgumentParser) -> None:
     )
 
 
+def method_of(options: argparse.Namespace) -> DirectionMethod:
+    """Return how directions are made: by the option, else by the problem."""
+    if options.method is not None:
+        return options.method  # type: ignore[no-any-return]
+    return "lanczos" if options.problem.startswith(HUGGING_FACE) else "pyhessian"
+
+
 def refuse_ignored(options: argparse.Namespace) -> None:
     """Check that no option was given which the other options make meaningless.
 
     Raises:
         ValueError: if one was.
     """
-    scattered = getattr(options, "scattered", None) is not None
+    method, scattered = method_of(options), getattr(options, "scattered", None) is not None
     ignored: dict[str, tuple[str, ...]] = {}
     if getattr(options, "directions_file", ""):
         own = ("directions", "method", "normalization", "parameters", *_HESSIAN, "solutions")
         ignored["--directions-file"] = own
-    elif options.method not in HESSIAN_METHODS:
-        ignored[f"--method {options.method}"] = _HESSIAN
-    if options.method not in ("trajectory", "checkpoints"):
-        ignored.setdefault(f"--method {options.method}", ())
-        ignored[f"--method {options.method}"] += ("solutions",)
+    elif method not in HESSIAN_METHODS:
+        ignored[f"--method {method}"] = _HESSIAN
+    if method not in ("trajectory", "checkpoints"):
+        ignored.setdefault(f"--method {method}", ())
+        ignored[f"--method {method}"] += ("solutions",)
     if hasattr(options, "scattered"):
         what = "--scattered" if scattered else "a grid"
         ignored[what] = ("resolution",) if scattered else ("region",)
@@ -251,7 +263,7 @@ def problem_and_directions(options: argparse.Namespace) -> LandscapeSettings:
         ),
         directions=DirectionSettings(
             n=options.directions,
-            method=options.method,
+            method=method_of(options),
             product=options.product,
             order=options.order,
             normalization=options.normalization,

@@ -35,6 +35,7 @@ def summarize(path: str, landscape: Landscape) -> dict[str, Any]:
         "evaluated": int(landscape.evaluated.sum()),
         "samples": landscape.loss.size,
         "center": landscape.center,
+        **({"other_losses": list(landscape.other_losses)} if landscape.other_losses else {}),
     }
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tlp_core import checks
 from tlp_core.landscape.store import LandscapeStore
 
 
@@ -24,6 +25,8 @@ class Landscape:
         evaluated: bool, of the shape of ``loss``, False where a sample is missing.
         provenance: the provenance: problem, directions, seeds, hashes, versions; as JSON values.
         points: (N, n) float64, the coordinates α of scattered samples; None on a grid.
+        other_losses: further losses at the same samples by name, such as that of another text,
+            each of the shape of ``loss``.
     """
 
     loss: npt.NDArray[np.float64]
@@ -31,6 +34,7 @@ class Landscape:
     evaluated: npt.NDArray[np.bool_]
     provenance: Mapping[str, Any] = field(default_factory=dict)
     points: npt.NDArray[np.float64] | None = None
+    other_losses: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
 
     @property
     def number_of_directions(self) -> int:
@@ -68,6 +72,20 @@ class Landscape:
         axes = [self.axis(i) for i in range(len(self.shape))]
         return np.stack([grid.ravel() for grid in np.meshgrid(*axes, indexing="ij")], axis=1)
 
+    def of_loss(self, name: str) -> Landscape:
+        """Return the landscape of one of the losses.
+
+        Args:
+            name: one of :attr:`other_losses`; empty for the landscape itself.
+
+        Raises:
+            ValueError: for another name.
+        """
+        if not name:
+            return self
+        checks.choice(name, self.other_losses, name="loss")
+        return replace(self, loss=self.other_losses[name], other_losses={})
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a Zarr v3 group, atomically.
 
@@ -75,7 +93,13 @@ class Landscape:
             FileExistsError: if ``path`` exists.
         """
         LandscapeStore.write_all(
-            path, self.loss, self.evaluated, self.distance, self.provenance, self.points
+            path,
+            self.loss,
+            self.evaluated,
+            self.distance,
+            self.provenance,
+            self.points,
+            self.other_losses,
         )
 
     @classmethod
@@ -100,7 +124,8 @@ class Landscape:
             ValueError: if a chunk is damaged.
         """
         loss, evaluated = store.read(skip_damaged=skip_damaged)
-        return cls(loss, store.distance, evaluated, store.provenance, store.points)
+        others = store.read_others(evaluated)
+        return cls(loss, store.distance, evaluated, store.provenance, store.points, others)
 
 
 def axis_points(size: int, distance: float) -> npt.NDArray[np.float64]:

@@ -1,6 +1,6 @@
 """The file of a landscape: a Zarr v3 group, written chunk by chunk.
 
-The group holds one array, ``loss``, whose chunks are slabs of the grid; its attributes hold the
+The group holds the array ``loss``, whose chunks are slabs of the grid; its attributes hold the
 schema version, the distances and the provenance. A chunk is written under a temporary name and
 renamed, and is complete once its file exists, so a killed run loses one chunk at most. Each chunk
 has a checksum. Imported losses may be missing within a chunk; the array ``evaluated`` marks them.
@@ -14,7 +14,7 @@ import os
 import shutil
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,7 @@ class LandscapeStore:
         distance: (n,) float64, half-width of the range of α per axis.
         provenance: the provenance, as JSON values.
         points: (N, n) float64, coordinates of scattered samples; None on a grid.
+        other_losses: names of further losses at the same samples.
     """
 
     def __init__(
@@ -78,6 +79,8 @@ class LandscapeStore:
         """Use :meth:`in_memory`, :meth:`create` or :meth:`open`."""
         self.shape, self.distance, self.provenance = shape, distance, dict(provenance)
         self.points = points
+        self.other_losses: tuple[str, ...] = ()
+        self._others: list[Any] = []
         self._array, self._folder, self._chunk_shape = array, folder, chunk_shape
         self._done: set[tuple[int, ...]] = set()
         self._mask: npt.NDArray[np.bool_] | None = None
@@ -105,6 +108,7 @@ class LandscapeStore:
         slab_axes: int = 2,
         whole: bool = False,
         evaluated: npt.NDArray[np.bool_] | None = None,
+        other_losses: Sequence[str] = (),
     ) -> LandscapeStore:
         """Make an empty store at ``path``; it appears there complete with its attributes.
 
@@ -118,6 +122,7 @@ class LandscapeStore:
                 of several: a killed run loses one chunk at most.
             whole: make a single chunk, for losses that are complete.
             evaluated: which samples have a loss, if that differs within a chunk.
+            other_losses: names of further losses at the same samples.
 
         Raises:
             FileExistsError: if ``path`` exists, also if another process made it meanwhile.
@@ -132,14 +137,17 @@ class LandscapeStore:
             group.attrs.update(
                 {"tlp_schema": SCHEMA, "distance": distance.tolist(), "facts": dict(provenance)}
             )
-            group.create_array(
-                "loss",
-                shape=shape,
-                dtype="float64",
-                chunks=shape if whole else _chunk_shape(shape, slab_axes, points is not None),
-                fill_value=np.nan,
-                compressors=(ZstdCodec(), Crc32cCodec()),
-            )
+            if other_losses:
+                group.attrs["other_losses"] = list(other_losses)
+            for name in ("loss", *_other_arrays(other_losses)):
+                group.create_array(
+                    name,
+                    shape=shape,
+                    dtype="float64",
+                    chunks=shape if whole else _chunk_shape(shape, slab_axes, points is not None),
+                    fill_value=np.nan,
+                    compressors=(ZstdCodec(), Crc32cCodec()),
+                )
             if evaluated is not None:
                 group.create_array("evaluated", data=evaluated)
             if points is not None:
@@ -198,10 +206,16 @@ class LandscapeStore:
         """Return the store of a Zarr group, whose arrays and attributes are checked."""
         import zarr
 
-        with zarr.config.set({"array.write_empty_chunks": True}):
-            array: Any = group["loss"]  # a chunk of NaN must be written: it was evaluated
         attributes: dict[str, Any] = group.attrs.asdict()
+        others = tuple(map(str, attributes.get("other_losses", ())))
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            # a chunk of NaN must be written: it was evaluated
+            array, *further = (group[name] for name in ("loss", *_other_arrays(others)))
         _check_array(array, np.float64, folder, "loss")
+        for name, other in zip(others, further):
+            _check_array(other, np.float64, folder, name)
+            if (other.shape, other.chunks) != (array.shape, array.chunks):
+                raise ValueError(f"its {name!r} has the shape {other.shape}")
         points = None
         if "points" in group:
             points = _array_of(group, "points", np.float64, (array.shape[0], None), folder)
@@ -210,6 +224,7 @@ class LandscapeStore:
         distance = _checked_distance(attributes["distance"], array, points)
         provenance, chunks = dict(attributes["facts"]), tuple(array.chunks)
         store = cls(tuple(array.shape), distance, provenance, array, folder, chunks, points)
+        store.other_losses, store._others = others, further
         if "evaluated" in group:
             store._mask = _array_of(group, "evaluated", np.bool_, store.shape, folder)
         return store
@@ -274,6 +289,7 @@ class LandscapeStore:
         distance: npt.NDArray[np.float64],
         provenance: Mapping[str, Any],
         points: npt.NDArray[np.float64] | None = None,
+        other_losses: Mapping[str, npt.NDArray[np.float64]] = {},
     ) -> None:
         """Write all evaluated samples; the store appears at ``path`` when it is complete.
 
@@ -291,17 +307,25 @@ class LandscapeStore:
                 points,
                 whole=whole,
                 evaluated=None if whole else evaluated,
+                other_losses=tuple(other_losses),
             )
+            every = (loss, *other_losses.values())
             for chunk in store.chunks():
                 if evaluated[chunk].any():
-                    store.write(chunk, np.where(evaluated[chunk], loss[chunk], np.nan))
+                    store.write(
+                        chunk, *(np.where(evaluated[chunk], each[chunk], np.nan) for each in every)
+                    )
             temporary.rename(folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
-    def begin(self, provenance: Mapping[str, Any], slab_axes: int) -> None:
-        """Set the provenance of a new store in memory, and the number of axes of a chunk."""
+    def begin(
+        self, provenance: Mapping[str, Any], slab_axes: int, other_losses: Sequence[str] = ()
+    ) -> None:
+        """Set the provenance of a new store in memory, its chunks and its further losses."""
         self.provenance = dict(provenance)
+        self.other_losses = tuple(other_losses)
+        self._others = [np.full(self.shape, np.nan) for _ in other_losses]
         self._chunk_shape = _chunk_shape(self.shape, slab_axes, self.points is not None)
 
     def chunks(self) -> Iterator[Chunk]:
@@ -321,8 +345,15 @@ class LandscapeStore:
             return place in self._done
         return self._file(chunk).is_file()
 
-    def write(self, chunk: Chunk, losses: npt.NDArray[np.float64]) -> None:
-        """Store the losses of one chunk."""
+    def write(
+        self,
+        chunk: Chunk,
+        losses: npt.NDArray[np.float64],
+        *other_losses: npt.NDArray[np.float64],
+    ) -> None:
+        """Store the losses of one chunk; the first ones last, because they tell that it is done."""
+        for array, further in zip(self._others, other_losses):
+            array[chunk] = further
         self._array[chunk] = losses
         self._done.add(self._place(chunk))
 
@@ -346,6 +377,23 @@ class LandscapeStore:
             return np.where(evaluated, self._array[...], np.nan), evaluated
         except (RuntimeError, ValueError):
             return self._read_chunks(evaluated, skip_damaged)
+
+    def read_others(self, evaluated: npt.NDArray[np.bool_]) -> dict[str, npt.NDArray[np.float64]]:
+        """Return the further losses by name, NaN where there are none.
+
+        Args:
+            evaluated: which samples have losses, of the shape.
+
+        Raises:
+            ValueError: if a chunk is damaged.
+        """
+        found = {}
+        for name, array in zip(self.other_losses, self._others):
+            try:
+                found[name] = np.where(evaluated, array[...], np.nan)
+            except (RuntimeError, ValueError) as error:
+                raise ValueError(f"{self._folder} is damaged in its losses {name!r}") from error
+        return found
 
     def _read_chunks(
         self, evaluated: npt.NDArray[np.bool_], skip_damaged: bool
@@ -375,6 +423,11 @@ class LandscapeStore:
 
     def _place(self, chunk: Chunk) -> tuple[int, ...]:
         return tuple(s.start // step for s, step in zip(chunk, self._chunk_shape))
+
+
+def _other_arrays(names: Sequence[str]) -> list[str]:
+    """Return the names of the arrays of further losses, whose own names may hold anything."""
+    return [f"other_loss_{number}" for number in range(len(names))]
 
 
 def _array_of(

@@ -23,7 +23,7 @@ from tlp_core.directions.base import Directions
 from tlp_core.landscape.landscape import Landscape
 from tlp_core.landscape.store import EVALUATION, MODEL_LOSS, Chunk, LandscapeStore
 from tlp_core.model_state import pieces, preserve_model, squared_norm, trainable_parameters
-from tlp_core.problem import LossError, Problem, check_center, is_same_loss, mean_loss
+from tlp_core.problem import LossError, Problem, check_center, is_same_loss, mean_loss, mean_losses
 from tlp_core.progress import Progress, format_seconds, silent
 from tlp_core.sampling.engine_choice import Choice, choose_engine, engine_of, restore_engine
 from tlp_core.sampling.engines import Engine, Evaluator, evaluator
@@ -74,7 +74,8 @@ def sample_plan(
         _freeze_parameters(problem, evaluation, center)
         _warn_of_rounded_steps(problem, directions, plan)
         choose = partial(_choose, problem, directions, plan, evaluation, run, bases, progress)
-        store, engine = _open_or_create(store, plan, provenance, choose, part)
+        others = tuple(problem.other_batches)
+        store, engine = _open_or_create(store, plan, provenance, others, choose, part)
         _check_engine(store, evaluation)
         known = _KnownLosses(reuse, store, plan)
         if engine is None:
@@ -92,7 +93,7 @@ def sample_plan(
             directions,
             engine,
             evaluation.batch_norm,
-            center=center if evaluation.batch_norm == "stored" else None,
+            center=_at_center(problem, center) if evaluation.batch_norm == "stored" else None,
             memory_limit=run.memory_limit,
             bases=bases,
         ) as evaluate:
@@ -107,6 +108,11 @@ def sample_plan(
             stacklevel=3,
         )
     return landscape
+
+
+def _at_center(problem: Problem, center: float) -> list[float]:
+    """Return the losses at the model; the first is known."""
+    return [center, *mean_losses(problem)[1:]] if problem.other_batches else [center]
 
 
 def _warn_of_rounded_steps(problem: Problem, directions: Directions, plan: Plan) -> None:
@@ -226,6 +232,7 @@ def _open_or_create(
     store: str | os.PathLike[str] | LandscapeStore | None,
     plan: Plan,
     provenance: Mapping[str, Any],
+    others: tuple[str, ...],
     choose: Callable[[], Choice],
     part: Part,
 ) -> tuple[LandscapeStore, Engine | None]:
@@ -233,12 +240,13 @@ def _open_or_create(
     if store is None:
         store = LandscapeStore.in_memory(plan.shape, plan.distances, plan.points)
     if not isinstance(store, LandscapeStore):
-        return _open_or_create_on_disk(store, plan, provenance, choose, part)
+        return _open_or_create_on_disk(store, plan, provenance, others, choose, part)
     if store.provenance:
         store.check_provenance(provenance)
         return store, None
     choice = choose()
-    store.begin({**provenance, EVALUATION: choice.engine.as_dict()}, _slab_axes(plan, choice))
+    every = {**provenance, EVALUATION: choice.engine.as_dict()}
+    store.begin(every, _slab_axes(plan, choice), others)
     return store, choice.engine
 
 
@@ -246,6 +254,7 @@ def _open_or_create_on_disk(
     path: str | os.PathLike[str],
     plan: Plan,
     provenance: Mapping[str, Any],
+    others: tuple[str, ...],
     choose: Callable[[], Choice],
     part: Part,
 ) -> tuple[LandscapeStore, Engine | None]:
@@ -264,6 +273,7 @@ def _open_or_create_on_disk(
                 every,
                 plan.points,
                 slab_axes=_slab_axes(plan, choice),
+                other_losses=others,
             )
             engine = choice.engine
     part.broadcast(None)
@@ -277,21 +287,22 @@ class _KnownLosses:
     """Losses that another landscape has at points of the grid."""
 
     def __init__(self, landscape: Landscape | None, store: LandscapeStore, plan: Plan) -> None:
-        self._landscape = landscape
+        self._landscape, self._number = landscape, 1 + len(store.other_losses)
         if landscape is None:
             return
         store.check_provenance(landscape.provenance)
         self._places = [_places(axis, landscape.axis(i)) for i, axis in enumerate(plan.axes)]
 
     def losses(self, chunk: Chunk, count: int) -> tuple[npt.NDArray[np.float64], Any]:
-        """Return the known losses of a chunk, and which samples have one, both (m,)."""
+        """Return the known losses of a chunk (m, L), and which samples have them (m,)."""
         if self._landscape is None:
-            return np.full(count, np.nan), np.zeros(count, dtype=np.bool_)
+            return np.full((count, self._number), np.nan), np.zeros(count, dtype=np.bool_)
         places = [place[part] for place, part in zip(self._places, chunk)]
         inside = np.ix_(*places)
         on_all_axes = reduce(np.logical_and.outer, [place >= 0 for place in places])
         known = self._landscape.evaluated[inside] & on_all_axes
-        return self._landscape.loss[inside].ravel().copy(), known.ravel()
+        every = (self._landscape.loss, *self._landscape.other_losses.values())
+        return np.stack([loss[inside].ravel() for loss in every], axis=1), known.ravel()
 
 
 def _places(axis: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
@@ -322,8 +333,10 @@ def _fill(
             return  # one chunk at least, so that any budget makes progress
         alphas = plan.alphas(chunk)
         losses, there = known.losses(chunk, len(alphas))
-        losses[~there] = evaluate(alphas[~there])
-        store.write(chunk, losses.reshape([part.stop - part.start for part in chunk]))
+        if not there.all():
+            losses[~there] = evaluate(alphas[~there])
+        shape = [part.stop - part.start for part in chunk]
+        store.write(chunk, *(losses[:, i].reshape(shape) for i in range(losses.shape[1])))
         has_started, done = True, int(behind[place])
         if part.is_first():
             left = format_seconds(clock.spent() / done * (missing - done))

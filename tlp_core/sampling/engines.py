@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ from tlp_core.choices import BatchNorm, EngineName
 from tlp_core.directions.base import Directions
 from tlp_core.kept_outputs import kept_outputs
 from tlp_core.model_state import as_float64
-from tlp_core.problem import Problem, batch_loss, batch_size, mean_loss
+from tlp_core.problem import Problem, batch_loss, batch_size, mean_losses
 from tlp_core.sampling.batch_norm import reestimate_batch_norm
 from tlp_core.sampling.settings import GIBIBYTE
 
@@ -80,7 +80,7 @@ class Evaluator:
 
     Attributes:
         engine: how losses are evaluated.
-        workers: functions from coordinates (m, n) to losses (m,), each with its own model.
+        workers: functions from coordinates (m, n) to losses (m, L), each with its own model.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Evaluator:
         directions: Directions,
         engine: Engine,
         batch_norm: BatchNorm,
-        center: float | None,
+        center: Sequence[float] | None,
         bases: Mapping[str, Tensor],
     ) -> None:
         """Prepare the workers."""
@@ -110,9 +110,10 @@ class Evaluator:
         self._free = list(self.workers)
 
     def __call__(self, alphas: Points) -> Losses:
-        """Return the losses (m,) float64 at the coordinates (m, n).
+        """Return the losses (m, L) float64 at the coordinates (m, n).
 
-        The loss at α = 0 is that of a plain call of the user's loss.
+        The first is the loss on the batches, the others those on the other batches. At α = 0 they
+        are those of a plain call of the user's loss.
         """
         starts = range(0, len(alphas), self.engine.batch)
         parts = [alphas[start : start + self.engine.batch] for start in starts]
@@ -120,7 +121,7 @@ class Evaluator:
             losses = [self.workers[0](self._padded(part))[: len(part)] for part in parts]
         else:
             losses = list(self._pool.map(self._on_a_free_worker, parts))
-        found = np.concatenate(losses) if losses else np.empty(0)
+        found: Losses = np.concatenate(losses)
         for i in np.flatnonzero(~alphas.any(axis=1)):
             known = self._center_loss is not None
             found[i] = self._center_loss if known else self._center(alphas[i : i + 1])[0]
@@ -152,7 +153,7 @@ def evaluator(
     engine: Engine,
     batch_norm: BatchNorm = "stored",
     *,
-    center: float | None = None,
+    center: Sequence[float] | None = None,
     memory_limit: float = GIBIBYTE,
     bases: Mapping[str, Tensor] | None = None,
 ) -> Iterator[Evaluator]:
@@ -166,7 +167,7 @@ def evaluator(
         directions: n directions.
         engine: how losses are evaluated.
         batch_norm: statistics of batch norm.
-        center: the loss at α = 0, if it is known; by default it is evaluated.
+        center: the losses (L,) at α = 0, if they are known; by default they are evaluated.
         memory_limit: bytes that kept outputs may use in memory.
         bases: the moving parameters at the model, by name; default: copies of them.
     """
@@ -216,12 +217,12 @@ class _Single:
 
     def __call__(self, alphas: Points) -> Losses:
         try:
-            return np.array([self._loss_at(alpha) for alpha in alphas.tolist()])
+            return np.array([self._losses_at(alpha) for alpha in alphas.tolist()])
         finally:
             for name, parameter in self._parameters.items():
                 parameter.data.copy_(self._bases[name])
 
-    def _loss_at(self, alpha: list[float]) -> float:
+    def _losses_at(self, alpha: list[float]) -> list[float]:
         for name, parameter in self._parameters.items():
             step = alpha[0] * self._vectors[0][name]
             for coordinate, vector in zip(alpha[1:], self._vectors[1:]):
@@ -229,7 +230,7 @@ class _Single:
             torch.add(self._bases[name], step, out=parameter.data)
         if self._reestimates:
             reestimate_batch_norm(self._problem)
-        return mean_loss(self._problem)
+        return mean_losses(self._problem)
 
 
 def _spans(directions: Directions) -> dict[str, Tensor]:
@@ -256,7 +257,7 @@ class _Batched:
     def __init__(
         self, problem: Problem, directions: Directions, bases: Mapping[str, Tensor]
     ) -> None:
-        self._batches = problem.batches
+        self._every = (problem.batches, *problem.other_batches.values())
         module = _LossModule(problem)
         spans = _spans(directions)
         first = next(iter(bases.values()))
@@ -278,8 +279,11 @@ class _Batched:
 
     def __call__(self, alphas: Points) -> Losses:
         points = torch.tensor(alphas, dtype=self._dtype, device=self._device)
-        total, weight = np.zeros(len(alphas)), 0
-        for batch in self._batches:
+        return np.stack([self._mean_over(points, batches) for batches in self._every], axis=1)
+
+    def _mean_over(self, points: Tensor, batches: Iterable[Any]) -> Losses:
+        total, weight = np.zeros(len(points)), 0
+        for batch in batches:
             size = batch_size(batch)
             total += size * as_float64(self.losses_at(points, batch)).cpu().numpy()
             weight += size

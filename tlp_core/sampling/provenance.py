@@ -43,6 +43,7 @@ def landscape_provenance(
         "parameter_norm": parameter_norm(problem.model),
         "checkpoint_hash": hash_state(problem.model),
         "batch_hash": hash_batches(problem),
+        **({"other_losses": list(problem.other_batches)} if problem.other_batches else {}),
         "directions_hash": directions.digest(),
         "dtype": str(parameter.dtype).removeprefix("torch."),
         **({"autocast": problem.autocast} if problem.autocast else {}),

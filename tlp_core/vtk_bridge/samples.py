@@ -35,7 +35,7 @@ def landscape_to_grid(landscape: Landscape, *, step: float | None = None) -> vtk
     Returns:
         N points in the order of the sample ids. A point is the first three coordinates α, and 0 for
         missing ones. In the point data, ``Loss`` of a non-finite sample is the largest finite loss,
-        and its ``IsFinite`` is 0.
+        and its ``IsFinite`` is 0; further losses have arrays of their own names.
 
     Raises:
         ValueError: if no loss is finite.
@@ -163,6 +163,8 @@ def _add_samples(
     loss = landscape.loss.ravel()[ids]
     data = dataset.GetPointData()
     add_array(data, names.LOSS, shown_levels(loss))
+    for name, other in landscape.other_losses.items():
+        add_array(data, name, shown_levels(other.ravel()[ids]))
     add_array(data, names.SAMPLE_ID, ids)
     add_array(data, names.IS_FINITE, np.isfinite(loss).astype(np.uint8))
     data.SetActiveScalars(names.LOSS)
