@@ -19,7 +19,7 @@ The PINN with 7,851 parameters takes 1.3 ms a sample on one thread and 1.1 ms on
 which loads the system's OpenMP, 1.4 ms and 6.1 ms (``tests/benchmarks/threads.py``)."""
 
 
-_PIECE = 2**20
+PIECE = 2**20
 """Entries of a tensor that are converted to float64 at a time."""
 
 _COPIED = 2**28
@@ -67,7 +67,7 @@ def squared_norm(tensor: Tensor) -> float:
 
 def pieces(tensor: Tensor) -> Sequence[Tensor]:
     """Return views of a tensor's entries, of a size whose copies in float64 take 8 MB."""
-    return torch.split(tensor.detach().reshape(-1), _PIECE)
+    return torch.split(tensor.detach().reshape(-1), PIECE)
 
 
 def hash_state(model: nn.Module) -> str:

@@ -330,7 +330,8 @@ def check_center(problem: Problem) -> float:
             )
         depends = depends or any(used_parameters(loss, parameters))
         losses.append((batch_size(batch), loss.detach()))
-    first, second = _weighted_mean(problem, losses), mean_loss(problem)
+    again = [(batch_size(b), _loss_with_bare_graph(problem, b).detach()) for b in problem.batches]
+    first, second = _weighted_mean(problem, losses), _weighted_mean(problem, again)
     if not is_same_loss(first, second):
         raise LossError(
             f"the loss of {problem.name!r} must be deterministic, got {first:.9g} and "

@@ -157,7 +157,8 @@ def test_large_models_have_the_same_directions(small_problem, monkeypatch, norma
     )
     expected = random_directions(problem, 3, normalization=normalization)
     monkeypatch.setattr(flat, "LARGE", 0)
-    monkeypatch.setattr(model_state, "_PIECE", 7)
+    for module in (flat, model_state):
+        monkeypatch.setattr(module, "PIECE", 7)
     found = random_directions(problem, 3, normalization=normalization)
     np.testing.assert_allclose(rows(found), rows(expected), rtol=1e-4, atol=1e-6)
 

@@ -14,7 +14,7 @@ from tlp_core.version import __version__
 _EXPLAINED = (ValueError, TypeError, RuntimeError, OSError, ImportError)
 """Errors whose text is a whole sentence."""
 
-_RESUMED = ("sample", "training", "experiment")
+_RESUMED = ("sample", "training", "blocks", "experiment")
 """Commands that resume what was stopped."""
 
 

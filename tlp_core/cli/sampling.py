@@ -25,6 +25,7 @@ def add_commands(commands: Parsers) -> None:
     """Add the commands to the parser of ``tlp``."""
     _add_sample(commands)
     _add_training(commands)
+    _add_blocks(commands)
     _add_directions(commands)
 
 
@@ -91,6 +92,35 @@ def sample_training(options: argparse.Namespace) -> int:
         if part.is_first():
             print_result({"step": member.step, **summarize(store, landscape)}, as_json=options.json)
     return exit_code
+
+
+def measure_groups(options: argparse.Namespace) -> int:
+    """Write the table of all groups of parameters at all steps, or resume it."""
+    from tlp_core.landscape.series import find_checkpoints
+    from tlp_core.pipeline.block_table import BlockSettings, measure_blocks
+    from tlp_core.sampling.resources import keep_memory
+
+    keep_memory()
+    log_to_stderr(quiet=options.quiet)
+    if len(options.resolution) > 1:
+        raise ValueError(f"a table must have one resolution, got {options.resolution}")
+    if options.parameters is not None:
+        raise ValueError("--parameters has no meaning with tlp blocks; use --groups")
+    require_file_place(options.output)
+    settings = replace(
+        problem_and_directions(options),
+        samples=samples_of(options, *options.resolution),
+        evaluation=evaluation_of(options),
+        run=run_of(options, ""),
+    )
+    blocks = BlockSettings(options.groups, options.trace_vectors, options.sharpness, options.alpha)
+    members = find_checkpoints(options.checkpoints)
+    progress = TerminalProgress("tlp blocks")
+    rows = measure_blocks(options.output, settings, members, blocks, progress=progress)
+    for row in rows:
+        print_result(row, as_json=options.json)
+    progress(1.0, f"{len(members)} steps")
+    return 0
 
 
 def _is_part_complete(store: str, landscape: Landscape, part: tuple[int, int] | None) -> bool:
@@ -165,12 +195,7 @@ def _add_training(commands: Parsers) -> None:
     )
     command.set_defaults(run=sample_training)
     add_problem(command, with_checkpoint=False)
-    command.add_argument(
-        "--checkpoints",
-        nargs="+",
-        required=True,
-        help="files, folders or patterns; the step is the number in a name",
-    )
+    _add_checkpoints(command)
     add_output(command, "a folder; the landscapes lie in a subfolder for these settings")
     directions_of = command.add_mutually_exclusive_group()
     directions_of.add_argument(
@@ -183,6 +208,49 @@ def _add_training(commands: Parsers) -> None:
         "--own-directions", action="store_true", help="use each checkpoint's own directions"
     )
     add_samples(command, "points along each direction (default: 41)")
+
+
+def _add_blocks(commands: Parsers) -> None:
+    command = commands.add_parser(
+        "blocks",
+        help="measure every block at every step of a training",
+        description="Write a table with a row for each block, its attention, its feed-forward "
+        "layers and the embedding, at every checkpoint: eigenvalues with residuals, trace, "
+        "critical sharpness, descriptors of the landscape along the group's own directions, losses. Rows "
+        "are appended one by one, and the same command resumes the table.",
+    )
+    command.set_defaults(run=measure_groups)
+    add_problem(command, with_checkpoint=False)
+    _add_checkpoints(command)
+    add_output(command, "the table, NAME.csv; the landscapes lie beside it in NAME.landscapes")
+    command.add_argument(
+        "--groups", default="*", metavar="PATTERN", help="names of the groups (default: all)"
+    )
+    command.add_argument(
+        "--trace-vectors",
+        type=int,
+        default=10,
+        help="random vectors of the trace, 0 for no trace (default: 10)",
+    )
+    command.add_argument(
+        "--no-sharpness",
+        dest="sharpness",
+        action="store_false",
+        help="leave the critical sharpness out",
+    )
+    command.add_argument(
+        "--alpha", action="store_true", help="add the α of weightwatcher, which must be installed"
+    )
+    add_samples(command, "points along each direction (default: 41)")
+
+
+def _add_checkpoints(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--checkpoints",
+        nargs="+",
+        required=True,
+        help="files, folders or patterns; the step is the number in a name",
+    )
 
 
 def _add_directions(commands: Parsers) -> None:

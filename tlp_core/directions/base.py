@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from tlp_core.choices import Normalization
 from tlp_core.content_hash import hash_tensors
 from tlp_core.directions.files import TensorFile, open_tensors, write_tensors
-from tlp_core.directions.flat import views
+from tlp_core.directions.flat import largest_entry, views
 from tlp_core.directions.settings import DirectionSettings
 from tlp_core.model_state import (
     number_of_parameters,
@@ -179,7 +179,7 @@ def as_directions(
     transposed = _transposed_convolutions(model)
     vectors = []
     for row in rows:
-        if row[row.abs().argmax()] < 0:
+        if largest_entry(row) < 0:
             row.neg_()
         parts = views(row, list(parameters.values()))
         vector = {name: part.to(p) for (name, p), part in zip(parameters.items(), parts)}

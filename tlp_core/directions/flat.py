@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tlp_core.model_state import as_float64, pieces, squared_norm
+from tlp_core.model_state import PIECE, as_float64, pieces, squared_norm
 
 LARGE = 10**6
 """Number of entries above which rows are in the model's own precision."""
@@ -51,6 +51,12 @@ def norm(row: Tensor) -> float:
     return float(np.sqrt(squared_norm(row)))
 
 
+def largest_entry(row: Tensor) -> float:
+    """Return the entry of largest magnitude of a row, with its sign."""
+    each = [part[part.abs().argmax()] for part in pieces(row)]
+    return float(max(each, key=abs))
+
+
 def dots(rows: Tensor, row: Tensor) -> Numbers:
     """Return the inner products of rows (n, P) with one more (P,), (n,) float64."""
     each = [
@@ -68,11 +74,11 @@ def combine(weights: Numbers, rows: Tensor) -> Tensor:
 def orthogonalize(row: Tensor, basis: Tensor) -> Numbers:
     """Make a row orthogonal to an orthonormal basis (n, P), and return its parts along it, (n,)."""
     along = np.zeros(len(basis))
-    for _ in range(2):  # the second pass removes the rounding of the first
-        if len(basis):
-            rest = dots(basis, row)
-            row.sub_(combine(rest, basis))
-            along += rest
+    for _ in range(2 if len(basis) else 0):  # the second pass removes the rounding of the first
+        rest = dots(basis, row)
+        for part, start in zip(pieces(row), range(0, len(row), PIECE)):
+            part.sub_(combine(rest, basis[:, start : start + PIECE]))
+        along += rest
     return along
 
 
@@ -92,8 +98,8 @@ def orthonormalize(rows: Tensor) -> Tensor:
 
 def rotate(rotation: Numbers, rows: Tensor) -> Tensor:
     """Replace rows (n, P) by their combinations, rotation (k, n) with k <= n, in place; (k, P)."""
-    for start in range(0, rows.shape[1], 2**20):
-        part = rows[:, start : start + 2**20]
+    for start in range(0, rows.shape[1], PIECE):
+        part = rows[:, start : start + PIECE]
         mixed = torch.as_tensor(rotation).to(as_float64(part[:0])) @ as_float64(part)
         part[: len(rotation)].copy_(mixed)
     return rows[: len(rotation)]

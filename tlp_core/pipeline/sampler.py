@@ -85,6 +85,14 @@ class LandscapeSampler:
                 should_stop=should_stop,
             )
 
+    def problem(self, settings: ProblemSettings) -> Problem:
+        """Return the problem of the settings.
+
+        Raises:
+            ValueError, TypeError, RuntimeError, OSError: as :func:`~tlp_core.load_problem`.
+        """
+        return self._loader.load(settings)
+
     def content_hash(self, settings: ProblemSettings) -> str:
         """Return a hash of the code and the batches of a problem, in hex; weights do not count.
 

@@ -21,6 +21,7 @@ from tlp_core.landscape.landscape import Landscape
 from tlp_core.landscape.series import LANDSCAPE_ENDING, Member
 from tlp_core.pipeline.sampler import LandscapeSampler
 from tlp_core.pipeline.settings import LandscapeSettings
+from tlp_core.problem import Problem
 from tlp_core.problems.weights import hash_checkpoint
 from tlp_core.progress import Progress, silent
 from tlp_core.sampling.chunks import ShouldStop
@@ -73,6 +74,14 @@ class TrainingSampler:
             file = self._directions_file(settings, directions_of, folder, progress)
             own = replace(own, directions=replace(own.directions, file=str(file)))
         return self._sampler.sample(own, progress=progress, should_stop=should_stop)
+
+    def problem(self, settings: LandscapeSettings, checkpoint: Member) -> Problem:
+        """Return the problem with the weights of one checkpoint.
+
+        Raises:
+            ValueError, TypeError, RuntimeError, OSError: as :func:`~tlp_core.load_problem`.
+        """
+        return self._sampler.problem(replace(settings.problem, checkpoint=str(checkpoint.path)))
 
     def store_of(
         self, settings: LandscapeSettings, checkpoint: Member, directions_of: Member | None

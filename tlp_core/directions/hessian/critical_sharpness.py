@@ -1,0 +1,108 @@
+"""The critical sharpness: curvature from the step at which the loss stops falling.
+
+A gradient step θ* - ηg lowers the loss as long as η is below 2/λ, where λ is the curvature that the
+gradient sees. The critical learning rate η_c is the smallest one at which the loss exceeds that of
+the model, and 2/η_c is the critical sharpness (arXiv 2601.16979). It takes a gradient and a few
+evaluations of the loss, so it is cheap where eigenvalues are not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from tlp_core.directions.flat import norm, views
+from tlp_core.directions.gradient import mean_gradient
+from tlp_core.kept_outputs import KEPT_BYTES, kept_outputs
+from tlp_core.model_state import evaluation_state, squared_norm, trainable_parameters
+from tlp_core.problem import Problem, check_center, mean_loss
+
+_FIRST = 1e-3
+"""First length of a step, as a fraction of ‖θ*‖."""
+
+_FACTOR = 4.0
+"""Ratio of two steps of the search for a bracket."""
+
+_MOST = 25
+"""Largest number of evaluations; normalization layers can bound a loss everywhere."""
+
+
+@dataclass(frozen=True)
+class CriticalSharpness:
+    """The critical sharpness of a loss at a model.
+
+    Attributes:
+        value: 2/η_c.
+        distance: η_c ‖g‖, the distance along the gradient at which the loss exceeds the model's.
+        evaluations: number of evaluations of the loss.
+    """
+
+    value: float
+    distance: float
+    evaluations: int
+
+
+def critical_sharpness(
+    problem: Problem, *, parameters: str | None = None, tolerance: float = 0.05
+) -> CriticalSharpness:
+    """Return the critical sharpness along the gradient.
+
+    Args:
+        problem: model, loss and batches.
+        parameters: pattern of the names of the parameters that move; default: all that are
+            trainable.
+        tolerance: relative accuracy, > 0.
+
+    Raises:
+        ValueError: for a pattern that matches no parameter.
+        LossError: for a loss that fails, is not scalar or finite, or ignores the parameters.
+        RuntimeError: if the gradient is zero, or the loss does not exceed the model's anywhere.
+    """
+    model = problem.model
+    with evaluation_state(model, parameters):
+        center = check_center(problem)
+        moving = list(trainable_parameters(model).values())
+        with kept_outputs(problem, moving, KEPT_BYTES) as kept:
+            gradient = mean_gradient(kept, moving)
+            length = norm(gradient)
+            if not length > 0:
+                raise RuntimeError("the gradient must not be zero for a critical sharpness, and is")
+            parts = views(gradient.div_(-length), moving)
+            bases = [p.detach().clone() for p in moving]
+
+            def exceeds(distance: float) -> bool:
+                with torch.no_grad():
+                    for parameter, base, part in zip(moving, bases, parts):
+                        torch.add(base, part.to(base), alpha=distance, out=parameter.data)
+                    return not mean_loss(kept) <= center
+
+            first = _FIRST * (math.sqrt(sum(map(squared_norm, bases))) or 1.0)
+            distance, evaluations = _search(exceeds, first, tolerance)
+    return CriticalSharpness(2 * length / distance, distance, evaluations)
+
+
+def _search(exceeds: Callable[[float], bool], first: float, tolerance: float) -> tuple[float, int]:
+    """Return the smallest distance found at which the loss exceeds, and the number of trials."""
+    low, high, trials = 0.0, math.inf, 0
+    distance = first
+    while trials < _MOST and not (high < math.inf and low > 0 and high / low <= 1 + tolerance):
+        trials += 1
+        if exceeds(distance):
+            high = distance
+        else:
+            low = distance
+        if high == math.inf:
+            distance = low * _FACTOR
+        elif low == 0:
+            distance = high / _FACTOR
+        else:
+            distance = math.sqrt(low * high)
+    if high == math.inf or low == 0:
+        raise RuntimeError(
+            "the loss must fall and then exceed the model's along the gradient for a critical "
+            f"sharpness, and did not within {trials} evaluations"
+        )
+    return high, trials

@@ -1,0 +1,259 @@
+"""A table of every group of parameters at every step of a training.
+
+A row holds what is known of the curvature and of the landscape of one group, such as the attention
+of a block: top eigenvalues with residuals, trace with its error, critical sharpness, descriptors of
+the landscape along the top eigenvectors, losses. Rows are appended one at a time, so a killed run
+loses one row at most, and the same call resumes the table.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from tlp_core import checks
+from tlp_core.analysis.descriptors import Descriptors, describe
+from tlp_core.directions.hessian.critical_sharpness import critical_sharpness
+from tlp_core.directions.hessian.trace import hessian_trace
+from tlp_core.landscape.landscape import Landscape
+from tlp_core.landscape.series import Member
+from tlp_core.landscape.table import COLUMN
+from tlp_core.model_state import select_parameters, trainable_parameters
+from tlp_core.pipeline.settings import LandscapeSettings
+from tlp_core.pipeline.training_sampler import TrainingSampler
+from tlp_core.problem import Problem
+from tlp_core.problems.parameter_groups import parameter_groups
+from tlp_core.problems.weights import hash_checkpoint
+from tlp_core.progress import Progress, silent
+from tlp_core.sampling.chunks import ShouldStop
+from tlp_core.topology.landscape_tree import landscape_tree
+
+_KEY = "key"
+"""Column with a hash of everything that a row depends on."""
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class BlockSettings:
+    """What is measured of each group.
+
+    Attributes:
+        groups: pattern of the names of the groups, such as ``block *``.
+        trace_vectors: number of random vectors of the trace, >= 10; 0 leaves the trace out.
+        sharpness: measure the critical sharpness.
+        alpha: measure WeightWatcher's α.
+
+    Raises:
+        ValueError: for a number out of range.
+        TypeError: for a value of the wrong type.
+    """
+
+    groups: str = "*"
+    trace_vectors: int = 10
+    sharpness: bool = True
+    alpha: bool = False
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        if self.trace_vectors:
+            checks.integer(self.trace_vectors, name="trace_vectors", minimum=10)
+
+
+def measure_blocks(
+    path: str | os.PathLike[str],
+    settings: LandscapeSettings,
+    checkpoints: Sequence[Member],
+    blocks: BlockSettings = BlockSettings(),
+    *,
+    progress: Progress = silent,
+    should_stop: ShouldStop = lambda: False,
+) -> Iterator[Row]:
+    """Write the table of all groups at all steps, and yield each row that is new.
+
+    Args:
+        path: the table, ``NAME.csv``; its landscapes lie in the folder ``NAME.landscapes`` beside
+            it. Rows that it has already are not measured again.
+        settings: of the landscape of each group along its own directions.
+        checkpoints: the steps.
+        blocks: what is measured.
+        progress: called with the fraction done, 0 to 1, and a text.
+        should_stop: called before each row.
+
+    Raises:
+        ValueError: if the table belongs to other settings or is damaged, or no group has the name.
+        ValueError, TypeError, RuntimeError, OSError: as :meth:`TrainingSampler.sample`.
+    """
+    table = _Table(Path(path))
+    folder = Path(path).with_suffix(".landscapes")
+    settings = replace(settings, run=replace(settings.run, store=str(folder)))
+    sampler = TrainingSampler()
+    for number, member in enumerate(checkpoints):
+        problem = sampler.problem(settings, member)
+        groups = _groups_of(problem, blocks.groups)
+        for place, (group, pattern) in enumerate(groups.items()):
+            own = replace(settings, directions=replace(settings.directions, parameters=pattern))
+            key = _key_of(sampler, own, member, blocks)
+            if table.has(member.step, group, key):
+                continue
+            if should_stop():
+                return
+            done = (number + place / len(groups)) / len(checkpoints)
+            progress(done, f"step {member.step:g}, {group}")
+            row = {"step": member.step, "group": group, **_measure(sampler, own, member, blocks)}
+            relative = os.path.relpath(sampler.store_of(own, member, None), Path(path).parent)
+            yield table.append({**row, COLUMN: relative, _KEY: key})
+
+
+def _groups_of(problem: Problem, pattern: str) -> dict[str, str]:
+    every = parameter_groups(problem.model)
+    groups = {name: names for name, names in every.items() if fnmatchcase(name, pattern)}
+    if not groups:
+        raise ValueError(
+            f"groups must match one of {', '.join(list(every)[:4])}, …, got the pattern {pattern!r}"
+        )
+    return groups
+
+
+def _key_of(
+    sampler: TrainingSampler, settings: LandscapeSettings, member: Member, blocks: BlockSettings
+) -> str:
+    folder = sampler.folder_of(settings, None).name
+    text = json.dumps([folder, hash_checkpoint(member.path), asdict(replace(blocks, groups=""))])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _measure(
+    sampler: TrainingSampler, settings: LandscapeSettings, member: Member, blocks: BlockSettings
+) -> dict[str, Any]:
+    """Return what is measured of one group at one step."""
+    landscape = sampler.sample(settings, member)
+    pattern = settings.directions.parameters
+    problem = sampler.problem(settings, member)
+    with select_parameters(problem.model, pattern):
+        size = sum(p.numel() for p in trainable_parameters(problem.model).values())
+    row: dict[str, Any] = {"parameters": size, **_losses(landscape), **_eigenvalues(landscape)}
+    if blocks.trace_vectors:
+        trace = hessian_trace(
+            problem,
+            parameters=pattern,
+            product=settings.directions.product,
+            max_vectors=blocks.trace_vectors,
+        )
+        row |= {"trace": trace.value, "trace error": trace.standard_error}
+    if blocks.sharpness:
+        row["critical sharpness"] = _sharpness(problem, pattern)
+    if blocks.alpha:
+        row["alpha"] = weight_watcher_alpha(problem, pattern)
+    found = describe(landscape_tree(landscape))
+    return row | {name: getattr(found, name) for name in _DESCRIPTORS}
+
+
+_DESCRIPTORS = [field.name for field in fields(Descriptors) if field.name != "undefined"]
+
+
+def _losses(landscape: Landscape) -> dict[str, float]:
+    middle = tuple(size // 2 for size in landscape.shape)
+    others = {f"loss {name}": float(loss[middle]) for name, loss in landscape.other_losses.items()}
+    return {"loss": landscape.center, **others, **landscape.provenance["metrics"]}
+
+
+def _eigenvalues(landscape: Landscape) -> dict[str, float | None]:
+    """Return the eigenvalues and their residuals; empty for directions that have none."""
+    values, residuals = (landscape.provenance[name] for name in ("eigenvalues", "residuals"))
+    row: dict[str, float | None] = {}
+    for number, (value, residual) in enumerate(zip(values, residuals), start=1):
+        row |= {f"eigenvalue {number}": value, f"residual {number}": residual}
+    return row
+
+
+def _sharpness(problem: Problem, pattern: str | None) -> float:
+    try:
+        return critical_sharpness(problem, parameters=pattern).value
+    except RuntimeError:  # no gradient, or a loss that never exceeds the model's
+        return float("nan")
+
+
+def weight_watcher_alpha(problem: Problem, pattern: str | None) -> float:
+    """Return the mean power-law exponent α of the weight matrices of a group (WeightWatcher).
+
+    Args:
+        problem: its model is analysed.
+        pattern: pattern of the names of the parameters of the group.
+
+    Returns:
+        The mean over the matrices that WeightWatcher fits; NaN if there is none.
+
+    Raises:
+        ModuleNotFoundError: if weightwatcher is not installed.
+    """
+    import weightwatcher
+
+    with select_parameters(problem.model, pattern):
+        names = set(trainable_parameters(problem.model))
+    details = weightwatcher.WeightWatcher(model=problem.model).analyze()
+    inside = [f"{name}.weight" in names for name in details["longname"]]
+    return float(details["alpha"][inside].mean())
+
+
+class _Table:
+    """A .csv file to which rows are appended."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the rows of an existing table; a last line that was not finished is removed."""
+        self._path = path
+        self._keys: dict[tuple[str, str], str] = {}
+        self._columns: list[str] = []
+        if not path.exists():
+            return
+        content = path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole != content:
+            path.write_bytes(whole)
+        rows = csv.DictReader(io.StringIO(whole.decode("utf-8")))
+        self._columns = list(rows.fieldnames or ())
+        if self._columns and not {"step", "group", _KEY} <= set(self._columns):
+            raise ValueError(
+                f"{path} must be a table of tlp blocks, and is not; choose another path"
+            )
+        self._keys = {(row["step"], row["group"]): row[_KEY] for row in rows}
+
+    def has(self, step: float, group: str, key: str) -> bool:
+        """Return whether the table has a row.
+
+        Raises:
+            ValueError: if the row belongs to other settings.
+        """
+        found = self._keys.get((f"{step:g}", group))
+        if found not in (None, key):
+            raise ValueError(
+                f"{self._path} must belong to these settings, but its row of step {step:g} and "
+                f"{group} is of others; choose another path"
+            )
+        return found is not None
+
+    def append(self, row: Row) -> Row:
+        """Write one row, and return it."""
+        row = {**row, "step": f"{row['step']:g}"}
+        is_new = not self._columns
+        if is_new:
+            self._columns = list(row)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self._columns)
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)
+        with open(self._path, "ab") as file:
+            file.write(text.getvalue().encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
+        self._keys[row["step"], row["group"]] = row[_KEY]
+        return row
