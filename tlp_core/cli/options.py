@@ -68,8 +68,15 @@ def add_json(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="print the result as a line of JSON")
 
 
-def add_problem(command: argparse.ArgumentParser, *, with_checkpoint: bool = True) -> None:
-    """Add the options of problem and directions."""
+def add_quiet(command: argparse.ArgumentParser) -> None:
+    """Add the option that silences the log."""
+    command.add_argument(
+        "-q", "--quiet", action="store_true", help="do not report the measured engines"
+    )
+
+
+def add_problem_only(command: argparse.ArgumentParser, *, with_checkpoint: bool = True) -> None:
+    """Add the options of the problem."""
     command.add_argument("problem", help="ready name, FILE.py, FILE.py:FUNCTION or hf:FOLDER")
     command.add_argument(
         "-a",
@@ -88,6 +95,11 @@ def add_problem(command: argparse.ArgumentParser, *, with_checkpoint: bool = Tru
     command.add_argument(
         "--device", default="", help="cpu, cuda, cuda:1 or mps (default: the model's)"
     )
+
+
+def add_problem(command: argparse.ArgumentParser, *, with_checkpoint: bool = True) -> None:
+    """Add the options of problem and directions."""
+    add_problem_only(command, with_checkpoint=with_checkpoint)
     command.add_argument(
         "-n", "--directions", type=int, default=2, help="number of directions (default: 2)"
     )
@@ -187,9 +199,7 @@ def add_samples(command: argparse.ArgumentParser, resolution: str) -> None:
     command.add_argument(
         "--time-budget", type=float, metavar="SECONDS", help="time after which sampling stops"
     )
-    command.add_argument(
-        "-q", "--quiet", action="store_true", help="do not report the measured engines"
-    )
+    add_quiet(command)
 
 
 def add_tree(command: argparse.ArgumentParser) -> None:
@@ -253,14 +263,7 @@ def problem_and_directions(options: argparse.Namespace) -> LandscapeSettings:
     """
     refuse_ignored(options)
     return LandscapeSettings(
-        problem=ProblemSettings(
-            name=options.problem,
-            arguments=parse_arguments(options.arguments),
-            checkpoint=getattr(options, "checkpoint", ""),
-            dtype=options.dtype,
-            autocast=options.autocast,
-            device=options.device,
-        ),
+        problem=problem_of(options),
         directions=DirectionSettings(
             n=options.directions,
             method=method_of(options),
@@ -274,6 +277,18 @@ def problem_and_directions(options: argparse.Namespace) -> LandscapeSettings:
             solutions=tuple(options.solutions),
             file=getattr(options, "directions_file", ""),
         ),
+    )
+
+
+def problem_of(options: argparse.Namespace) -> ProblemSettings:
+    """Return the settings of the problem."""
+    return ProblemSettings(
+        name=options.problem,
+        arguments=parse_arguments(options.arguments),
+        checkpoint=getattr(options, "checkpoint", ""),
+        dtype=options.dtype,
+        autocast=options.autocast,
+        device=options.device,
     )
 
 

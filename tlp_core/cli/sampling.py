@@ -6,17 +6,22 @@ import argparse
 from dataclasses import replace
 
 from tlp_core.atomic_files import require_file_place
+from tlp_core.choices import ENGINES
 from tlp_core.cli.options import (
     Parsers,
+    add_json,
     add_output,
     add_problem,
+    add_problem_only,
+    add_quiet,
     add_samples,
     evaluation_of,
     problem_and_directions,
+    problem_of,
     run_of,
     samples_of,
 )
-from tlp_core.cli.output import INCOMPLETE, log_to_stderr, print_result, summarize
+from tlp_core.cli.output import INCOMPLETE, log_to_stderr, print_result, summarize, write_rows
 from tlp_core.landscape.landscape import Landscape
 from tlp_core.progress import TerminalProgress
 
@@ -26,6 +31,7 @@ def add_commands(commands: Parsers) -> None:
     _add_sample(commands)
     _add_training(commands)
     _add_blocks(commands)
+    _add_path(commands)
     _add_directions(commands)
 
 
@@ -134,6 +140,36 @@ def _is_part_complete(store: str, landscape: Landscape, part: tuple[int, int] | 
     return all(opened.is_done(chunk) for chunk in SinglePart(part).claim(list(opened.chunks())))
 
 
+def write_path(options: argparse.Namespace) -> int:
+    """Write the losses on the path between two models."""
+    from tlp_core.pipeline.problem_loader import ProblemLoader
+    from tlp_core.problems.weights import read_state_of
+    from tlp_core.sampling.path import sample_path
+
+    log_to_stderr(quiet=options.quiet)
+    require_file_place(options.output)
+    problem = ProblemLoader().load(problem_of(options))
+    path = sample_path(
+        problem,
+        read_state_of(problem, options.to),
+        points=options.points,
+        parameters=options.parameters,
+        engine=options.engine,
+        progress=TerminalProgress("tlp path"),
+    )
+    rows = zip(path.positions.tolist(), *(loss.tolist() for loss in path.losses.values()))
+    write_rows(options.output, [["position", *path.losses], *rows])
+    print_result(
+        {
+            "output": options.output,
+            "length": path.length,
+            **{f"barrier_{name}": barrier for name, barrier in path.barriers.items()},
+        },
+        as_json=options.json,
+    )
+    return 0
+
+
 def make_directions(options: argparse.Namespace) -> int:
     """Make directions, and write them for ``tlp sample --directions-file``."""
     from tlp_core.pipeline.sampler import LandscapeSampler
@@ -216,8 +252,8 @@ def _add_blocks(commands: Parsers) -> None:
         help="measure every block at every step of a training",
         description="Write a table with a row for each block, its attention, its feed-forward "
         "layers and the embedding, at every checkpoint: eigenvalues with residuals, trace, "
-        "critical sharpness, descriptors of the landscape along the group's own directions, losses. Rows "
-        "are appended one by one, and the same command resumes the table.",
+        "critical sharpness, descriptors of the landscape along the group's own directions, losses. "
+        "Rows are appended one by one, and the same command resumes the table.",
     )
     command.set_defaults(run=measure_groups)
     add_problem(command, with_checkpoint=False)
@@ -242,6 +278,38 @@ def _add_blocks(commands: Parsers) -> None:
         "--alpha", action="store_true", help="add the α of weightwatcher, which must be installed"
     )
     add_samples(command, "points along each direction (default: 41)")
+
+
+def _add_path(commands: Parsers) -> None:
+    command = commands.add_parser(
+        "path",
+        help="write the losses on the path between two models",
+        description="Write the losses on the straight path from a model to another, such as a "
+        "fine-tuned one, and print the barrier: the height of the loss above the line between its "
+        "ends.",
+    )
+    command.set_defaults(run=write_path)
+    add_problem_only(command)
+    command.add_argument(
+        "--to", required=True, metavar="FILE", help="checkpoint of the other model"
+    )
+    command.add_argument(
+        "--points",
+        type=int,
+        default=21,
+        help="points on the path, both ends included (default: 21)",
+    )
+    command.add_argument(
+        "--parameters",
+        metavar="PATTERN",
+        help="names of the parameters to move, such as 'layers.3.*' (default: all)",
+    )
+    command.add_argument(
+        "--engine", choices=ENGINES, help="how losses are evaluated (default: by the counted work)"
+    )
+    add_quiet(command)
+    add_json(command)
+    add_output(command, "the table, NAME.csv")
 
 
 def _add_checkpoints(command: argparse.ArgumentParser) -> None:
