@@ -252,8 +252,8 @@ def _add_blocks(commands: Parsers) -> None:
         help="measure every block at every step of a training",
         description="Write a table with a row for each block, its attention, its feed-forward "
         "layers and the embedding, at every checkpoint: eigenvalues with residuals, trace, "
-        "critical sharpness, descriptors of the landscape along the group's own directions, losses. "
-        "Rows are appended one by one, and the same command resumes the table.",
+        "critical sharpness, descriptors of the landscape along the group's own directions, "
+        "losses. Rows are appended one by one, and the same command resumes the table.",
     )
     command.set_defaults(run=measure_groups)
     add_problem(command, with_checkpoint=False)
