@@ -441,6 +441,23 @@ def test_finite_differences_give_the_subspace_of_double_backward(method, dtype):
     assert 0 < found.provenance["hessian_step_error"] < 0.02
 
 
+def test_the_step_of_a_difference_does_not_depend_on_the_length_of_the_vector():
+    """Probes of the trace are as long as the square root of the number of parameters."""
+    problem = classifier()
+    exact, found = (
+        hessian_trace(problem, product=product, max_vectors=10).value
+        for product in ("autograd", "finite-difference")
+    )
+    assert found == pytest.approx(exact, rel=1e-3)
+    found = hessian_directions(problem, 1, product="finite-difference", method="lanczos")
+    assert found.provenance["hessian_asymmetry"] < 0.01
+    operator = HessianOperator(problem, silent, 1, "finite-difference")
+    vector = torch.ones(operator.size, dtype=torch.float64)
+    for factor in (1e-6, 1e6):
+        image = operator.apply(factor * vector) / factor
+        torch.testing.assert_close(image, operator.apply(vector), rtol=1e-3, atol=1e-6)
+
+
 def test_finite_differences_do_not_need_a_second_derivative():
     class Square(torch.autograd.Function):
         """The square, as a fused kernel without a second derivative."""

@@ -54,7 +54,7 @@ class HessianOperator:
         parameters: the trainable parameters that the loss uses.
         size: number of their entries, p.
         products: number of products made so far.
-        step: length of the difference along a unit vector; None for ``autograd``.
+        step: length of the displacement of finite differences; None for ``autograd``.
         step_error: relative difference of the products of two steps, by which the step was chosen.
     """
 
@@ -117,9 +117,12 @@ class HessianOperator:
         """Return H v, (p,), as ``vector`` is."""
         if self.is_difference:
             self._count()
+            length = norm(vector)
+            if not length > 0:
+                return torch.zeros_like(vector)
             if self.step is None:
                 self._choose_step(vector)
-            return self.gradient_difference(vector, self.step or 0.0)
+            return self.gradient_difference(vector, (self.step or 0.0) / length)
         parts = [part.to(p) for part, p in zip(views(vector, self.parameters), self.parameters)]
         return fill(torch.empty_like(vector), self.product(parts))
 
@@ -128,7 +131,7 @@ class HessianOperator:
 
         Args:
             vector: v, (p,).
-            step: length of the displacement along v, > 0.
+            step: length of the displacement in units of v, > 0.
         """
         parts = views(vector, self.parameters)
         before = [p.detach().clone() for p in self.parameters]
@@ -187,10 +190,10 @@ class HessianOperator:
 
     def _search_step(self, vector: Tensor) -> Tensor:
         """Choose the step at which products change least, and return the product."""
-        scale, best, previous = self.parameter_norm(), np.inf, None
+        scale, length, best, previous = self.parameter_norm(), norm(vector), np.inf, None
         for fraction in STEPS:
-            step = fraction * scale / (norm(vector) or 1.0)
-            found = self.gradient_difference(vector, step)
+            step = fraction * scale
+            found = self.gradient_difference(vector, step / length)
             size = norm(found)
             if previous is not None and np.isfinite(size):
                 error = norm(previous.sub_(found)) / (size or 1.0)

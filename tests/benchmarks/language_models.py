@@ -1,0 +1,166 @@
+"""Time and memory of landscapes of a language model, beside a plain loop over the same points.
+
+    python tests/benchmarks/language_models.py                a GPT-2 of a million parameters
+    python tests/benchmarks/language_models.py FOLDER         a model of your own
+    python tests/benchmarks/language_models.py FOLDER --device cuda --tokens 4096
+
+The plain loop sets the parameters in place and calls transformers' own forward and loss. Each line
+is a process of its own, whose peak is that of all its memory.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+import torch
+
+from tlp_core import hessian_directions, load_problem, random_directions
+from tlp_core.problem import convert_problem
+from tlp_core.problems.parameter_groups import parameter_groups
+from tlp_core.sampling.chunks import sample_plan
+from tlp_core.sampling.plan import Plan
+from tlp_core.sampling.resources import keep_memory
+from tlp_core.sampling.settings import EvaluationSettings, RunSettings
+
+
+def make_small_model(folder):
+    """Save a GPT-2 of a million parameters with random weights, and tokens."""
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(
+        vocab_size=512, n_positions=128, n_embd=128, n_layer=5, n_head=4, bos_token_id=None,
+        eos_token_id=None,
+    )  # fmt: skip
+    transformers.GPT2LMHeadModel(config).save_pretrained(folder)
+    np.save(f"{folder}/tokens.npy", np.random.default_rng(0).integers(0, 512, 40_000))
+
+
+def problem_of(options):
+    arguments = {"length": options.length, "tokens": options.tokens, "batch": options.batch}
+    arguments |= {"held_out": 0, "text": options.text}
+    problem = load_problem(f"hf:{options.folder}", arguments=arguments)
+    return convert_problem(problem, device=options.device)
+
+
+def last_block(problem):
+    blocks = [name for name in parameter_groups(problem.model) if name.count(" ") == 1]
+    return parameter_groups(problem.model)[blocks[-1]]
+
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+@torch.no_grad()
+def plain_seconds(problem, directions, points):
+    """Seconds a sample of a loop that a user of transformers would write."""
+    parameters = dict(problem.model.named_parameters())
+    bases = {name: parameters[name].detach().clone() for name in directions.names}
+    batches = [batch.to(next(iter(parameters.values())).device) for batch in problem.batches]
+    start = time.perf_counter()
+    for point in points:
+        for name, base in bases.items():
+            parameters[name].copy_(base)
+            for alpha, vector in zip(point.tolist(), directions.vectors):
+                parameters[name].add_(vector[name], alpha=alpha)
+        sum(float(problem.model(input_ids=b, labels=b, use_cache=False).loss) for b in batches)
+    seconds = (time.perf_counter() - start) / len(points)
+    for name, base in bases.items():
+        parameters[name].copy_(base)
+    return seconds
+
+
+def sampling(options, pattern):
+    """Compare sampling with the plain loop."""
+    problem = problem_of(options)
+    pattern = last_block(problem) if pattern == "last" else None
+    directions = random_directions(problem, 2, parameters=pattern, normalization="layer")
+    before, count = peak(), options.samples
+    points = np.random.default_rng(0).uniform(-0.1, 0.1, (count, 2))
+    plan = Plan((count,), np.array([0.1, 0.1]), points)
+    start, seconds = time.perf_counter(), []
+
+    def note(fraction, _text):
+        seconds.append((fraction, time.perf_counter() - start))
+
+    sample_plan(problem, directions, plan, EvaluationSettings(), RunSettings(), progress=note)
+    # from the end of the choice of an engine, which does not grow with the number of samples
+    ours = (seconds[-1][1] - seconds[0][1]) / count
+    with_ours = peak()
+    plain = plain_seconds(problem, directions, points[: max(3, min(count, options.plain))])
+    return {
+        "samples/s": 1 / ours,
+        "plain samples/s": 1 / plain,
+        "ratio": plain / ours,
+        "GiB before": before,
+        "GiB": with_ours,
+    }
+
+
+def eigenvectors(options, product):
+    """Time the top two eigenvectors of the last block."""
+    problem = problem_of(options)
+    start = time.perf_counter()
+    found = hessian_directions(
+        problem, 2, method="lanczos", product=product, parameters=last_block(problem)
+    )
+    relative = found.residuals / np.abs(found.eigenvalues)
+    return {
+        "seconds": time.perf_counter() - start,
+        "products": found.provenance["hessian_vector_products"],
+        "eigenvalues": found.eigenvalues.tolist(),
+        "largest residual / |λ|": float(relative.max()),
+        "GiB": peak(),
+    }
+
+
+PARTS = {
+    "whole network": lambda options: sampling(options, None),
+    "last block": lambda options: sampling(options, "last"),
+    "top 2 of the last block": lambda options: eigenvectors(options, "autograd"),
+    "the same by differences": lambda options: eigenvectors(options, "finite-difference"),
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", nargs="?", default="")
+    parser.add_argument("--text", default="")
+    parser.add_argument("--device", default="")
+    parser.add_argument("--length", type=int, default=128)
+    parser.add_argument("--tokens", type=int, default=1024)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--samples", type=int, default=0, help="default: 12, 400 of a small model")
+    parser.add_argument("--plain", type=int, default=40, help="largest number of plain samples")
+    parser.add_argument("--part", choices=PARTS)
+    options = parser.parse_args()
+    if options.part:
+        keep_memory()
+        print(json.dumps(PARTS[options.part](options)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        if not options.folder:
+            make_small_model(folder)
+            options.folder, options.text = folder, f"{folder}/tokens.npy"
+            options.samples = options.samples or 400
+        options.samples = options.samples or 12
+        for part in PARTS:
+            values = [f"--{name}={value}" for name, value in vars(options).items()
+                      if name not in ("folder", "part")]  # fmt: skip
+            command = [sys.executable, __file__, options.folder, *values, "--part", part]
+            run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            print(f"{part:26}", end="")
+            for name, value in json.loads(run.stdout.splitlines()[-1]).items():
+                shown = f"{value:.4g}" if isinstance(value, float) else value
+                print(f"  {name} {shown}", end="")
+            print(flush=True)
+
+
+if __name__ == "__main__":
+    main()
