@@ -36,6 +36,9 @@ PROVENANCE = "Provenance"
 GRAPH_RULE = "GraphRule"
 STEP = "Step"
 
+# table of blocks
+GROUP = "Group"
+
 # merge tree
 NODE_ID = "NodeId"
 VERTEX_ID = "VertexId"

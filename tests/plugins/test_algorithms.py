@@ -801,3 +801,23 @@ def test_a_grid_graph_refuses_points_that_are_no_longer_the_grid(messages, chang
     assert kind == "error"
     assert "a grid graph needs all 81 samples of the grid in their order" in text
     assert graph.GetOutputDataObject(0).GetNumberOfPoints() == 0
+
+
+def test_a_table_of_blocks_follows_time_and_reports_bad_files(tmp_path, capfd):
+    from tlp_paraview.block_table import TLPBlockTable
+
+    path = tmp_path / "blocks.csv"
+    path.write_text("step,group,loss,landscape,key\n1,block 0,2.0,a,k\n5,block 0,1.0,b,k\n")
+    table = TLPBlockTable()
+    table.SetFileName(str(path))
+    for time, right in ((1.0, 2.0), (5.0, 4.0)):
+        table.UpdateInformation()
+        table.UpdateTimeStep(time)
+        table.Update()
+        assert table.GetOutputDataObject(0).GetNumberOfCells() == 2
+        assert table.GetOutputDataObject(2).GetBounds()[1] == right
+    path.write_text("a,b\n1,2\n")
+    table.Refresh()
+    table.Update()
+    assert "TLP Block Table: " in capfd.readouterr().err
+    assert table.GetOutputDataObject(0).GetNumberOfCells() == 0

@@ -31,6 +31,7 @@ PROPERTIES = [
 PORTS = {
     "TLPLossLandscape": (["Samples", "Image"], []),
     "TLPLandscapeReader": (["Samples", "Image"], []),
+    "TLPBlockTable": (["Heat Map", "Labels", "Frame"], []),
     "TLPNeighborGraph": (["Graph"], ["Input"]),
     "TLPLandscapeSlice": (["Slice", "Critical Points"], ["Input"]),
     "TLPMergeTree": (["Skeleton Nodes", "Skeleton Arcs", "Segmentation"], ["Input"]),

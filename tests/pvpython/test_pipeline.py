@@ -19,6 +19,7 @@ PROPERTIES = {
         "Refresh Resolution Seed StepDirections Store TimeBudget TimestepValues Tolerance"
     ),
     "TLPLandscapeReader": "FileName Refresh TimestepValues",
+    "TLPBlockTable": "FileName Refresh TimestepValues",
     "TLPNeighborGraph": (
         "CheckForTTK Graph GridRule ImplicitGraph Input NeighborMethod NeighborRule "
         "NumberOfNeighbors Seed"

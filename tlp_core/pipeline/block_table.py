@@ -23,6 +23,7 @@ from tlp_core import checks
 from tlp_core.analysis.descriptors import Descriptors, describe
 from tlp_core.directions.hessian.critical_sharpness import critical_sharpness
 from tlp_core.directions.hessian.trace import hessian_trace
+from tlp_core.landscape.block_rows import GROUP, KEY, STEP
 from tlp_core.landscape.landscape import Landscape
 from tlp_core.landscape.series import Member
 from tlp_core.landscape.table import COLUMN
@@ -35,9 +36,6 @@ from tlp_core.problems.weights import hash_checkpoint
 from tlp_core.progress import Progress, silent
 from tlp_core.sampling.chunks import ShouldStop
 from tlp_core.topology.landscape_tree import landscape_tree
-
-_KEY = "key"
-"""Column with a hash of everything that a row depends on."""
 
 Row = Mapping[str, Any]
 
@@ -108,9 +106,9 @@ def measure_blocks(
                 return
             done = (number + place / len(groups)) / len(checkpoints)
             progress(done, f"step {member.step:g}, {group}")
-            row = {"step": member.step, "group": group, **_measure(sampler, own, member, blocks)}
+            row = {STEP: member.step, GROUP: group, **_measure(sampler, own, member, blocks)}
             relative = os.path.relpath(sampler.store_of(own, member, None), Path(path).parent)
-            yield table.append({**row, COLUMN: relative, _KEY: key})
+            yield table.append({**row, COLUMN: relative, KEY: key})
 
 
 def _groups_of(problem: Problem, pattern: str) -> dict[str, str]:
@@ -220,11 +218,11 @@ class _Table:
             path.write_bytes(whole)
         rows = csv.DictReader(io.StringIO(whole.decode("utf-8")))
         self._columns = list(rows.fieldnames or ())
-        if self._columns and not {"step", "group", _KEY} <= set(self._columns):
+        if self._columns and not {STEP, GROUP, KEY} <= set(self._columns):
             raise ValueError(
                 f"{path} must be a table of tlp blocks, and is not; choose another path"
             )
-        self._keys = {(row["step"], row["group"]): row[_KEY] for row in rows}
+        self._keys = {(row[STEP], row[GROUP]): row[KEY] for row in rows}
 
     def has(self, step: float, group: str, key: str) -> bool:
         """Return whether the table has a row.
@@ -242,7 +240,7 @@ class _Table:
 
     def append(self, row: Row) -> Row:
         """Write one row, and return it."""
-        row = {**row, "step": f"{row['step']:g}"}
+        row = {**row, STEP: f"{row[STEP]:g}"}
         is_new = not self._columns
         if is_new:
             self._columns = list(row)
@@ -255,5 +253,5 @@ class _Table:
             file.write(text.getvalue().encode("utf-8"))
             file.flush()
             os.fsync(file.fileno())
-        self._keys[row["step"], row["group"]] = row[_KEY]
+        self._keys[row[STEP], row[GROUP]] = row[KEY]
         return row
