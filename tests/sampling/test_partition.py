@@ -35,7 +35,7 @@ def make_problem(seconds=0.002, store="", chunks=0, calls=0, then=""):
     # when the store has ``chunks`` chunks, the loss stops or waits after ``calls`` more calls
     passed = []
     if then == "stop writing":
-        pathlib.Path.replace = kill  # zarr renames the file that it has written
+        os.replace = kill  # the file of a chunk is renamed when it is written
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(2, 6), torch.nn.Tanh(), torch.nn.Linear(6, 1))
     x = torch.randn(40, 2)
@@ -179,6 +179,26 @@ def test_parts_give_the_whole_store(problem_file, undisturbed_store, tmp_path):
             command(problem_file, store, "--part", f"{k}/2"), check=True, capture_output=True
         )
     assert files(store) == undisturbed_store
+
+
+def test_a_swapped_chunk_of_another_part_is_named_before_it_is_resumed(
+    problem_file, tmp_path, capsys
+):
+    store = tmp_path / "parts.zarr"
+    assert main(["sample", problem_file, "-o", str(store), *OPTIONS, "-q", "--part", "2/2"]) != 1
+    one, other = sorted(chunks(store))
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+    capsys.readouterr()
+    assert main(["sample", problem_file, "-o", str(store), *OPTIONS, "-q", "--part", "1/2"]) == 1
+    assert f"is damaged in 2 chunks, first {one}" in capsys.readouterr().err.splitlines()[-1]
+    assert len(chunks(store)) == 2
+    one.unlink()
+    other.unlink()
+    for k in (1, 2):
+        main(["sample", problem_file, "-o", str(store), *OPTIONS, "-q", "--part", f"{k}/2"])
+    assert Landscape.open(store).is_complete
 
 
 @pytest.mark.skipif(not shutil.which("mpiexec"), reason="there is no mpiexec")

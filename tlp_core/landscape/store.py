@@ -2,18 +2,30 @@
 
 The group holds the array ``loss``, whose chunks are slabs of the grid; its attributes hold the
 schema version, the distances and the provenance. A chunk is written under a temporary name and
-renamed, and is complete once its file exists, so a killed run loses one chunk at most. Each chunk
-has a checksum. Imported losses may be missing within a chunk; the array ``evaluated`` marks them.
+renamed, and is complete once its file exists, so a killed run loses one chunk at most. Imported
+losses may be missing within a chunk; the array ``evaluated`` marks them.
+
+Each chunk has a checksum, which finds flipped bits, and names its place, so that chunk files that
+were swapped, or copied from another store, are found. The name is the original file name in the
+header of the chunk's gzip stream (RFC 1952, section 2.3.1), which other Zarr readers skip:
+``loss.3.17.`` and the attribute ``identity`` of the store, for the chunk (3, 17) of ``loss``.
+Stores of earlier versions have zstd chunks without names.
 """
 
 from __future__ import annotations
 
 import glob
+import gzip
+import hashlib
+import io
+import json
 import math
 import os
+import re
 import shutil
 import uuid
 import warnings
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -22,7 +34,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tlp_core.atomic_files import HEX_DIGIT, require_folder, sweep
+from tlp_core.atomic_files import HEX_DIGIT, atomic_write, require_folder, sweep
 from tlp_core.untrusted_files import require_plain_files, require_room
 
 SCHEMA = 1
@@ -51,6 +63,20 @@ MODEL_LOSS = "model_loss"
 
 _ROUNDING = 1e-4
 """Relative difference allowed in that loss, because threads and machines differ in rounding."""
+
+_LOSS = "loss"
+
+_CODECS = ["bytes", "gzip", "crc32c"]
+"""Codecs of chunks that name their place."""
+
+_GZIP_LEVEL = 1
+"""Higher levels save 7 % of losses of float32, and take up to 7 times as long."""
+
+_GZIP_HEADER = 10
+"""Bytes before the name in a gzip stream."""
+
+_UNNAMED, _NAMED = b"\x1f\x8b\x08\x00", b"\x1f\x8b\x08\x08"
+"""First bytes of a gzip stream without and with a name."""
 
 Chunk = tuple[slice, ...]
 
@@ -82,6 +108,7 @@ class LandscapeStore:
         self.other_losses: tuple[str, ...] = ()
         self._others: list[Any] = []
         self._array, self._folder, self._chunk_shape = array, folder, chunk_shape
+        self._identity: str | None = None
         self._done: set[tuple[int, ...]] = set()
         self._mask: npt.NDArray[np.bool_] | None = None
 
@@ -109,6 +136,7 @@ class LandscapeStore:
         whole: bool = False,
         evaluated: npt.NDArray[np.bool_] | None = None,
         other_losses: Sequence[str] = (),
+        losses: Sequence[npt.NDArray[np.float64]] = (),
     ) -> LandscapeStore:
         """Make an empty store at ``path``; it appears there complete with its attributes.
 
@@ -123,30 +151,41 @@ class LandscapeStore:
             whole: make a single chunk, for losses that are complete.
             evaluated: which samples have a loss, if that differs within a chunk.
             other_losses: names of further losses at the same samples.
+            losses: all losses, if they are known, so that stores of other losses have another
+                identity. Sampled losses follow from the provenance.
 
         Raises:
             FileExistsError: if ``path`` exists, also if another process made it meanwhile.
         """
         import zarr
-        from zarr.codecs import Crc32cCodec, ZstdCodec
+        from zarr.codecs import Crc32cCodec, GzipCodec
 
         folder, temporary = _new_and_temporary_folder(path)
         folder.parent.mkdir(parents=True, exist_ok=True)
         try:
             group = zarr.create_group(temporary, zarr_format=3)
+            arrays = {"evaluated": evaluated, "points": points}
+            checksums = {name: _checksum(a) for name, a in arrays.items() if a is not None}
+            content = [shape, distance.tolist(), checksums, [_checksum(a) for a in losses]]
             group.attrs.update(
-                {"tlp_schema": SCHEMA, "distance": distance.tolist(), "facts": dict(provenance)}
+                {
+                    "tlp_schema": SCHEMA,
+                    "distance": distance.tolist(),
+                    "facts": dict(provenance),
+                    "identity": _identity(provenance, content),
+                    "checksums": checksums,
+                }
             )
             if other_losses:
                 group.attrs["other_losses"] = list(other_losses)
-            for name in ("loss", *_other_arrays(other_losses)):
+            for name in (_LOSS, *_other_arrays(other_losses)):
                 group.create_array(
                     name,
                     shape=shape,
                     dtype="float64",
                     chunks=shape if whole else _chunk_shape(shape, slab_axes, points is not None),
                     fill_value=np.nan,
-                    compressors=(ZstdCodec(), Crc32cCodec()),
+                    compressors=(GzipCodec(level=_GZIP_LEVEL), Crc32cCodec()),
                 )
             if evaluated is not None:
                 group.create_array("evaluated", data=evaluated)
@@ -210,7 +249,7 @@ class LandscapeStore:
         others = tuple(map(str, attributes.get("other_losses", ())))
         with zarr.config.set({"array.write_empty_chunks": True}):
             # a chunk of NaN must be written: it was evaluated
-            array, *further = (group[name] for name in ("loss", *_other_arrays(others)))
+            array, *further = (group[name] for name in (_LOSS, *_other_arrays(others)))
         _check_array(array, np.float64, folder, "loss")
         for name, other in zip(others, further):
             _check_array(other, np.float64, folder, name)
@@ -225,6 +264,7 @@ class LandscapeStore:
         provenance, chunks = dict(attributes["facts"]), tuple(array.chunks)
         store = cls(tuple(array.shape), distance, provenance, array, folder, chunks, points)
         store.other_losses, store._others = others, further
+        store._identity = _checked_identity(attributes, (array, *further))
         if "evaluated" in group:
             store._mask = _array_of(group, "evaluated", np.bool_, store.shape, folder)
         return store
@@ -298,7 +338,7 @@ class LandscapeStore:
         """
         folder, temporary = _new_and_temporary_folder(path)
         try:
-            whole = bool(evaluated.all())
+            every, whole = (loss, *other_losses.values()), bool(evaluated.all())
             store = cls.create(
                 temporary,
                 loss.shape,
@@ -308,8 +348,8 @@ class LandscapeStore:
                 whole=whole,
                 evaluated=None if whole else evaluated,
                 other_losses=tuple(other_losses),
+                losses=every,
             )
-            every = (loss, *other_losses.values())
             for chunk in store.chunks():
                 if evaluated[chunk].any():
                     store.write(
@@ -352,10 +392,37 @@ class LandscapeStore:
         *other_losses: npt.NDArray[np.float64],
     ) -> None:
         """Store the losses of one chunk; the first ones last, because they tell that it is done."""
-        for array, further in zip(self._others, other_losses):
-            array[chunk] = further
-        self._array[chunk] = losses
+        for name, array, further in zip(
+            _other_arrays(self.other_losses), self._others, other_losses
+        ):
+            self._write_array(name, array, chunk, further)
+        self._write_array(_LOSS, self._array, chunk, losses)
         self._done.add(self._place(chunk))
+
+    def _write_array(
+        self, name: str, array: Any, chunk: Chunk, losses: npt.NDArray[np.float64]
+    ) -> None:
+        """Write a chunk of one array; on disk its file names its place, which Zarr cannot do."""
+        if self._identity is None:
+            array[chunk] = losses
+            return
+        whole = np.full(self._chunk_shape, np.nan)  # at the edges a chunk exceeds the grid
+        whole[tuple(map(slice, losses.shape))] = losses
+        file = self._file(chunk, name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(file) as temporary:
+            temporary.write_bytes(_encode(self._name(name, chunk), whole))
+
+    def check_chunks(self) -> None:
+        """Check the chunks of an incomplete store, before hours are spent to complete it.
+
+        A complete one is checked when it is read.
+
+        Raises:
+            ValueError: if a chunk is damaged.
+        """
+        if not all(map(self.is_done, self.chunks())):
+            self.read_others(self.read()[1])
 
     def read(
         self, *, skip_damaged: bool = False
@@ -366,7 +433,7 @@ class LandscapeStore:
             skip_damaged: treat damaged chunks as missing, with a warning.
 
         Raises:
-            ValueError: if a chunk is damaged; its file is named.
+            ValueError: if a chunk is damaged, or belongs to another place; its file is named.
         """
         evaluated = np.zeros(self.shape, dtype=np.bool_)
         for chunk in self.chunks():
@@ -374,6 +441,8 @@ class LandscapeStore:
         if self._mask is not None:
             evaluated &= self._mask
         try:
+            for chunk in self.chunks():
+                self._check_place(_LOSS, chunk)
             return np.where(evaluated, self._array[...], np.nan), evaluated
         except (RuntimeError, ValueError):
             return self._read_chunks(evaluated, skip_damaged)
@@ -388,8 +457,11 @@ class LandscapeStore:
             ValueError: if a chunk is damaged.
         """
         found = {}
-        for name, array in zip(self.other_losses, self._others):
+        names = _other_arrays(self.other_losses)
+        for name, array_name, array in zip(self.other_losses, names, self._others):
             try:
+                for chunk in self.chunks():
+                    self._check_place(array_name, chunk)
                 found[name] = np.where(evaluated, array[...], np.nan)
             except (RuntimeError, ValueError) as error:
                 raise ValueError(f"{self._folder} is damaged in its losses {name!r}") from error
@@ -402,6 +474,7 @@ class LandscapeStore:
         losses, damaged = np.full(self.shape, np.nan), []
         for chunk in self.chunks():
             try:
+                self._check_place(_LOSS, chunk)
                 losses[chunk] = self._array[chunk]
             except (RuntimeError, ValueError):
                 damaged.append(self._file(chunk))
@@ -415,11 +488,35 @@ class LandscapeStore:
         warnings.warn(f"{message}; they count as missing", stacklevel=4)
         return losses, evaluated
 
-    def _file(self, chunk: Chunk) -> Path:
+    def _check_place(self, name: str, chunk: Chunk) -> None:
+        """Check that the file of a chunk was written for its place in this store.
+
+        Raises:
+            ValueError: if it was written for another one.
+        """
+        if self._identity is None:
+            return
+        wanted = self._name(name, chunk).encode() + b"\0"
+        try:
+            with open(self._file(chunk, name), "rb") as file:
+                head = file.read(_GZIP_HEADER + len(wanted))
+        except FileNotFoundError:
+            return
+        start, found = head[: len(_NAMED)], head[_GZIP_HEADER:]
+        if start == _UNNAMED:
+            return  # written by Zarr itself, as by an earlier version that resumes the store
+        if (start, found) != (_NAMED, wanted):
+            raise ValueError(f"{self._file(chunk, name)} belongs to another place or store")
+
+    def _name(self, name: str, chunk: Chunk) -> str:
+        """Return what a chunk of an array is called in its file."""
+        return ".".join(map(str, (name, *self._place(chunk), self._identity)))
+
+    def _file(self, chunk: Chunk, name: str = _LOSS) -> Path:
         """Return the file of a chunk of a store on disk."""
         assert self._folder is not None
         key: str = self._array.metadata.encode_chunk_key(self._place(chunk))
-        return self._folder / "loss" / key
+        return self._folder / name / key
 
     def _place(self, chunk: Chunk) -> tuple[int, ...]:
         return tuple(s.start // step for s, step in zip(chunk, self._chunk_shape))
@@ -428,6 +525,44 @@ class LandscapeStore:
 def _other_arrays(names: Sequence[str]) -> list[str]:
     """Return the names of the arrays of further losses, whose own names may hold anything."""
     return [f"other_loss_{number}" for number in range(len(names))]
+
+
+def _encode(name: str, losses: npt.NDArray[np.float64]) -> bytes:
+    """Return the file of a chunk: a gzip stream with a name, without a time, and its CRC-32C."""
+    import google_crc32c
+
+    stream = io.BytesIO()
+    with gzip.GzipFile(name, "wb", _GZIP_LEVEL, stream, mtime=0) as packed:
+        packed.write(losses.astype("<f8", copy=False).data)
+    content = stream.getvalue()
+    checksum: int = google_crc32c.value(content)
+    return content + checksum.to_bytes(4, "little")
+
+
+def _checksum(array: npt.NDArray[Any]) -> int:
+    """Return the CRC-32 of the values of an array."""
+    return zlib.crc32(np.ascontiguousarray(array).data)
+
+
+def _identity(provenance: Mapping[str, Any], content: Sequence[Any]) -> str:
+    """Return a hash of what the losses of a store depend on, in hex; equal runs have equal ones."""
+    compared = {name: value for name, value in provenance.items() if name not in _NOT_COMPARED}
+    text = json.dumps([compared, *content], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _checked_identity(attributes: Mapping[str, Any], arrays: Sequence[Any]) -> str | None:
+    """Return the identity of a store, None in stores of earlier versions."""
+    identity = attributes.get("identity")
+    if identity is None:
+        return None
+    if not re.fullmatch(HEX_DIGIT * 16, identity):
+        raise ValueError(f"its identity is {identity}")
+    for array in arrays:
+        names = [codec.to_dict()["name"] for codec in array.metadata.codecs]
+        if names != _CODECS:
+            raise ValueError(f"its losses have the codecs {', '.join(names)}")
+    return str(identity)
 
 
 def _array_of(
@@ -441,7 +576,11 @@ def _array_of(
     )
     if not is_same:
         raise ValueError(f"its {name!r} has the shape {array.shape}")
-    return np.array(array[...])
+    values = np.array(array[...])
+    checksum = group.attrs.get("checksums", {}).get(name)
+    if checksum not in (None, _checksum(values)):
+        raise ValueError(f"its {name!r} has other values than when it was made")
+    return values
 
 
 def _check_array(array: Any, dtype: Any, folder: Path, name: str) -> None:

@@ -68,7 +68,8 @@ class LandscapeSampler:
         self._sampled_by_ranks = settings
         with abort_all_on_error(part):
             if part.is_first() and settings.run.store and Path(settings.run.store).exists():
-                LandscapeStore.open(settings.run.store)  # before hours are spent on directions
+                # before hours are spent on directions
+                LandscapeStore.open(settings.run.store).check_chunks()
             before = _before_samples(progress)
             problem, directions = self._find_directions(settings, part, before)
             plan = make_plan(settings.samples, len(directions))

@@ -262,6 +262,8 @@ def _open_or_create_on_disk(
     resume = partial(LandscapeStore.resume, path, plan.shape, plan.distances, provenance)
     store = resume() if part.is_first() else None
     engine = None
+    if store is not None:
+        store.check_chunks()
     if part.is_first() and store is None:
         choice = choose()
         every = {**provenance, EVALUATION: choice.engine.as_dict()}
