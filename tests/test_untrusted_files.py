@@ -130,6 +130,12 @@ def replace_by_a_group(path):
     shutil.copytree(path, path / "loss")
 
 
+def test_a_store_opens_while_another_process_renames_a_file(store, monkeypatch):
+    temporary = [(str(store), [], [".0.0123abcd"])]
+    monkeypatch.setattr(os, "walk", lambda place: iter(temporary))
+    assert Landscape.open(store).is_complete
+
+
 def link_a_chunk(path):
     chunk = next(p for p in (path / "loss" / "c").rglob("*") if p.is_file())
     chunk.unlink()

@@ -132,6 +132,9 @@ def require_plain_files(folder: Path) -> None:
     for place, folders, files in os.walk(folder):
         for name in (*folders, *files):
             path = os.path.join(place, name)
-            kind = os.lstat(path).st_mode
+            try:
+                kind = os.lstat(path).st_mode
+            except FileNotFoundError:
+                continue  # a temporary file of a process that samples, renamed meanwhile
             if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
                 raise ValueError(f"{folder} must hold files only, and {path} is a link or device")
