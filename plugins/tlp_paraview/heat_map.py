@@ -6,6 +6,8 @@ from typing import Any
 
 from paraview import simple
 
+from tlp_paraview import styles, versions
+
 _TEXT_COLOR = (0.0, 0.0, 0.0)
 
 _FRAME_COLOR = (0.85, 0.1, 0.1)
@@ -31,14 +33,12 @@ def show_block_table(table: Any, quantity: str = "eigenvalue 1", view: Any = Non
     columns = [array.Name for array in table.CellData]
     if quantity not in columns:
         raise ValueError(f"quantity must be one of {', '.join(columns)}, got {quantity!r}")
-    view = view or simple.CreateRenderView()
+    view = view or styles.empty_view()
     view.InteractionMode = "2D"
-    view.OrientationAxesVisibility = 0
-    view.UseColorPaletteForBackground = 0
-    view.Background = (1.0, 1.0, 1.0)
     cells = simple.Show(simple.OutputPort(table, 0), view)
     cells.Representation = "Surface With Edges"
     cells.EdgeColor = (1.0, 1.0, 1.0)
+    cells.Ambient, cells.Diffuse = 1.0, 0.0  # the colours of the bar, without light
     simple.ColorBy(cells, ("CELLS", quantity))
     cells.RescaleTransferFunctionToDataRange(False, True)
     colors = simple.GetColorTransferFunction(quantity)
@@ -51,9 +51,9 @@ def show_block_table(table: Any, quantity: str = "eigenvalue 1", view: Any = Non
     labels = simple.Show(simple.OutputPort(table, 1), view)
     frame = simple.Show(simple.OutputPort(table, 2), view)
     for shown, color in ((labels, _TEXT_COLOR), (frame, _FRAME_COLOR)):
-        simple.ColorBy(shown, None)
+        versions.clear_colors(shown)
         shown.AmbientColor = shown.DiffuseColor = color
-        shown.Specular = 0.0
+        shown.Ambient, shown.Diffuse = 1.0, 0.0
     frame.LineWidth = 4.0
     frame.Position = (0.0, 0.0, 0.01)  # in front of the cells
     simple.ResetCamera(view)

@@ -588,6 +588,28 @@ print("found", pipeline.find_pipeline(built.profile).tree.SMProxy is again.tree.
 """
 
 
+BLOCKS = """
+from pathlib import Path
+from paraview import simple
+from tlp_paraview import heat_map
+rows = [f"{step},{group},{loss},l.zarr,k" for step, group, loss in (
+    (1, "block 0", 4.0), (1, "block 1", 3.0), (5, "block 0", 2.0))]
+Path("blocks.csv").write_text("\\n".join(["step,group,loss,landscape,key", *rows, ""]))
+table = simple.TLPBlockTable(FileName="blocks.csv")
+view = heat_map.show_block_table(table, "loss")
+view.ViewSize = (300, 200)
+for time in (1, 5):
+    view.ViewTime = time
+    simple.Render(view)
+    print("frame", simple.OutputPort(table, 2).GetDataInformation().GetBounds()[:2])
+simple.SaveScreenshot("blocks.png", view)
+try:
+    heat_map.show_block_table(table, "none")
+except ValueError as error:
+    print(error)
+"""
+
+
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
     """Return the results of the snippets that draw; one pvpython with a display runs them all."""
@@ -597,6 +619,7 @@ def drawn(tmp_path_factory):
         "changed": CHANGED,
         "replaced": REPLACED,
         "images": IMAGES,
+        "blocks": BLOCKS,
     }
     return run_snippets(snippets, tmp_path_factory.mktemp("drawn"), display=True)
 
@@ -686,3 +709,11 @@ def test_what_a_user_adds_to_a_view_is_left_alone(run_pvpython):
     assert done.errors == []
     assert "mine loss 55 [2.0, 3.0, 4.0] [1.0, 1.0, 1.0]" in done.text
     assert "profiles 1" in done.text
+
+
+def test_a_table_of_blocks_is_a_heat_map_whose_frame_follows_time(drawn):
+    done = drawn["blocks"]
+    assert done.errors == []
+    assert "frame (0.0, 2.0)" in done.text
+    assert "frame (2.0, 4.0)" in done.text
+    assert "quantity must be one of Group, loss, Step, got 'none'" in done.text

@@ -93,7 +93,7 @@ def open_tensors(path: str | os.PathLike[str]) -> Iterator[TensorFile]:
     if Path(path).suffix != _SAFETENSORS:
         content = read_npz(path)
         if _TEXT not in content:
-            raise ValueError(f"{path} must hold {_TEXT!r}, as tlp directions writes it")
+            raise ValueError(f"{path} must hold directions, and its {_TEXT!r} is missing")
         names = frozenset(content) - {_TEXT}
         yield TensorFile(str(content[_TEXT]), names, lambda name: torch.from_numpy(content[name]))
         return
