@@ -204,7 +204,7 @@ def _add_sample(commands: Parsers) -> None:
         "sample",
         help="sample a landscape into a store",
         description="Sample a landscape into a store; the same command resumes an incomplete "
-        "store. Under mpiexec all ranks divide the work.",
+        "store. Under mpiexec or torchrun all ranks divide the work.",
     )
     command.set_defaults(run=sample)
     add_problem(command)

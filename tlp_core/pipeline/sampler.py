@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tlp_core.problems.weights import hash_checkpoint
 from tlp_core.progress import Progress, silent
 from tlp_core.sampling.chunks import ShouldStop, sample_plan
 from tlp_core.sampling.grid import grid_plan
-from tlp_core.sampling.partition import Part, RankPart, abort_all_on_error, part_of_process
+from tlp_core.sampling.partition import Part, abort_all_on_error, part_of_process
 from tlp_core.sampling.plan import Plan
 from tlp_core.sampling.scattered import scatter_plan
 from tlp_core.sampling.settings import GridSettings, SampleSettings
@@ -47,7 +48,7 @@ class LandscapeSampler:
         progress: Progress = silent,
         should_stop: ShouldStop = lambda: False,
     ) -> Landscape:
-        """Return the landscape of the settings; in an MPI run all ranks divide the work.
+        """Return the landscape of the settings; in a run of MPI or torch all ranks divide it.
 
         Args:
             settings: what to sample.
@@ -61,9 +62,9 @@ class LandscapeSampler:
                 :func:`~tlp_core.sample_scattered`.
         """
         part = part_of_process(settings.run.part)
-        if isinstance(part, RankPart) and self._sampled_by_ranks == settings:
+        if not part.is_alone and self._sampled_by_ranks == settings:
             return Landscape.open(settings.run.store)  # ParaView may ask one rank again, alone
-        if isinstance(part, RankPart) and not settings.run.store:
+        if not part.is_alone and not settings.run.store:
             raise ValueError("several processes must share a store on disk, and none is named")
         self._sampled_by_ranks = settings
         with abort_all_on_error(part):
@@ -126,7 +127,7 @@ class LandscapeSampler:
             made = None
             if part.is_first():
                 made = make_directions(problem, settings.directions, progress)
-            self._directions, self._directions_key = part.broadcast(made), key
+            self._directions, self._directions_key = _share(made, part, problem), key
         return problem, self._directions
 
     def _memory_store(self, settings: LandscapeSettings, plan: Plan) -> LandscapeStore | None:
@@ -152,6 +153,25 @@ def _directions_key(problem: ProblemSettings, directions: DirectionSettings) -> 
     files = (problem.checkpoint, directions.file, *directions.solutions)
     hashes = [hash_checkpoint(file) for file in files if file]
     return problem, directions, hash_code(problem.name), *hashes
+
+
+def _share(made: Directions | None, part: Part, problem: Problem) -> Directions:
+    """Return the directions that the first process made, tensor by tensor on each one's device."""
+    if part.is_alone:
+        assert made is not None
+        return made
+    record = part.broadcast(made and replace(made, vectors=()))
+    shared: Directions = record
+    keys = part.broadcast(made and [list(vector) for vector in made.vectors])
+    parameters = dict(problem.model.named_parameters())
+    vectors = [
+        {
+            name: part.broadcast(made and made.vectors[i][name].cpu()).to(parameters[name].device)
+            for name in names
+        }
+        for i, names in enumerate(keys)
+    ]
+    return replace(shared, vectors=tuple(vectors))
 
 
 def _before_samples(progress: Progress) -> Progress:

@@ -2,17 +2,19 @@
 
 A chunk depends on its place only and is a file of its own, so processes need to agree only on which
 process evaluates which chunk. There are three ways: one process evaluates all; a job of an array
-evaluates every m-th (``--part k/m``), which needs no communication; or the ranks of an MPI run take
-the next free chunk from a counter (``mpiexec -n 4 tlp sample …``), which keeps all of them busy to
-the end.
+evaluates every m-th (``--part k/m``), which needs no communication; or the ranks of a run of MPI
+(``mpiexec -n 4 tlp sample …``) or of torch (``torchrun --nproc-per-node 4 -m tlp_core sample …``,
+see :mod:`~tlp_core.sampling.torch_partition`) take the next free chunk from a counter, which keeps
+all of them busy to the end.
 
-Scaling: ranks communicate once a chunk, by one atomic addition of eight bytes in the memory of
-rank 0 (``MPI_Fetch_and_op``), and at the start, when rank 0 makes the directions, while the others
-wait, and broadcasts them, n vectors of the size of the model. With chunks of a second the counter
-serves tens of thousands of ranks, since an addition takes microseconds. Thousands of ranks are
-limited first by that serial part (Amdahl's law); then by the last chunk, for which all wait, so
-that there should be ten times as many chunks as ranks (41^4 has 1,681 chunks of 1,681 samples); and
-then by the file system, which must create a file of 13 kB for each chunk.
+Scaling: ranks communicate once a chunk, by one atomic addition of eight bytes in the memory of rank
+0 (``MPI_Fetch_and_op``, or ``add`` of torch's store), and at the start, when rank 0 makes the
+directions, while the others wait, and broadcasts them, n vectors of the size of the model. With
+chunks of a second the counter serves tens of thousands of ranks, since an addition takes
+microseconds. Thousands of ranks are limited first by that serial part (Amdahl's law); then by the
+last chunk, for which all wait, so that there should be ten times as many chunks as ranks (41^4 has
+1,681 chunks of 1,681 samples); and then by the file system, which must create a file of 13 kB for
+each chunk.
 """
 
 from __future__ import annotations
@@ -20,10 +22,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+
+from tlp_core.sampling.torch_partition import TorchPart, is_distributed
 
 Item = TypeVar("Item")
 
@@ -32,7 +36,13 @@ _RANK_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_SIZE", "MPI_LOCALNR
 
 
 class Part(Protocol):
-    """The chunks that one process evaluates."""
+    """The chunks that one process evaluates.
+
+    Attributes:
+        is_alone: whether no other process waits for this one.
+    """
+
+    is_alone: bool
 
     def is_first(self) -> bool:
         """Return whether this process makes what all use, and reports progress."""
@@ -46,9 +56,17 @@ class Part(Protocol):
     def finish(self) -> None:
         """Wait until all are done."""
 
+    def end_all(self, error: BaseException) -> None:
+        """End all processes that wait for this one, and print why."""
+
+    def watched(self) -> AbstractContextManager[None]:
+        """Return a context in which a launcher that ends this process is reported."""
+
 
 class SinglePart:
     """All items, or those of one job of an array: every m-th item."""
+
+    is_alone = True
 
     def __init__(self, part: tuple[int, int] = (1, 1)) -> None:
         """Use part k of m, 1 <= k <= m."""
@@ -69,9 +87,18 @@ class SinglePart:
     def finish(self) -> None:
         """Return at once."""
 
+    def end_all(self, error: BaseException) -> None:
+        """Return at once: no process waits."""
+
+    def watched(self) -> AbstractContextManager[None]:
+        """Return a context without effect."""
+        return nullcontext()
+
 
 class RankPart:
     """The items that one rank of an MPI run takes from a common counter."""
+
+    is_alone = False
 
     def __init__(self, communicator: Any) -> None:
         """Divide the work among all ranks of an mpi4py communicator."""
@@ -111,21 +138,31 @@ class RankPart:
             self._window.Free()
             self._window = None
 
+    def end_all(self, error: BaseException) -> None:
+        """Print why this rank ends, and abort all."""
+        text = f"rank {self._communicator.Get_rank()} ends the run: {type(error).__name__}: {error}"
+        print(text, file=sys.__stderr__, flush=True)
+        self._communicator.Abort(1)
+
+    def watched(self) -> AbstractContextManager[None]:
+        """Return a context without effect: mpiexec reports what it ends."""
+        return nullcontext()
+
 
 def part_of_process(part: tuple[int, int] | None = None) -> Part:
     """Return this process's part.
 
     Args:
-        part: (k, m) for the k-th job of an array of m; None for a rank's part in an MPI run, else
-            all.
+        part: (k, m) for the k-th job of an array of m; None for a rank's part in a run of MPI or
+            torch, else all.
 
     Raises:
-        RuntimeError: in an MPI run without mpi4py.
+        RuntimeError: in an MPI run without mpi4py, or if torch's ranks do not reach each other.
     """
     if part is not None:
         return SinglePart(part)
     if not any(int(os.environ.get(name, "1")) > 1 for name in _RANK_VARIABLES):
-        return SinglePart()
+        return TorchPart() if is_distributed() else SinglePart()
     try:
         from mpi4py import MPI
     except ImportError as error:
@@ -140,12 +177,8 @@ def part_of_process(part: tuple[int, int] | None = None) -> Part:
 def abort_all_on_error(part: Part) -> Iterator[None]:
     """End every rank when one fails, because the others would wait for it for ever."""
     try:
-        yield
+        with part.watched():
+            yield
     except BaseException as error:
-        if isinstance(part, RankPart):
-            from mpi4py import MPI
-
-            text = f"rank {MPI.COMM_WORLD.Get_rank()} ends the run: {type(error).__name__}: {error}"
-            print(text, file=sys.__stderr__, flush=True)
-            MPI.COMM_WORLD.Abort(1)
+        part.end_all(error)
         raise

@@ -141,8 +141,8 @@ class RunSettings:
         store: path of the Zarr store; empty keeps the losses in memory.
         time_budget: seconds after which no further chunk is started, > 0; None for no limit.
         memory_limit: bytes that evaluation may use beyond the model's own, > 0.
-        part: (k, m) to evaluate the k-th of m parts only, 1 <= k <= m; None for all, or for an
-            MPI rank's part.
+        part: (k, m) to evaluate the k-th of m parts only, 1 <= k <= m; None for all, or for a
+            rank's part in a run of MPI or torch.
 
     Raises:
         ValueError: for a value out of range.
