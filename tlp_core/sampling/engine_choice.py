@@ -226,14 +226,18 @@ class _Trial:
         return min(self.seconds, key=self.seconds.__getitem__) if self.seconds else None
 
     def run(self, engine: Engine) -> bool:
-        """Check an engine and measure its time; return whether it can be used."""
+        """Check an engine and measure its time; return whether it can be used.
+
+        Raises:
+            LossError: if the loss itself fails at one of the points.
+        """
+        expected = self._truth
         try:
-            expected = self._truth
             with self._evaluator(engine) as evaluate:
                 self._check(evaluate, expected)
                 took = self._time(evaluate)
         except Exception as error:
-            # an engine may fail in any way; the engine ``single`` raises the user's own errors
+            # an engine may fail in any way; the user's own errors are raised above
             reason = str(error).strip().splitlines() or [type(error).__name__]
             self.report.append(f"{engine}: not usable, {reason[0][:200]}")
             return False
