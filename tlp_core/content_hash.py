@@ -12,12 +12,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tlp_core.shards import whole
+
 
 def hash_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """Return the SHA-256 of names, dtypes, shapes and values of tensors, in hex."""
+    """Return the SHA-256 of names, dtypes, shapes and values of tensors, in hex.
+
+    Sharded tensors are gathered one after the other.
+    """
     digest = hashlib.sha256()
     for name, tensor in tensors:
-        plain = tensor.detach().cpu().contiguous()
+        plain = whole(tensor).detach().cpu().contiguous()
         digest.update(name.encode())
         digest.update(f"{plain.dtype}{tuple(plain.shape)}".encode())
         digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)

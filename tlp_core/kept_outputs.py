@@ -26,6 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter, tree_map_only
 
 from tlp_core.problem import LossError, Problem, batch_loss, mean_losses
+from tlp_core.shards import is_sharded
 
 _SMALL_MODEL = 10**6
 """Number of parameters below which an evaluation is too short for kept outputs to matter."""
@@ -42,8 +43,9 @@ def kept_outputs(
 ) -> Iterator[Problem]:
     """Yield a problem with the same losses, in which nothing that stays is computed twice.
 
-    Modules of the model are replaced meanwhile. A small model, and one in which nothing stays, is
-    yielded as it is. The losses of the yielded problem must be evaluated in one thread.
+    Modules of the model are replaced meanwhile. A small model, one in which nothing stays, and a
+    sharded one are yielded as they are. The losses of the yielded problem must be evaluated in one
+    thread.
 
     Args:
         problem: model, loss and batches.
@@ -51,7 +53,8 @@ def kept_outputs(
         memory_limit: bytes that kept outputs may use in memory; above it they are kept in a
             temporary file.
     """
-    if sum(parameter.numel() for parameter in problem.model.parameters()) < _SMALL_MODEL:
+    size = sum(parameter.numel() for parameter in problem.model.parameters())
+    if size < _SMALL_MODEL or is_sharded(problem.model):
         yield problem
         return
     with ExitStack() as stack:

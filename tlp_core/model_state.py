@@ -7,10 +7,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tlp_core.content_hash import hash_tensors
+from tlp_core.shards import shard_of, sums_over, total
 
 SMALL = 100_000
 """Number of parameters below which one thread is as fast as two.
@@ -61,13 +63,21 @@ def parameter_norm(model: nn.Module) -> float:
 
 
 def squared_norm(tensor: Tensor) -> float:
-    """Return ‖t‖² of a tensor, summed in float64."""
+    """Return ‖t‖² of a tensor, summed in float64; of a sharded model, over all its shards."""
+    return float(total(np.array(own_squared_norm(tensor))))
+
+
+def own_squared_norm(tensor: Tensor) -> float:
+    """Return ‖t‖² of the entries of a tensor that this process holds, summed in float64."""
     return sum(float(as_float64(part).square().sum()) for part in pieces(tensor))
 
 
 def pieces(tensor: Tensor) -> Sequence[Tensor]:
-    """Return views of a tensor's entries, of a size whose copies in float64 take 8 MB."""
-    return torch.split(tensor.detach().reshape(-1), PIECE)
+    """Return views of a tensor's entries, of a size whose copies in float64 take 8 MB.
+
+    Of a sharded tensor, they are those of this process.
+    """
+    return torch.split(shard_of(tensor).detach().reshape(-1), PIECE)
 
 
 def hash_state(model: nn.Module) -> str:
@@ -151,7 +161,10 @@ def preserve_model(
     devices = {t.device.index for t in values if t.device.type == "cuda"}
     for parameter, _, _ in gradients:
         parameter.grad = None  # backward would add to an existing gradient in place
-    with torch.random.fork_rng(devices=sorted(d for d in devices if d is not None)):
+    with (
+        torch.random.fork_rng(devices=sorted(d for d in devices if d is not None)),
+        sums_over(model),
+    ):
         try:
             yield {name: values[parameters[name]] for name in moving}
         finally:
@@ -163,8 +176,9 @@ def preserve_model(
                 parameter.grad = gradient
             with torch.no_grad():
                 for tensor, value in values.items():
-                    if not _is_same(tensor, value):  # an expanded tensor cannot be written
-                        tensor.copy_(value)
+                    own, before = shard_of(tensor), shard_of(value)
+                    if not _is_same(own, before):  # an expanded tensor cannot be written
+                        own.copy_(before)
     for name, version in fixed.items():
         if parameters[name]._version != version:
             raise RuntimeError(
@@ -205,7 +219,8 @@ def select_parameters(model: nn.Module, pattern: str | None) -> Iterator[None]:
     for parameter in others.values():
         parameter.requires_grad_(False)
     try:
-        yield
+        with sums_over(model):
+            yield
     finally:
         for parameter in others.values():
             parameter.requires_grad_(True)

@@ -20,6 +20,7 @@ from tlp_core import array_names, checks
 from tlp_core.choices import AUTOCASTS, DTYPES, Autocast, Dtype
 from tlp_core.content_hash import hash_tensors
 from tlp_core.model_state import HALF_PRECISIONS, trainable_parameters
+from tlp_core.shards import evaluate_each, group_of, is_sharded, shard_model
 
 _REPEATS = 1e-5
 """Relative difference allowed between two calls of a loss: GPUs sum in any order. A random loss
@@ -175,11 +176,25 @@ def mean_losses(problem: Problem) -> list[float]:
 
 
 def _mean_over(problem: Problem, batches: Iterable[Any]) -> float:
-    each = [(batch_size(batch), batch_loss(problem, batch).detach()) for batch in batches]
-    return _weighted_mean(problem, each)
+    return _weighted_mean(problem, _losses(problem, batches, lambda b: batch_loss(problem, b)))
 
 
-def _weighted_mean(problem: Problem, losses: list[tuple[int, Tensor]]) -> float:
+def _losses(
+    problem: Problem, batches: Iterable[Any], evaluate: Callable[[Any], Tensor]
+) -> list[tuple[int, float | Tensor]]:
+    """Return the size of each batch and its loss; the processes of a sharded model divide them."""
+    group = group_of(problem.model.parameters())
+    if group is None:
+        return [(batch_size(batch), evaluate(batch).detach()) for batch in batches]
+    return [
+        (int(size), loss)
+        for size, loss in evaluate_each(
+            batches, lambda batch: (batch_size(batch), float(evaluate(batch).detach())), group
+        )
+    ]
+
+
+def _weighted_mean(problem: Problem, losses: Sequence[tuple[int, float | Tensor]]) -> float:
     total = sum(size for size, _ in losses)
     if not total:
         raise LossError(
@@ -242,14 +257,36 @@ def convert_problem(
         reason = str(error).splitlines()[0]
         raise ValueError(f"device must be available here, got {device!r}: {reason}") from error
 
+    return _with_batches(replace(problem, model=model), place, kind)
+
+
+def shard_problem(problem: Problem, mesh: Any, device: str = "") -> Problem:
+    """Return the problem with its model sharded over a mesh of processes.
+
+    Args:
+        problem: its model is sharded in place, the same on all processes.
+        mesh: torch's mesh of the processes that hold the model, one-dimensional.
+        device: device of the batches, in torch's notation; empty keeps theirs.
+
+    Raises:
+        RuntimeError: for a version of torch without ``fully_shard``.
+    """
+    shard_model(problem.model, mesh)
+    return _with_batches(problem, torch.device(device)) if device else problem
+
+
+def _with_batches(
+    problem: Problem, device: torch.device | None, dtype: torch.dtype | None = None
+) -> Problem:
+    """Return the problem with batches on a device, floating-point ones in a precision."""
+
     def convert(tensor: Tensor) -> Tensor:
-        return tensor.to(device=place, dtype=kind if tensor.is_floating_point() else None)
+        return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
 
     others = {
         name: _MappedBatches(batches, convert) for name, batches in problem.other_batches.items()
     }
-    batches = _MappedBatches(problem.batches, convert)
-    return replace(problem, model=model, batches=batches, other_batches=others)
+    return replace(problem, batches=_MappedBatches(problem.batches, convert), other_batches=others)
 
 
 def _name_of(dtype: torch.dtype) -> str:
@@ -320,17 +357,22 @@ def check_center(problem: Problem) -> float:
     """
     depends = False
     parameters = list(trainable_parameters(problem.model).values())
-    losses: list[tuple[int, Tensor]] = []
-    for batch in problem.batches:
+    sharded = is_sharded(problem.model)  # its graph has other tensors for the parameters
+
+    def evaluate(batch: Any) -> Tensor:
+        nonlocal depends
         loss = _loss_with_bare_graph(problem, batch)
-        if not torch.isfinite(loss):
+        depends |= loss.requires_grad if sharded else any(used_parameters(loss, parameters))
+        return loss
+
+    losses = _losses(problem, problem.batches, evaluate)
+    for _, loss in losses:
+        if not math.isfinite(loss):
             raise LossError(
                 f"the loss of {problem.name!r} must be finite at the model itself, "
-                f"got {loss.item()}; check the checkpoint"
+                f"got {float(loss)}; check the checkpoint"
             )
-        depends = depends or any(used_parameters(loss, parameters))
-        losses.append((batch_size(batch), loss.detach()))
-    again = [(batch_size(b), _loss_with_bare_graph(problem, b).detach()) for b in problem.batches]
+    again = _losses(problem, problem.batches, evaluate)
     first, second = _weighted_mean(problem, losses), _weighted_mean(problem, again)
     if not is_same_loss(first, second):
         raise LossError(

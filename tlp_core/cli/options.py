@@ -152,6 +152,13 @@ def add_problem(command: argparse.ArgumentParser, *, with_checkpoint: bool = Tru
         help="relative tolerance of the eigenvector search (default: 1e-4)",
     )
     command.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
+    command.add_argument(
+        "--shards",
+        type=int,
+        default=1,
+        metavar="G",
+        help="ranks of torchrun that hold one model together (default: 1)",
+    )
     add_json(command)
 
 
@@ -277,6 +284,7 @@ def problem_and_directions(options: argparse.Namespace) -> LandscapeSettings:
             solutions=tuple(options.solutions),
             file=getattr(options, "directions_file", ""),
         ),
+        run=RunSettings(shards=options.shards),
     )
 
 
@@ -299,7 +307,9 @@ def evaluation_of(options: argparse.Namespace) -> EvaluationSettings:
 
 def run_of(options: argparse.Namespace, store: str) -> RunSettings:
     """Return the settings of the run, with a store."""
-    return RunSettings(store, options.time_budget, options.memory * GIBIBYTE, options.part)
+    return RunSettings(
+        store, options.time_budget, options.memory * GIBIBYTE, options.part, options.shards
+    )
 
 
 def samples_of(options: argparse.Namespace, resolution: int) -> SampleSettings:

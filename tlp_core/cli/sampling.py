@@ -23,7 +23,7 @@ from tlp_core.cli.options import (
 )
 from tlp_core.cli.output import INCOMPLETE, log_to_stderr, print_result, summarize, write_rows
 from tlp_core.landscape.landscape import Landscape
-from tlp_core.progress import TerminalProgress
+from tlp_core.progress import TerminalProgress, silent
 
 
 def add_commands(commands: Parsers) -> None:
@@ -61,7 +61,7 @@ def sample(options: argparse.Namespace) -> int:
         is_last = settings is all_settings[-1]
         progress = TerminalProgress("tlp sample" if is_last else f"tlp sample {store}")
         landscape = sampler.sample(settings, reuse=landscape, progress=progress)
-        if part_of_process(options.part).is_first():
+        if part_of_process(options.part, options.shards).is_first():
             print_result(summarize(store, landscape), as_json=options.json)
         if not _is_part_complete(store, landscape, options.part):
             return INCOMPLETE
@@ -87,7 +87,7 @@ def sample_training(options: argparse.Namespace) -> int:
     )
     members = find_checkpoints(options.checkpoints)
     fixed = None if options.own_directions else find_step(members, options.directions_of)
-    sampler, part = TrainingSampler(), part_of_process(options.part)
+    sampler, part = TrainingSampler(), part_of_process(options.part, options.shards)
     exit_code = 0
     for i, member in enumerate(members, start=1):
         progress = TerminalProgress(f"tlp training: step {member.step:g}, {i}/{len(members)}")
@@ -104,6 +104,7 @@ def measure_groups(options: argparse.Namespace) -> int:
     """Write the table of all groups of parameters at all steps, or resume it."""
     from tlp_core.landscape.series import find_checkpoints
     from tlp_core.pipeline.block_table import BlockSettings, measure_blocks
+    from tlp_core.sampling.partition import part_of_process
     from tlp_core.sampling.resources import keep_memory
 
     keep_memory()
@@ -121,10 +122,12 @@ def measure_groups(options: argparse.Namespace) -> int:
     )
     blocks = BlockSettings(options.groups, options.trace_vectors, options.sharpness, options.alpha)
     members = find_checkpoints(options.checkpoints)
-    progress = TerminalProgress("tlp blocks")
+    is_first = part_of_process(options.part, options.shards).is_first()
+    progress = TerminalProgress("tlp blocks") if is_first else silent
     rows = measure_blocks(options.output, settings, members, blocks, progress=progress)
     for row in rows:
-        print_result(row, as_json=options.json)
+        if is_first:
+            print_result(row, as_json=options.json)
     progress(1.0, f"{len(members)} steps")
     return 0
 
@@ -144,10 +147,13 @@ def write_path(options: argparse.Namespace) -> int:
     """Write the losses on the path between two models."""
     from tlp_core.pipeline.problem_loader import ProblemLoader
     from tlp_core.problems.weights import read_state_of
+    from tlp_core.sampling.partition import part_of_process
     from tlp_core.sampling.path import sample_path
 
     log_to_stderr(quiet=options.quiet)
     require_file_place(options.output)
+    if not part_of_process().is_alone:
+        raise ValueError("tlp path must run in one process, got several ranks")
     problem = ProblemLoader().load(problem_of(options))
     path = sample_path(
         problem,
@@ -173,12 +179,20 @@ def write_path(options: argparse.Namespace) -> int:
 def make_directions(options: argparse.Namespace) -> int:
     """Make directions, and write them for ``tlp sample --directions-file``."""
     from tlp_core.pipeline.sampler import LandscapeSampler
+    from tlp_core.sampling.partition import abort_all_on_error, part_of_process
 
+    part = part_of_process(shards=options.shards)
     require_file_place(options.output)
-    _, found = LandscapeSampler().directions(
-        problem_and_directions(options), progress=TerminalProgress("tlp directions")
-    )
-    found.save(options.output)
+    with abort_all_on_error(part):
+        _, found = LandscapeSampler().directions(
+            problem_and_directions(options),
+            progress=TerminalProgress("tlp directions") if part.is_first() else silent,
+        )
+        if part.is_in_first_group():
+            found.save(options.output)
+        part.finish()
+    if not part.is_first():
+        return 0
     short = {name: value for name, value in found.provenance.items() if name != "solutions"}
     print_result(
         {

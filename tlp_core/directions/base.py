@@ -30,6 +30,7 @@ from tlp_core.model_state import (
     squared_norm,
     trainable_parameters,
 )
+from tlp_core.shards import cut, join, shard_of, whole
 
 Vector = dict[str, Tensor]
 
@@ -40,7 +41,7 @@ class Directions:
 
     Attributes:
         vectors: n directions; each maps the name of a trainable parameter to a tensor of its
-            shape.
+            shape, sharded as the parameter is.
         eigenvalues: (n,) float64, λ of each Hessian eigenvector.
         residuals: (n,) float64, ‖Hv - λv‖ of each unit eigenvector, before normalization.
         method: how they were made, such as ``pyhessian``.
@@ -73,7 +74,7 @@ class Directions:
         return hash_tensors(part for vector in self.vectors for part in vector.items())
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a file, atomically.
+        """Write a file, atomically; all processes that hold a sharded model must call this.
 
         Args:
             path: ``NAME.safetensors``, for which nothing is copied in memory; any other name is
@@ -153,7 +154,7 @@ def _checked(file: TensorFile, name: str, like: Tensor) -> Tensor:
             f"{name} must be finite numbers of shape {tuple(like.shape)}, got "
             f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
         )
-    return tensor.to(like.device, like.dtype)
+    return join(cut(tensor, like).to(like.device, like.dtype), like)
 
 
 def _one_each(file: TensorFile, name: str, count: int) -> npt.NDArray[np.float64]:
@@ -182,7 +183,10 @@ def as_directions(
         if largest_entry(row) < 0:
             row.neg_()
         parts = views(row, list(parameters.values()))
-        vector = {name: part.to(p) for (name, p), part in zip(parameters.items(), parts)}
+        vector = {
+            name: join(part.to(p.device, p.dtype), p)
+            for (name, p), part in zip(parameters.items(), parts)
+        }
         _normalize(vector, parameters, normalization, transposed)
         vectors.append(vector)
     return tuple(vectors)
@@ -226,10 +230,10 @@ def _normalize(
     """
     if normalization == "none":
         return
-    whole = math.sqrt(sum(map(squared_norm, parameters.values())))
+    length = math.sqrt(sum(map(squared_norm, parameters.values())))
     for name, part in vector.items():
         if normalization == "model":
-            part.mul_(whole)
+            part.mul_(length)
             continue
         groups = transposed.get(name)
         shape, axes = part.shape, tuple(range(1, part.ndim)) or None
@@ -238,7 +242,10 @@ def _normalize(
         elif groups:  # (in, out / groups, …): a filter is all inputs of its group to one output
             shape, axes = torch.Size((groups, -1, *shape[1:])), (1, *range(3, part.ndim + 1))
         view = part.view(shape)
-        view.mul_(_scale(view, parameters[name].reshape(shape), axes))
+        scale = _scale(view, parameters[name].reshape(shape), axes)
+        # entries of a whole tensor, and of a filter of a transposed convolution, lie in all shards
+        is_spread = axes is None or groups
+        shard_of(view).mul_(whole(scale) if is_spread else shard_of(scale))
 
 
 def _transposed_convolutions(model: nn.Module) -> dict[str, int]:

@@ -17,6 +17,7 @@ from tlp_core.directions.flat import dots, empty_rows, fill, orthonormalize, vie
 from tlp_core.directions.settings import DirectionSettings
 from tlp_core.model_state import select_parameters, squared_norm, trainable_parameters
 from tlp_core.problem import Problem, State
+from tlp_core.shards import cut, shard_of
 
 
 def checkpoint_directions(
@@ -86,9 +87,9 @@ def displacements(model: nn.Module, states: Sequence[State]) -> Tensor:
     centers = list(parameters.values())
     rows = empty_rows(len(states), centers)
     for row, state in zip(rows, states):
-        fill(row, [state[name] for name in parameters])
+        fill(row, [cut(state[name], parameter) for name, parameter in parameters.items()])
         for part, center in zip(views(row, centers), centers):
-            part.sub_(center.detach().to(part))
+            part.sub_(shard_of(center).detach().to(part))
     return rows
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from tlp_core.atomic_files import atomic_write, write_npz
 from tlp_core.model_state import pieces
+from tlp_core.shards import group_of, is_first_of, whole
 from tlp_core.untrusted_files import read_npz
 
 _SAFETENSORS = ".safetensors"
@@ -49,16 +50,21 @@ class TensorFile:
 def write_tensors(path: str | os.PathLike[str], text: str, tensors: Mapping[str, Tensor]) -> None:
     """Write tensors and a text to a file, atomically: .safetensors by its ending, else .npz.
 
-    An .npz file holds float64.
+    An .npz file holds float64. Sharded tensors are gathered one after the other, and the first of
+    the processes that hold them writes the file.
 
     Raises:
         OSError: if the file cannot be written.
     """
+    if not is_first_of(group_of(tensors.values())):
+        for tensor in tensors.values():
+            whole(tensor)
+        return
     with atomic_write(path) as temporary:
         if Path(path).suffix == _SAFETENSORS:
             _write_safetensors(temporary, text, tensors)
         else:
-            arrays = {name: t.detach().cpu().double().numpy() for name, t in tensors.items()}
+            arrays = {name: whole(t).detach().cpu().double().numpy() for name, t in tensors.items()}
             write_npz(temporary, {_TEXT: np.array(text), **arrays})
 
 
@@ -76,7 +82,7 @@ def _write_safetensors(path: Path, text: str, tensors: Mapping[str, Tensor]) -> 
     with open(path, "wb") as file:
         file.write(len(head).to_bytes(8, "little") + head)
         for tensor in tensors.values():
-            for part in pieces(tensor):
+            for part in pieces(whole(tensor)):
                 file.write(part.cpu().numpy().data)
 
 

@@ -2,12 +2,14 @@
 
 Rows of a small model are float64 on the CPU. Those of a large one are in the model's own precision
 on its own device, because they take as much memory as the model; sums over their entries are taken
-in float64 all the same, piece by piece, and nothing is stacked or copied as a whole.
+in float64 all the same, piece by piece, and nothing is stacked or copied as a whole. A row of a
+sharded model has the entries that this process holds; P counts those, and sums are over all shards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,7 @@ import torch
 from torch import Tensor
 
 from tlp_core.model_state import PIECE, as_float64, pieces, squared_norm
+from tlp_core.shards import largest_magnitude, range_in_whole, shard_of, total
 
 LARGE = 10**6
 """Number of entries above which rows are in the model's own precision."""
@@ -27,23 +30,63 @@ Numbers = npt.NDArray[np.float64]
 
 def empty_rows(n: int, parameters: Sequence[Tensor]) -> Tensor:
     """Return n rows (n, P) for the entries of parameters, not initialized."""
-    size, first = sum(p.numel() for p in parameters), parameters[0]
-    if size > LARGE:
+    size, first = sum(shard_of(p).numel() for p in parameters), parameters[0]
+    if sum(p.numel() for p in parameters) > LARGE:
         return torch.empty(n, size, dtype=first.dtype, device=first.device)
     return torch.empty(n, size, dtype=torch.float64)
 
 
 def views(row: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
     """Return the parts of a row (P,) that belong to each of some parameters, as views."""
-    parts = torch.split(row, [p.numel() for p in parameters])
-    return [part.view(p.shape) for part, p in zip(parts, parameters)]
+    shards = [shard_of(p) for p in parameters]
+    parts = torch.split(row, [shard.numel() for shard in shards])
+    return [part.view(shard.shape) for part, shard in zip(parts, shards)]
 
 
 def fill(row: Tensor, tensors: Sequence[Tensor]) -> Tensor:
     """Write the entries of tensors end to end into a row (P,), and return it."""
     for view, tensor in zip(views(row, tensors), tensors):
-        view.copy_(tensor.detach())
+        view.copy_(shard_of(tensor).detach())
     return row
+
+
+def draw(
+    row: Tensor, parameters: Sequence[Tensor], sample: Callable[[int], npt.NDArray[Any]]
+) -> Tensor:
+    """Fill a row (P,) with random entries, and return it.
+
+    Args:
+        row: the row.
+        parameters: what the row belongs to.
+        sample: returns so many further entries, drawn on the CPU, so that every device gets the
+            same. It is called for all entries of the vector, also if this process holds a part of
+            them, so that every sharding gets the same.
+    """
+    ranges, place = _ranges(parameters), 0
+    length = sum(p.numel() for p in parameters)
+    for start in range(0, length, PIECE):
+        drawn = torch.from_numpy(sample(min(PIECE, length - start)))
+        end = start + len(drawn)
+        for held in ranges:
+            first, last = max(held[0], start), min(held[1], end)
+            if first < last:
+                row[place : place + last - first].copy_(drawn[first - start : last - start])
+                place += last - first
+    return row
+
+
+def _ranges(parameters: Sequence[Tensor]) -> list[tuple[int, int]]:
+    """Return the ranges of the whole vector that this process holds, adjacent ones as one."""
+    ranges: list[tuple[int, int]] = []
+    begin = 0
+    for parameter in parameters:
+        first, last = (begin + place for place in range_in_whole(parameter))
+        if ranges and ranges[-1][1] == first:
+            ranges[-1] = ranges[-1][0], last
+        else:
+            ranges.append((first, last))
+        begin += parameter.numel()
+    return ranges
 
 
 def norm(row: Tensor) -> float:
@@ -53,8 +96,8 @@ def norm(row: Tensor) -> float:
 
 def largest_entry(row: Tensor) -> float:
     """Return the entry of largest magnitude of a row, with its sign."""
-    each = [part[part.abs().argmax()] for part in pieces(row)]
-    return float(max(each, key=abs))
+    each = [float(part[part.abs().argmax()]) for part in pieces(row) if len(part)]
+    return largest_magnitude(max(each, key=abs, default=0.0))
 
 
 def dots(rows: Tensor, row: Tensor) -> Numbers:
@@ -63,7 +106,7 @@ def dots(rows: Tensor, row: Tensor) -> Numbers:
         [float(as_float64(a) @ as_float64(b)) for a, b in zip(pieces(one), pieces(row))]
         for one in rows
     ]
-    return np.array([sum(parts) for parts in each], dtype=np.float64)
+    return total(np.array([sum(parts) for parts in each], dtype=np.float64))
 
 
 def combine(weights: Numbers, rows: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from tlp_core.directions.random import draw_rows
 from tlp_core.directions.settings import DirectionSettings
 from tlp_core.model_state import evaluation_state, trainable_parameters
 from tlp_core.problem import Problem, batch_loss, batch_size, check_center
+from tlp_core.shards import deal, group_of, shard_of, size_of_group
 
 
 def gradient_directions(
@@ -68,7 +70,7 @@ def steepest_directions(problem: Problem, settings: DirectionSettings) -> Direct
         length = norm(rows[0])
         if not length > 0:
             raise RuntimeError("the gradient must not be zero, and is; use Hessian directions")
-        draw_rows(rows[1:], settings.seed)
+        draw_rows(rows[1:], parameters, settings.seed)
         provenance = {"gradient_norm": length}
         return without_eigenvalues(orthonormalize(rows), model, settings, provenance)
 
@@ -84,6 +86,9 @@ def mean_gradient(problem: Problem, parameters: Sequence[Tensor]) -> Tensor:
         LossError: if the loss fails.
     """
     total = empty_rows(1, parameters)[0].zero_()
+    group = group_of(parameters)
+    if group is not None:
+        return _mean_over_shards(problem, parameters, total, group)
     parts, weight = views(total, parameters), 0
     for batch in problem.batches:
         loss = batch_loss(problem, batch)
@@ -93,3 +98,24 @@ def mean_gradient(problem: Problem, parameters: Sequence[Tensor]) -> Tensor:
                 part.add_(slope.to(part), alpha=batch_size(batch))
         weight += batch_size(batch)
     return total.div_(weight)
+
+
+def _mean_over_shards(
+    problem: Problem, parameters: Sequence[Tensor], total: Tensor, group: Any
+) -> Tensor:
+    """Add the gradient of a sharded model to a row of zeros, and return it.
+
+    ``fully_shard`` sums gradients in ``backward``, and writes the mean over the group to the
+    attribute ``grad`` of each parameter.
+    """
+    parts, weight, own = views(total, parameters), 0, size_of_group(group)
+    for batch in problem.batches:
+        weight += batch_size(batch)
+    for batch, counts in deal(problem.batches, group):
+        share = batch_size(batch) * own / weight if counts else 0.0
+        (share * batch_loss(problem, batch)).backward()  # type: ignore[no-untyped-call]
+        for part, parameter in zip(parts, parameters):
+            if parameter.grad is not None:
+                part.add_(shard_of(parameter.grad).to(part))
+                parameter.grad = None
+    return total

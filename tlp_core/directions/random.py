@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
-import torch
 from torch import Tensor
 
 from tlp_core.choices import Normalization
 from tlp_core.directions.base import Directions, check_number, without_eigenvalues
-from tlp_core.directions.flat import empty_rows, orthonormalize
+from tlp_core.directions.flat import draw, empty_rows, orthonormalize
 from tlp_core.directions.settings import DirectionSettings
-from tlp_core.model_state import pieces, select_parameters, trainable_parameters
+from tlp_core.model_state import select_parameters, trainable_parameters
 from tlp_core.problem import Problem
 
 
@@ -60,23 +61,17 @@ def draw_directions(problem: Problem, settings: DirectionSettings) -> Directions
         check_number(settings.n, problem.model)
         parameters = list(trainable_parameters(problem.model).values())
         rows = empty_rows(settings.n, parameters)
-        draw_rows(rows, settings.seed)
+        draw_rows(rows, parameters, settings.seed)
         return without_eigenvalues(orthonormalize(rows), problem.model, settings)
 
 
-def draw_rows(rows: Tensor, seed: int) -> None:
-    """Fill rows (n, P) with independent standard normal entries.
-
-    They are drawn on the CPU in float64, so that every device gets the same.
-    """
+def draw_rows(rows: Tensor, parameters: Sequence[Tensor], seed: int) -> None:
+    """Fill rows (n, P) for some parameters with independent standard normal entries."""
     rng = np.random.default_rng(seed)
     for row in rows:
-        for part in pieces(row):
-            part.copy_(torch.from_numpy(rng.standard_normal(len(part))))
+        draw(row, parameters, rng.standard_normal)
 
 
-def draw_signs(row: Tensor, rng: np.random.Generator) -> Tensor:
-    """Fill a row (P,) with random signs, and return it."""
-    for part in pieces(row):
-        part.copy_(torch.from_numpy(rng.choice([-1.0, 1.0], size=len(part))))
-    return row
+def draw_signs(row: Tensor, parameters: Sequence[Tensor], rng: np.random.Generator) -> Tensor:
+    """Fill a row (P,) for some parameters with random signs, and return it."""
+    return draw(row, parameters, lambda count: rng.choice([-1.0, 1.0], size=count))

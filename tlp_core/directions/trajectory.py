@@ -13,6 +13,7 @@ from tlp_core.directions.flat import DEPENDENT
 from tlp_core.directions.settings import DirectionSettings
 from tlp_core.model_state import select_parameters
 from tlp_core.problem import Problem, State
+from tlp_core.shards import is_sharded
 
 
 def trajectory_directions(
@@ -60,6 +61,11 @@ def principal_directions(
         ValueError: as :func:`trajectory_directions`.
     """
     with select_parameters(problem.model, settings.parameters):
+        if is_sharded(problem.model):
+            raise ValueError(
+                "directions of a sharded model must be lanczos, random, gradient or checkpoints, "
+                "got trajectory"
+            )
         steps = displacements(problem.model, states)
         _, singular, rows = torch.linalg.svd(steps, full_matrices=False)
         lengths = singular.double().cpu().numpy()

@@ -35,6 +35,7 @@ from tlp_core.problems.parameter_groups import parameter_groups
 from tlp_core.problems.weights import hash_checkpoint
 from tlp_core.progress import Progress, silent
 from tlp_core.sampling.chunks import ShouldStop
+from tlp_core.sampling.partition import part_of_process
 from tlp_core.topology.landscape_tree import landscape_tree
 
 Row = Mapping[str, Any]
@@ -90,7 +91,8 @@ def measure_blocks(
         ValueError: if the table belongs to other settings or is damaged, or no group has the name.
         ValueError, TypeError, RuntimeError, OSError: as :meth:`TrainingSampler.sample`.
     """
-    table = _Table(Path(path))
+    writes = part_of_process(settings.run.part, settings.run.shards).is_first()
+    table = _Table(Path(path), writes)
     folder = Path(path).with_suffix(".landscapes")
     settings = replace(settings, run=replace(settings.run, store=str(folder)))
     sampler = TrainingSampler()
@@ -205,16 +207,21 @@ def weight_watcher_alpha(problem: Problem, pattern: str | None) -> float:
 class _Table:
     """A .csv file to which rows are appended."""
 
-    def __init__(self, path: Path) -> None:
-        """Read the rows of an existing table; a last line that was not finished is removed."""
-        self._path = path
+    def __init__(self, path: Path, writes: bool) -> None:
+        """Read the rows of an existing table; a last line that was not finished is removed.
+
+        Args:
+            path: the table.
+            writes: whether this process writes it, as the first of several does.
+        """
+        self._path, self._writes = path, writes
         self._keys: dict[tuple[str, str], str] = {}
         self._columns: list[str] = []
         if not path.exists():
             return
         content = path.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]
-        if whole != content:
+        if whole != content and writes:
             path.write_bytes(whole)
         rows = csv.DictReader(io.StringIO(whole.decode("utf-8")))
         self._columns = list(rows.fieldnames or ())
@@ -239,7 +246,7 @@ class _Table:
         return found is not None
 
     def append(self, row: Row) -> Row:
-        """Write one row, and return it."""
+        """Add one row, and return it."""
         row = {**row, STEP: f"{row[STEP]:g}"}
         is_new = not self._columns
         if is_new:
@@ -249,9 +256,10 @@ class _Table:
         if is_new:
             writer.writeheader()
         writer.writerow(row)
-        with open(self._path, "ab") as file:
-            file.write(text.getvalue().encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
+        if self._writes:
+            with open(self._path, "ab") as file:
+                file.write(text.getvalue().encode("utf-8"))
+                file.flush()
+                os.fsync(file.fileno())
         self._keys[row[STEP], row[GROUP]] = row[KEY]
         return row

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
-from tlp_core.problem import Problem, convert_problem, hash_batches
+from tlp_core.model_state import select_parameters
+from tlp_core.problem import Problem, convert_problem, hash_batches, shard_problem
 from tlp_core.problems.loading import hash_code, load_problem
 from tlp_core.problems.settings import ProblemSettings
 from tlp_core.problems.weights import load_checkpoint
+
+
+@dataclass(frozen=True)
+class Sharding:
+    """How a model is sharded.
+
+    Attributes:
+        mesh: torch's mesh of the processes that hold the model, one-dimensional.
+        parameters: pattern of the names of the parameters that may move; None for all.
+    """
+
+    mesh: Any
+    parameters: str | None = None
 
 
 class ProblemLoader:
@@ -18,46 +33,62 @@ class ProblemLoader:
 
     def __init__(self) -> None:
         self._key: tuple[ProblemSettings, str] | None = None
+        self._sharding: Sharding | None = None
         self._problem: Problem | None = None
         self._hash = ""
         self._has_own_weights = False
 
-    def load(self, settings: ProblemSettings) -> Problem:
+    def load(self, settings: ProblemSettings, sharding: Sharding | None = None) -> Problem:
         """Return the problem of the settings, with the weights of its checkpoint.
+
+        Args:
+            settings: model, loss and batches.
+            sharding: how the model is sharded over processes; None for a whole model.
 
         Raises:
             ValueError, TypeError, RuntimeError, OSError: as :func:`~tlp_core.load_problem`, and for
                 an unknown device.
         """
         has_weights = bool(settings.checkpoint) or self._has_own_weights
-        if self._problem is None or not self._is_last(settings) or not has_weights:
-            self._key, self._hash = None, ""
-            self._problem = convert_problem(
-                load_problem(settings.name, arguments=settings.arguments),
-                dtype=settings.dtype,
-                autocast=settings.autocast,
-                device=settings.device,
-            )
-            self._key, self._has_own_weights = _key_of(settings), True
+        if self._problem is None or not self._is_last(settings, sharding) or not has_weights:
+            self._key, self._hash, self._problem = None, "", None
+            self._problem = _load(settings, sharding)
+            self._key, self._sharding, self._has_own_weights = _key_of(settings), sharding, True
         if settings.checkpoint:
             load_checkpoint(self._problem, settings.checkpoint)
             self._has_own_weights = False
         return self._problem
 
-    def content_hash(self, settings: ProblemSettings) -> str:
+    def content_hash(self, settings: ProblemSettings, sharding: Sharding | None = None) -> str:
         """Return a hash of the code and the batches of a problem, in hex; weights do not count.
+
+        Args:
+            settings: model, loss and batches.
+            sharding: as in :meth:`load`.
 
         Raises:
             ValueError, TypeError, RuntimeError, OSError: as :meth:`load`.
         """
-        if self._problem is None or not self._is_last(settings):
-            self.load(replace(settings, checkpoint=""))
+        if self._problem is None or not self._is_last(settings, sharding):
+            self.load(replace(settings, checkpoint=""), sharding)
         assert self._problem is not None
         self._hash = self._hash or hash_batches(self._problem)
         return hash_code(settings.name) + self._hash
 
-    def _is_last(self, settings: ProblemSettings) -> bool:
-        return self._key == _key_of(settings)
+    def _is_last(self, settings: ProblemSettings, sharding: Sharding | None) -> bool:
+        return (self._key, self._sharding) == (_key_of(settings), sharding)
+
+
+def _load(settings: ProblemSettings, sharding: Sharding | None) -> Problem:
+    """Return the problem of the settings with the model's own weights."""
+    problem = load_problem(settings.name, arguments=settings.arguments)
+    if sharding is None:
+        return convert_problem(
+            problem, dtype=settings.dtype, autocast=settings.autocast, device=settings.device
+        )
+    problem = convert_problem(problem, dtype=settings.dtype, autocast=settings.autocast)
+    with select_parameters(problem.model, sharding.parameters):
+        return shard_problem(problem, sharding.mesh, settings.device)
 
 
 def _key_of(settings: ProblemSettings) -> tuple[ProblemSettings, str]:

@@ -11,7 +11,7 @@ from tlp_core.directions.methods import make_directions
 from tlp_core.directions.settings import DirectionSettings
 from tlp_core.landscape.landscape import Landscape
 from tlp_core.landscape.store import LandscapeStore
-from tlp_core.pipeline.problem_loader import ProblemLoader
+from tlp_core.pipeline.problem_loader import ProblemLoader, Sharding
 from tlp_core.pipeline.settings import LandscapeSettings
 from tlp_core.problem import Problem
 from tlp_core.problems.loading import hash_code
@@ -24,6 +24,8 @@ from tlp_core.sampling.partition import Part, abort_all_on_error, part_of_proces
 from tlp_core.sampling.plan import Plan
 from tlp_core.sampling.scattered import scatter_plan
 from tlp_core.sampling.settings import GridSettings, SampleSettings
+from tlp_core.sampling.torch_partition import TorchPart
+from tlp_core.shards import join, shard_of
 
 
 class LandscapeSampler:
@@ -61,12 +63,13 @@ class LandscapeSampler:
                 functions that make directions, :func:`~tlp_core.sample_grid` and
                 :func:`~tlp_core.sample_scattered`.
         """
-        part = part_of_process(settings.run.part)
+        part = part_of_process(settings.run.part, settings.run.shards)
         if not part.is_alone and self._sampled_by_ranks == settings:
             return Landscape.open(settings.run.store)  # ParaView may ask one rank again, alone
         if not part.is_alone and not settings.run.store:
             raise ValueError("several processes must share a store on disk, and none is named")
         self._sampled_by_ranks = settings
+        progress = progress if part.is_first() else silent
         with abort_all_on_error(part):
             if part.is_first() and settings.run.store and Path(settings.run.store).exists():
                 # before hours are spent on directions
@@ -83,25 +86,27 @@ class LandscapeSampler:
                 store=settings.run.store or self._memory_store(settings, plan),
                 reuse=reuse,
                 part=part,
-                progress=progress if part.is_first() else silent,
+                progress=progress,
                 should_stop=should_stop,
             )
 
-    def problem(self, settings: ProblemSettings) -> Problem:
-        """Return the problem of the settings.
+    def problem(self, settings: LandscapeSettings) -> Problem:
+        """Return the problem of the settings, sharded if they say so.
 
         Raises:
             ValueError, TypeError, RuntimeError, OSError: as :func:`~tlp_core.load_problem`.
         """
-        return self._loader.load(settings)
+        part = part_of_process(settings.run.part, settings.run.shards)
+        return self._loader.load(settings.problem, _sharding_of(settings, part))
 
-    def content_hash(self, settings: ProblemSettings) -> str:
+    def content_hash(self, settings: LandscapeSettings) -> str:
         """Return a hash of the code and the batches of a problem, in hex; weights do not count.
 
         Raises:
             ValueError, TypeError, RuntimeError, OSError: as :func:`~tlp_core.load_problem`.
         """
-        return self._loader.content_hash(settings)
+        part = part_of_process(settings.run.part, settings.run.shards)
+        return self._loader.content_hash(settings.problem, _sharding_of(settings, part))
 
     def directions(
         self, settings: LandscapeSettings, *, progress: Progress = silent
@@ -115,17 +120,18 @@ class LandscapeSampler:
         Raises:
             ValueError, TypeError, RuntimeError, OSError: as :meth:`sample`.
         """
-        return self._find_directions(settings, part_of_process(), progress)
+        part = part_of_process(shards=settings.run.shards)
+        return self._find_directions(settings, part, progress)
 
     def _find_directions(
         self, settings: LandscapeSettings, part: Part, progress: Progress
     ) -> tuple[Problem, Directions]:
-        problem = self._loader.load(settings.problem)
-        key = _directions_key(settings.problem, settings.directions)
+        problem = self._loader.load(settings.problem, _sharding_of(settings, part))
+        key = (settings.run.shards, *_directions_key(settings.problem, settings.directions))
         if self._directions is None or key != self._directions_key:
             self._directions = None
             made = None
-            if part.is_first():
+            if part.is_in_first_group():
                 made = make_directions(problem, settings.directions, progress)
             self._directions, self._directions_key = _share(made, part, problem), key
         return problem, self._directions
@@ -155,22 +161,33 @@ def _directions_key(problem: ProblemSettings, directions: DirectionSettings) -> 
     return problem, directions, hash_code(problem.name), *hashes
 
 
+def _sharding_of(settings: LandscapeSettings, part: Part) -> Sharding | None:
+    """Return how the model is sharded; None for a whole one."""
+    if not isinstance(part, TorchPart) or part.shards == 1:
+        return None
+    kind = (settings.problem.device or "cpu").partition(":")[0]
+    return Sharding(part.mesh(kind), settings.directions.parameters)
+
+
 def _share(made: Directions | None, part: Part, problem: Problem) -> Directions:
-    """Return the directions that the first process made, tensor by tensor on each one's device."""
+    """Return the directions that the first processes made, tensor by tensor on each one's device.
+
+    Each process gets those of the process that holds the same shard.
+    """
     if part.is_alone:
         assert made is not None
         return made
-    record = part.broadcast(made and replace(made, vectors=()))
+    record = part.broadcast_shard(made and replace(made, vectors=()))
     shared: Directions = record
-    keys = part.broadcast(made and [list(vector) for vector in made.vectors])
+    keys = part.broadcast_shard(made and [list(vector) for vector in made.vectors])
     parameters = dict(problem.model.named_parameters())
-    vectors = [
-        {
-            name: part.broadcast(made and made.vectors[i][name].cpu()).to(parameters[name].device)
-            for name in names
-        }
-        for i, names in enumerate(keys)
-    ]
+    vectors = []
+    for i, names in enumerate(keys):
+        vector = {}
+        for name in names:
+            shard = part.broadcast_shard(made and shard_of(made.vectors[i][name]).cpu())
+            vector[name] = join(shard.to(parameters[name].device), parameters[name])
+        vectors.append(vector)
     return replace(shared, vectors=tuple(vectors))
 
 

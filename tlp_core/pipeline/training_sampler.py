@@ -81,7 +81,8 @@ class TrainingSampler:
         Raises:
             ValueError, TypeError, RuntimeError, OSError: as :func:`~tlp_core.load_problem`.
         """
-        return self._sampler.problem(replace(settings.problem, checkpoint=str(checkpoint.path)))
+        problem = replace(settings.problem, checkpoint=str(checkpoint.path))
+        return self._sampler.problem(replace(settings, problem=problem))
 
     def store_of(
         self, settings: LandscapeSettings, checkpoint: Member, directions_of: Member | None
@@ -109,7 +110,7 @@ class TrainingSampler:
         directions = settings.directions
         key = {
             "problem": asdict(settings.problem),
-            "content": self._sampler.content_hash(settings.problem),
+            "content": self._sampler.content_hash(settings),
             "directions": asdict(directions),
             "files": [
                 *([hash_file(Path(directions.file))] if directions.file else []),
@@ -124,15 +125,16 @@ class TrainingSampler:
     def _directions_file(
         self, settings: LandscapeSettings, of: Member, folder: Path, progress: Progress
     ) -> Path:
-        """Return the file of a checkpoint's directions, made by the first of several processes."""
+        """Return the file of a checkpoint's directions, made by the first processes."""
         file = folder / "directions.safetensors"
-        part = part_of_process(settings.run.part)
+        part = part_of_process(settings.run.part, settings.run.shards)
         if part.broadcast(file.exists()):
             return file
         with abort_all_on_error(part):
             own = replace(settings, problem=replace(settings.problem, checkpoint=str(of.path)))
-            _, directions = self._sampler.directions(own, progress=progress)
-            if part.is_first():
+            first = part.is_first()
+            _, directions = self._sampler.directions(own, progress=progress if first else silent)
+            if part.is_in_first_group():
                 directions.save(file)
             part.broadcast(None)
         return file

@@ -113,7 +113,7 @@ def causal_language_model(
         name=_name_of(Path(folder), revision),
         metrics=_validation_loss(validation),
         other_batches={name: batches_of(read(path)) for name, path in (losses or {}).items()},
-        read_state=partial(_read_checkpoint, model),
+        read_state=partial(_read_checkpoint, type(model), model.config),
     )
 
 
@@ -165,22 +165,22 @@ def _name_of(folder: Path, revision: str) -> str:
     return f"{name} {revision}".strip()
 
 
-def _load_model(place: Path, attention: str, like: nn.Module | None = None) -> nn.Module:
+def _load_model(place: Path, attention: str, kind: Any = None, config: Any = None) -> nn.Module:
     """Return the model in a folder, in float32 or better.
 
     Args:
         place: folder of the model's files.
         attention: implementation of attention.
-        like: a model of the same architecture, whose class and configuration are used; default:
-            those that the folder names.
+        kind: class of the model; default: the one that the folder names.
+        config: configuration of the model; default: that of the folder.
     """
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     library_log: Any = logging
 
-    kind: Any = AutoModelForCausalLM if like is None else type(like)
-    options = {} if like is None else {"config": copy.deepcopy(like.config)}
+    kind = kind or AutoModelForCausalLM
+    options = {} if config is None else {"config": copy.deepcopy(config)}
     shows_progress = library_log.is_progress_bar_enabled()
     library_log.disable_progress_bar()
     try:
@@ -215,15 +215,20 @@ def _load_model(place: Path, attention: str, like: nn.Module | None = None) -> n
     return loaded
 
 
-def _read_checkpoint(model: nn.Module, path: str | os.PathLike[str]) -> State:
-    """Return the state dict in a checkpoint of a model: a folder, or a file of a state dict."""
+def _read_checkpoint(kind: Any, config: Any, path: str | os.PathLike[str]) -> State:
+    """Return the state dict in a checkpoint: a folder, or a file of a state dict.
+
+    Args:
+        kind: class of the model.
+        config: configuration of the model.
+        path: the checkpoint.
+    """
     folder = folder_of_weights(Path(path)) or Path(path)
     if not folder.is_dir():
         return read_state(path)
     if not weight_files(folder):
         raise FileNotFoundError(f"a checkpoint must hold weights, found none in {folder}")
-    config: Any = model.config
-    return _load_model(folder, config._attn_implementation, like=model).state_dict()
+    return _load_model(folder, config._attn_implementation, kind, config).state_dict()
 
 
 def _sequences(text: str, *, place: Path, length: int) -> npt.NDArray[Any]:

@@ -12,6 +12,7 @@ import torch
 from tlp_core.content_hash import hash_file
 from tlp_core.problem import Problem, State
 from tlp_core.problems.weight_files import weight_files
+from tlp_core.shards import cut, is_sharded, shard_of
 
 _STATE_KEYS = ("state_dict", "model_state_dict", "model")
 """Keys under which training scripts store the state dict in a checkpoint."""
@@ -46,7 +47,12 @@ def load_checkpoint(problem: Problem, path: str | os.PathLike[str]) -> None:
             f"checkpoint {path} must fit the network of {problem.name!r}: {wrong[0]}"
             + (f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else "")
         )
-    problem.model.load_state_dict(state)
+    if not is_sharded(problem.model):
+        problem.model.load_state_dict(state)
+        return
+    with torch.no_grad():
+        for name, tensor in expected.items():
+            shard_of(tensor).copy_(cut(state[name], tensor))
 
 
 def hash_checkpoint(path: str | os.PathLike[str]) -> str:

@@ -10,19 +10,20 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import partial, reduce
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from tlp_core.directions.base import Directions
 from tlp_core.landscape.landscape import Landscape
 from tlp_core.landscape.store import EVALUATION, MODEL_LOSS, Chunk, LandscapeStore
-from tlp_core.model_state import pieces, preserve_model, squared_norm, trainable_parameters
+from tlp_core.model_state import own_squared_norm, pieces, preserve_model, trainable_parameters
 from tlp_core.problem import LossError, Problem, check_center, is_same_loss, mean_loss, mean_losses
 from tlp_core.progress import Progress, format_seconds, silent
 from tlp_core.sampling.engine_choice import Choice, choose_engine, engine_of, restore_engine
@@ -31,6 +32,7 @@ from tlp_core.sampling.partition import Part, SinglePart
 from tlp_core.sampling.plan import Plan
 from tlp_core.sampling.provenance import landscape_provenance
 from tlp_core.sampling.settings import EvaluationSettings, RunSettings
+from tlp_core.shards import is_sharded, total
 
 _CHUNK_SECONDS = 30.0
 """Time above which a chunk spans one axis instead of two: a killed run loses one chunk."""
@@ -63,7 +65,8 @@ def sample_plan(
     """
     part = part or SinglePart()
     clock = _Clock(run.time_budget, should_stop)
-    with preserve_model(problem.model, directions.names) as bases:
+    with ExitStack() as stack:
+        bases = stack.enter_context(preserve_model(problem.model, directions.names))
         problem.model.eval()
         center = check_center(problem)
         provenance = {
@@ -71,7 +74,7 @@ def sample_plan(
             **landscape_provenance(problem, directions, evaluation.batch_norm),
             **plan.provenance,
         }
-        _freeze_parameters(problem, evaluation, center)
+        stack.enter_context(_frozen_parameters(problem, evaluation, center))
         _warn_of_rounded_steps(problem, directions, plan)
         choose = partial(_choose, problem, directions, plan, evaluation, run, bases, progress)
         others = tuple(problem.other_batches)
@@ -119,12 +122,12 @@ def _warn_of_rounded_steps(problem: Problem, directions: Directions, plan: Plan)
     """Warn if the step between two samples is as fine as the precision of the parameters."""
     parameters = dict(problem.model.named_parameters())
     for i, (vector, step) in enumerate(zip(directions.vectors, plan.steps()), start=1):
-        error, size = 0.0, 0.0
+        own = np.zeros(2)
         for name, part in vector.items():
             for base, along in zip(pieces(parameters[name]), pieces(part)):
                 moved = step * along
-                error += squared_norm((base + moved - base) - moved)
-                size += squared_norm(moved)
+                own += own_squared_norm((base + moved - base) - moved), own_squared_norm(moved)
+        error, size = total(own)
         if error > _ROUNDED_STEP**2 * size:
             warnings.warn(
                 f"a step between samples along direction {i} is rounded by "
@@ -142,28 +145,45 @@ def measure_engines(
     Raises:
         ValueError, LossError, RuntimeError: as :func:`~tlp_core.sample_grid`.
     """
-    with preserve_model(problem.model, directions.names) as bases:
+    with ExitStack() as stack:
+        bases = stack.enter_context(preserve_model(problem.model, directions.names))
         problem.model.eval()
-        _freeze_parameters(problem, evaluation, check_center(problem))
+        stack.enter_context(_frozen_parameters(problem, evaluation, check_center(problem)))
         return _choose(problem, directions, plan, evaluation, RunSettings(), bases, silent).seconds
 
 
-def _freeze_parameters(problem: Problem, evaluation: EvaluationSettings, center: float) -> None:
-    """Let parameters require no gradients, if the loss at the model stays the same.
+@contextmanager
+def _frozen_parameters(
+    problem: Problem, evaluation: EvaluationSettings, center: float
+) -> Iterator[None]:
+    """Evaluate without gradients in the parameters, if the loss at the model stays the same.
 
     This saves memory and time, but some modules of torch then compute something else, such as a
-    padded ``TransformerEncoder``.
+    padded ``TransformerEncoder``. Of a sharded model no derivative is taken at all, because the
+    tensors that its forward pass gathers keep their ``requires_grad``.
 
     Raises:
         LossError: if the loss differs even with gradients.
     """
+    if is_sharded(problem.model):
+        with torch.no_grad():
+            if is_same_loss(mean_loss(problem), center):
+                yield
+                return
+        _check_same_loss(problem, center)
+        yield
+        return
     trainable = trainable_parameters(problem.model).values()
     for parameter in trainable:
         parameter.requires_grad_(False)
-    if evaluation.batch_norm == "reestimated" or is_same_loss(mean_loss(problem), center):
-        return
-    for parameter in trainable:
-        parameter.requires_grad_(True)
+    if evaluation.batch_norm != "reestimated" and not is_same_loss(mean_loss(problem), center):
+        for parameter in trainable:
+            parameter.requires_grad_(True)
+        _check_same_loss(problem, center)
+    yield
+
+
+def _check_same_loss(problem: Problem, center: float) -> None:
     if not is_same_loss(again := mean_loss(problem), center):
         raise LossError(
             f"the loss of {problem.name!r} must be the same in every call, got {center:.9g} and "
@@ -264,20 +284,23 @@ def _open_or_create_on_disk(
     engine = None
     if store is not None:
         store.check_chunks()
-    if part.is_first() and store is None:
+    if part.broadcast(part.is_first() and store is None) and part.is_in_first_group():
         choice = choose()
-        every = {**provenance, EVALUATION: choice.engine.as_dict()}
-        with suppress(FileExistsError):  # another process, started at the same time, was faster
-            store = LandscapeStore.create(
-                path,
-                plan.shape,
-                plan.distances,
-                every,
-                plan.points,
-                slab_axes=_slab_axes(plan, choice),
-                other_losses=others,
-            )
-            engine = choice.engine
+        engine = choice.engine
+        every = {**provenance, EVALUATION: engine.as_dict()}
+        if part.is_first():
+            try:
+                store = LandscapeStore.create(
+                    path,
+                    plan.shape,
+                    plan.distances,
+                    every,
+                    plan.points,
+                    slab_axes=_slab_axes(plan, choice),
+                    other_losses=others,
+                )
+            except FileExistsError:  # another process, started at the same time, was faster
+                engine = None
     part.broadcast(None)
     store = store or resume()
     if store is None:
@@ -329,16 +352,17 @@ def _fill(
     missing, behind = sum(sizes), np.cumsum(sizes)
     has_started = False
     for place, chunk in part.claim(list(enumerate(chunks))):
-        if store.is_done(chunk):
+        if part.agree(store.is_done(chunk)):
             continue
-        if has_started and clock.is_over():
+        if has_started and part.agree(clock.is_over()):
             return  # one chunk at least, so that any budget makes progress
         alphas = plan.alphas(chunk)
         losses, there = known.losses(chunk, len(alphas))
         if not there.all():
             losses[~there] = evaluate(alphas[~there])
-        shape = [part.stop - part.start for part in chunk]
-        store.write(chunk, *(losses[:, i].reshape(shape) for i in range(losses.shape[1])))
+        shape = [axis.stop - axis.start for axis in chunk]
+        if part.leads():
+            store.write(chunk, *(losses[:, i].reshape(shape) for i in range(losses.shape[1])))
         has_started, done = True, int(behind[place])
         if part.is_first():
             left = format_seconds(clock.spent() / done * (missing - done))

@@ -27,6 +27,7 @@ from tlp_core.sampling.independence import are_independent
 from tlp_core.sampling.resources import available_cores
 from tlp_core.sampling.settings import GIBIBYTE, EvaluationSettings
 from tlp_core.sampling.work import Work, count_work
+from tlp_core.shards import is_sharded
 
 _BATCHES = (8, 32, 128, 512)
 """Batch sizes that are considered."""
@@ -102,10 +103,15 @@ def choose_engine(
         bases: as in :func:`~tlp_core.sampling.engines.evaluator`.
 
     Raises:
+        ValueError: for another engine than ``single`` of a sharded model.
         RuntimeError: if the requested engine cannot evaluate this loss.
     """
     trial = _Trial(problem, directions, alphas, evaluation.batch_norm, memory_limit, bases)
     name = evaluation.engine
+    if is_sharded(problem.model):
+        _check_one_at_a_time(evaluation)
+        counted = trial.work.seconds()
+        return Choice(Engine(threads=available_cores()), counted, counted, ())
     if evaluation.batch_norm == "reestimated":
         name = "single"
     elif evaluation.batch is not None and name is None:
@@ -118,6 +124,14 @@ def choose_engine(
         raise RuntimeError(f"engine {name!r} cannot evaluate this loss: {trial.report[-1]}")
     counted = trial.work.seconds(engine.batch)
     return Choice(engine, trial.seconds.get(engine, counted), counted, tuple(trial.report))
+
+
+def _check_one_at_a_time(evaluation: EvaluationSettings) -> None:
+    if evaluation.engine not in (None, "single") or evaluation.batch not in (None, 1):
+        raise ValueError(
+            "a sharded model must be evaluated one sample at a time, got engine "
+            f"{evaluation.engine} and batch {evaluation.batch}; omit them"
+        )
 
 
 def engine_of(record: Any) -> Engine:
@@ -154,7 +168,7 @@ def restore_engine(
         bases: as in :func:`~tlp_core.sampling.engines.evaluator`.
     """
     engine = engine_of(record)
-    if engine.name == "compiled" or engine.threads > 1:
+    if engine.name == "compiled" or engine.threads > 1 or is_sharded(problem.model):
         return engine
     trial = _Trial(problem, directions, alphas, evaluation.batch_norm, memory_limit, bases)
     return replace(engine, workers=trial.workers)

@@ -32,6 +32,7 @@ from tlp_core.model_state import as_float64
 from tlp_core.problem import Problem, batch_loss, batch_size, mean_losses
 from tlp_core.sampling.batch_norm import reestimate_batch_norm
 from tlp_core.sampling.settings import GIBIBYTE
+from tlp_core.shards import shard_of
 
 Losses = npt.NDArray[np.float64]
 Points = npt.NDArray[np.float64]
@@ -211,23 +212,29 @@ class _Single:
         bases: Mapping[str, Tensor],
     ) -> None:
         self._problem, self._reestimates = problem, reestimates
-        self._vectors, self._bases = directions.vectors, bases
         parameters = dict(problem.model.named_parameters())
-        self._parameters = {name: parameters[name] for name in directions.names}
+        self._moving = [
+            (
+                shard_of(parameters[name].data),
+                shard_of(bases[name]),
+                [shard_of(vector[name]) for vector in directions.vectors],
+            )
+            for name in directions.names
+        ]
 
     def __call__(self, alphas: Points) -> Losses:
         try:
             return np.array([self._losses_at(alpha) for alpha in alphas.tolist()])
         finally:
-            for name, parameter in self._parameters.items():
-                parameter.data.copy_(self._bases[name])
+            for parameter, base, _ in self._moving:
+                parameter.copy_(base)
 
     def _losses_at(self, alpha: list[float]) -> list[float]:
-        for name, parameter in self._parameters.items():
-            step = alpha[0] * self._vectors[0][name]
-            for coordinate, vector in zip(alpha[1:], self._vectors[1:]):
-                step.add_(vector[name], alpha=coordinate)
-            torch.add(self._bases[name], step, out=parameter.data)
+        for parameter, base, (first, *others) in self._moving:
+            step = alpha[0] * first
+            for coordinate, vector in zip(alpha[1:], others):
+                step.add_(vector, alpha=coordinate)
+            torch.add(base, step, out=parameter)
         if self._reestimates:
             reestimate_batch_norm(self._problem)
         return mean_losses(self._problem)

@@ -5,7 +5,8 @@ process evaluates which chunk. There are three ways: one process evaluates all; 
 evaluates every m-th (``--part k/m``), which needs no communication; or the ranks of a run of MPI
 (``mpiexec -n 4 tlp sample …``) or of torch (``torchrun --nproc-per-node 4 -m tlp_core sample …``,
 see :mod:`~tlp_core.sampling.torch_partition`) take the next free chunk from a counter, which keeps
-all of them busy to the end.
+all of them busy to the end. Ranks of torch may form groups that hold one model each, in shards; a
+group then takes a chunk together.
 
 Scaling: ranks communicate once a chunk, by one atomic addition of eight bytes in the memory of rank
 0 (``MPI_Fetch_and_op``, or ``add`` of torch's store), and at the start, when rank 0 makes the
@@ -45,10 +46,22 @@ class Part(Protocol):
     is_alone: bool
 
     def is_first(self) -> bool:
-        """Return whether this process makes what all use, and reports progress."""
+        """Return whether this process writes what all use, and reports progress."""
+
+    def is_in_first_group(self) -> bool:
+        """Return whether this process makes what all use, alone or with those of its group."""
+
+    def leads(self) -> bool:
+        """Return whether this process writes the losses of its group."""
+
+    def agree(self, decision: bool) -> bool:
+        """Return the decision of the process that leads this one's group."""
 
     def broadcast(self, value: Any) -> Any:
         """Return the first process's value in all."""
+
+    def broadcast_shard(self, value: Any) -> Any:
+        """Return the value of the process of the first group that holds the same shard."""
 
     def claim(self, items: Sequence[Item]) -> Iterator[Item]:
         """Yield this process's items, one by one; all processes pass the same items."""
@@ -76,8 +89,24 @@ class SinglePart:
         """Return True: every job makes what it uses."""
         return True
 
+    def is_in_first_group(self) -> bool:
+        """Return True: every job makes what it uses."""
+        return True
+
+    def leads(self) -> bool:
+        """Return True: a job has no group."""
+        return True
+
+    def agree(self, decision: bool) -> bool:
+        """Return the decision."""
+        return decision
+
     def broadcast(self, value: Any) -> Any:
         """Return the value: equal settings give equal values in every job."""
+        return value
+
+    def broadcast_shard(self, value: Any) -> Any:
+        """Return the value."""
         return value
 
     def claim(self, items: Sequence[Item]) -> Iterator[Item]:
@@ -109,9 +138,25 @@ class RankPart:
         """Return whether this is rank 0."""
         return bool(self._communicator.Get_rank() == 0)
 
+    def is_in_first_group(self) -> bool:
+        """Return whether this is rank 0."""
+        return self.is_first()
+
+    def leads(self) -> bool:
+        """Return True: ranks of MPI have no groups."""
+        return True
+
+    def agree(self, decision: bool) -> bool:
+        """Return the decision."""
+        return decision
+
     def broadcast(self, value: Any) -> Any:
         """Broadcast rank 0's value."""
         return self._communicator.bcast(value)
+
+    def broadcast_shard(self, value: Any) -> Any:
+        """Broadcast rank 0's value."""
+        return self.broadcast(value)
 
     def claim(self, items: Sequence[Item]) -> Iterator[Item]:
         """Yield the next item that no rank has claimed, until there is none."""
@@ -149,16 +194,26 @@ class RankPart:
         return nullcontext()
 
 
-def part_of_process(part: tuple[int, int] | None = None) -> Part:
+def part_of_process(part: tuple[int, int] | None = None, shards: int = 1) -> Part:
     """Return this process's part.
 
     Args:
         part: (k, m) for the k-th job of an array of m; None for a rank's part in a run of MPI or
             torch, else all.
+        shards: number of ranks of torch that hold one model together, >= 1.
 
     Raises:
+        ValueError: for several shards without ranks of torch, or with a number of ranks that is not
+            a multiple of it.
         RuntimeError: in an MPI run without mpi4py, or if torch's ranks do not reach each other.
     """
+    if shards > 1:
+        if part is not None or not is_distributed():
+            raise ValueError(
+                f"a model in {shards} shards must have ranks of torch, got none; start with "
+                f"torchrun --nproc-per-node {shards} -m tlp_core …, without --part"
+            )
+        return TorchPart(shards)
     if part is not None:
         return SinglePart(part)
     if not any(int(os.environ.get(name, "1")) > 1 for name in _RANK_VARIABLES):

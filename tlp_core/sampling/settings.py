@@ -143,6 +143,7 @@ class RunSettings:
         memory_limit: bytes that evaluation may use beyond the model's own, > 0.
         part: (k, m) to evaluate the k-th of m parts only, 1 <= k <= m; None for all, or for a
             rank's part in a run of MPI or torch.
+        shards: number of ranks of torch that hold one model together, each a shard of it, >= 1.
 
     Raises:
         ValueError: for a value out of range.
@@ -154,9 +155,11 @@ class RunSettings:
     time_budget: float | None = None
     memory_limit: float = GIBIBYTE
     part: tuple[int, int] | None = None
+    shards: int = 1
 
     def __post_init__(self) -> None:
         """Check every value."""
+        checks.integer(self.shards, name="shards", minimum=1)
         if self.time_budget is not None:
             checks.positive(self.time_budget, name="time_budget")
         if self.store:

@@ -1,9 +1,12 @@
 """The ranks of a run of ``torch.distributed``: started by torchrun, srun or submitit.
 
 Rank 0 makes what all use, and the others wait for it. Each rank takes the next free chunk from a
-counter in the store of the process group. Control messages use gloo, also if the model is on GPUs:
-gloo reports a peer that has ended as soon as its connection closes. Under torchrun, a failed rank
-also makes the launcher end the others.
+counter in the store of the process group. If a model is sharded, consecutive ranks form groups of
+equal size that hold one model each (:mod:`tlp_core.shards`): the first group makes what all use,
+and the first rank of each group takes a chunk for all of it, and writes the losses.
+
+Control messages use gloo, also if the model is on GPUs: gloo reports a peer that has ended as soon
+as its connection closes. Under torchrun, a failed rank also makes the launcher end the others.
 """
 
 from __future__ import annotations
@@ -52,42 +55,82 @@ def _number(name: str, default: int) -> int:
 
 
 class TorchPart:
-    """The items that one rank of a process group takes from a common counter."""
+    """The items that one rank, or one group of ranks, takes from a common counter.
+
+    Attributes:
+        shards: number of ranks that hold one model together.
+    """
 
     is_alone = False
 
-    def __init__(self) -> None:
-        """Divide the work among all ranks; the process group is made at the first use.
+    def __init__(self, shards: int = 1) -> None:
+        """Divide the work among all ranks; process groups are made at the first use.
+
+        Args:
+            shards: number of ranks that hold one model together, >= 1.
 
         Raises:
+            ValueError: if the number of ranks is not a multiple of it.
             RuntimeError: if the ranks do not reach each other.
         """
-        self._group, self._rank = _control_group(), _number("RANK", 0)
+        if _number("WORLD_SIZE", 1) % shards:
+            raise ValueError(
+                f"the number of ranks must be a multiple of {shards}, the number of shards, got "
+                f"{_number('WORLD_SIZE', 1)}"
+            )
+        self.shards, self._rank = shards, _number("RANK", 0)
+        self._group = _control_group()
+        self._same_model, self._same_shard = _groups_of(shards)
 
     def is_first(self) -> bool:
         """Return whether this is rank 0."""
         return self._rank == 0
 
+    def is_in_first_group(self) -> bool:
+        """Return whether this rank is one of those that hold the first model."""
+        return self._rank < self.shards
+
+    def leads(self) -> bool:
+        """Return whether this is the first rank of those that hold its model."""
+        return self._rank % self.shards == 0
+
+    def agree(self, decision: bool) -> bool:
+        """Return the decision of the first rank of those that hold one model."""
+        return bool(self._of_leader(decision))
+
     def broadcast(self, value: Any) -> Any:
         """Broadcast rank 0's value; tensors must be on the CPU."""
-        import torch.distributed as dist
+        return _broadcast(value, 0, self._group)
 
-        values = [value]
-        with _explained():
-            dist.broadcast_object_list(values, src=0, group=self._group)
-        return values[0]
+    def broadcast_shard(self, value: Any) -> Any:
+        """Broadcast a value of the first group to the ranks that hold the same shard."""
+        return _broadcast(value, self._rank % self.shards, self._same_shard)
+
+    def mesh(self, device: str) -> Any:
+        """Return torch's mesh of the ranks that hold this rank's model.
+
+        Args:
+            device: kind of device of the shards, such as ``cuda``.
+        """
+        return _mesh(device, self.shards)["shard"]
 
     def claim(self, items: Sequence[Item]) -> Iterator[Item]:
-        """Yield the next item that no rank has claimed, until there is none."""
+        """Yield the next item that no rank or group has claimed, until there is none."""
         from torch.distributed.distributed_c10d import _get_default_store
 
         store, name = _get_default_store(), f"tlp/claimed/{next(_claims)}"
         while True:
             with _explained():
-                place = store.add(name, 1) - 1
+                place = self._of_leader(store.add(name, 1) - 1 if self.leads() else None)
             if place >= len(items):
                 return
             yield items[place]
+
+    def _of_leader(self, value: Any) -> Any:
+        """Return the value of the first rank of those that hold one model."""
+        if self.shards == 1:
+            return value
+        return _broadcast(value, self._rank - self._rank % self.shards, self._same_model)
 
     def finish(self) -> None:
         """Wait until all ranks call this."""
@@ -96,7 +139,7 @@ class TorchPart:
 
     def end_all(self, error: BaseException) -> None:
         """Print why this rank ends, and end it; the others find its connections closed."""
-        _end(f"{type(error).__name__}: {error}", self._rank)
+        _end(_reason_of(error), self._rank)
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -110,6 +153,16 @@ class TorchPart:
             yield
         finally:
             signal.signal(signal.SIGTERM, before)
+
+
+def _broadcast(value: Any, source: int, group: Any) -> Any:
+    """Return the value of a rank in all ranks of a group."""
+    import torch.distributed as dist
+
+    values = [value]
+    with _explained():
+        dist.broadcast_object_list(values, src=source, group=group)
+    return values[0]
 
 
 def _end(reason: str, rank: int) -> None:
@@ -128,10 +181,24 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # also torch's DistError
-        first = str(error).strip().splitlines()[0][:200]
-        raise RuntimeError(
-            f"another rank has ended or cannot be reached; {_RESUME} ({first})"
-        ) from error
+        raise RuntimeError(_unreachable(error)) from error
+
+
+def _unreachable(error: BaseException) -> str:
+    first = str(error).strip().splitlines()[0][:200]
+    return f"another rank has ended or cannot be reached; {_RESUME} ({first})"
+
+
+def _reason_of(error: BaseException) -> str:
+    """Return why a rank ends; the loss of a sharded model may meet a broken connection first."""
+    import torch.distributed as dist
+
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, dist.DistError) or "/gloo/" in str(cause):
+            return _unreachable(cause)
+        cause = cause.__cause__
+    return f"{type(error).__name__}: {error}"
 
 
 def _barrier(group: Any) -> None:
@@ -168,6 +235,33 @@ def _control_group() -> Any:
             f"{size} ranks must reach each other at {os.environ['MASTER_ADDR']}, port "
             f"{os.environ['MASTER_PORT']}: {reason}"
         ) from error
+
+
+@cache
+def _groups_of(shards: int) -> tuple[Any, Any]:
+    """Return the control groups of the ranks with the same model, and with the same shard."""
+    import torch.distributed as dist
+
+    if shards == 1:
+        return None, _control_group()
+    rank, size = _number("RANK", 0), _number("WORLD_SIZE", 1)
+    same_model = [range(first, first + shards) for first in range(0, size, shards)]
+    same_shard = [range(first, size, shards) for first in range(shards)]
+    with _explained():
+        made = {
+            ranks: dist.new_group(list(ranks), backend="gloo", timeout=_PATIENCE)
+            for ranks in (*same_model, *same_shard)
+        }
+    return made[same_model[rank // shards]], made[same_shard[rank % shards]]
+
+
+@cache
+def _mesh(device: str, shards: int) -> Any:
+    """Return torch's mesh of all ranks."""
+    from torch.distributed.device_mesh import init_device_mesh
+
+    shape = (_number("WORLD_SIZE", 1) // shards, shards)
+    return init_device_mesh(device, shape, mesh_dim_names=("model", "shard"))
 
 
 def _leave() -> None:

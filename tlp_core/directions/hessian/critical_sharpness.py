@@ -19,6 +19,7 @@ from tlp_core.directions.gradient import mean_gradient
 from tlp_core.kept_outputs import KEPT_BYTES, kept_outputs
 from tlp_core.model_state import evaluation_state, squared_norm, trainable_parameters
 from tlp_core.problem import Problem, check_center, mean_loss
+from tlp_core.shards import shard_of
 
 _FIRST = 1e-3
 """First length of a step, as a fraction of ‖θ*‖."""
@@ -71,12 +72,13 @@ def critical_sharpness(
             if not length > 0:
                 raise RuntimeError("the gradient must not be zero for a critical sharpness, and is")
             parts = views(gradient.div_(-length), moving)
-            bases = [p.detach().clone() for p in moving]
+            shards = [shard_of(p.data) for p in moving]
+            bases = [shard.clone() for shard in shards]
 
             def exceeds(distance: float) -> bool:
                 with torch.no_grad():
-                    for parameter, base, part in zip(moving, bases, parts):
-                        torch.add(base, part.to(base), alpha=distance, out=parameter.data)
+                    for shard, base, part in zip(shards, bases, parts):
+                        torch.add(base, part.to(base), alpha=distance, out=shard)
                     return not mean_loss(kept) <= center
 
             first = _FIRST * (math.sqrt(sum(map(squared_norm, bases))) or 1.0)

@@ -2,7 +2,7 @@
 
 It finds all vectors together, needs fewer products than power iteration where eigenvalues are
 close, and reaches either end of the spectrum. Small models use SciPy's ``eigsh`` (ARPACK), large
-ones :mod:`~tlp_core.directions.hessian.thick_restart`.
+and sharded ones :mod:`~tlp_core.directions.hessian.thick_restart`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,12 @@ from torch import Tensor
 from tlp_core.choices import SpectrumOrder
 from tlp_core.directions.flat import LARGE
 from tlp_core.directions.hessian.operator import HessianOperator
-from tlp_core.directions.hessian.thick_restart import thick_restart_lanczos, wanted_values
+from tlp_core.directions.hessian.thick_restart import (
+    MORE,
+    thick_restart_lanczos,
+    wanted_values,
+)
+from tlp_core.shards import group_of
 
 _ARPACK_NAMES = {"magnitude": "LM", "algebraic": "LA", "both-ends": "BE"}
 
@@ -41,12 +46,16 @@ def lanczos(
         seed: random seed of the start vector.
 
     Raises:
+        ValueError: for a sharded model with so few parameters that it needs no sharding.
         RuntimeError: if fewer than n eigenvectors converge.
     """
     from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
     size = operator.size
-    if size > LARGE:
+    sharded = group_of(operator.parameters) is not None
+    if sharded and size <= n + MORE:
+        raise ValueError(f"n must be below {size - MORE} for a sharded model of this size, got {n}")
+    if sharded or size > LARGE:
         return thick_restart_lanczos(
             operator,
             n,

@@ -26,6 +26,7 @@ from tlp_core.directions.gradient import mean_gradient
 from tlp_core.model_state import squared_norm, trainable_parameters
 from tlp_core.problem import Problem, batch_loss, batch_size, check_center, used_parameters
 from tlp_core.progress import Progress
+from tlp_core.shards import is_sharded, shard_of
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
@@ -74,8 +75,14 @@ class HessianOperator:
             product: how products are made.
 
         Raises:
+            ValueError: for ``autograd`` and a sharded model.
             LossError: for a loss that fails, is not scalar or finite, or ignores the parameters.
         """
+        if product == "autograd" and is_sharded(problem.model):
+            raise ValueError(
+                "Hessian products of a sharded model must be finite differences, got autograd; use "
+                "product finite-difference"
+            )
         check_center(problem)
         self._problem, self._progress, self._expected = problem, progress, expected_products
         self._trainable = list(trainable_parameters(problem.model).values())
@@ -134,16 +141,17 @@ class HessianOperator:
             step: length of the displacement in units of v, > 0.
         """
         parts = views(vector, self.parameters)
-        before = [p.detach().clone() for p in self.parameters]
+        shards = [shard_of(p.data) for p in self.parameters]
+        before = [shard.clone() for shard in shards]
         gradients = []
         try:
             for sign in (1.0, -1.0):
-                for parameter, base, part in zip(self.parameters, before, parts):
-                    torch.add(base, part.to(base), alpha=sign * step, out=parameter.data)
+                for shard, base, part in zip(shards, before, parts):
+                    torch.add(base, part.to(base), alpha=sign * step, out=shard)
                 gradients.append(mean_gradient(self._problem, self.parameters))
         finally:
-            for parameter, base in zip(self.parameters, before):
-                parameter.data.copy_(base)
+            for shard, base in zip(shards, before):
+                shard.copy_(base)
         return gradients[0].sub_(gradients[1]).div_(2 * step)
 
     def parameter_norm(self) -> float:
@@ -247,7 +255,12 @@ class HessianOperator:
 
 
 def _uses(problem: Problem, parameters: Sequence[Tensor]) -> list[bool]:
-    """Return, for each parameter, whether the loss on any batch depends on it."""
+    """Return, for each parameter, whether the loss on any batch depends on it.
+
+    A sharded model counts as one that uses all: its graph has other tensors for the parameters.
+    """
+    if is_sharded(problem.model):
+        return [True] * len(parameters)
     uses = [False] * len(parameters)
     for batch in problem.batches:
         found = used_parameters(batch_loss(problem, batch), parameters)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tlp_core.directions.flat import empty_rows, fill
 from tlp_core.directions.hessian.operator import HessianOperator
+from tlp_core.shards import group_of
 
 
 def power_iteration(
@@ -27,7 +28,12 @@ def power_iteration(
         max_iterations: products for each vector, at most.
         tolerance: relative change of the eigenvalue at which a vector is accepted.
         seed: random seed of the start vectors.
+
+    Raises:
+        ValueError: for a sharded model.
     """
+    if group_of(operator.parameters) is not None:
+        raise ValueError("method must be lanczos for a sharded model, got pyhessian")
     from pyhessian.utils import group_product, orthnormal
 
     generator = torch.Generator().manual_seed(seed)

@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 
 from tlp_core.choices import SpectrumOrder
-from tlp_core.directions.flat import Numbers, empty_rows, norm, orthogonalize, rotate
+from tlp_core.directions.flat import Numbers, draw, empty_rows, norm, orthogonalize, rotate
 from tlp_core.directions.hessian.operator import HessianOperator
-from tlp_core.model_state import pieces
 
-_MORE = 7
+MORE = 7
 """Vectors of the basis beyond those that are wanted."""
 
 _KEPT_MORE = 3
@@ -46,12 +45,15 @@ def thick_restart_lanczos(
             squared: a vector is accepted at a residual of √tolerance · |λ|.
         seed: random seed of the start vector.
     """
-    size = n + _MORE
+    size = n + MORE
     basis = empty_rows(size + 1, operator.parameters)
     projected = np.zeros((size, size))
     generator = torch.Generator().manual_seed(seed)
-    for part in pieces(basis[0]):
-        part.copy_(torch.randn(len(part), generator=generator))
+    draw(
+        basis[0],
+        operator.parameters,
+        lambda count: torch.randn(count, generator=generator).numpy(),
+    )
     basis[0].div_(norm(basis[0]))
     kept = 0
     for _ in range(max_iterations):

@@ -81,7 +81,7 @@ def hessian_trace(
         operator = HessianOperator(kept, progress, max_vectors, product)
         signs = empty_rows(1, operator.parameters)
         while len(products) < max_vectors:
-            image = operator.apply(draw_signs(signs[0], rng))
+            image = operator.apply(draw_signs(signs[0], operator.parameters, rng))
             products.append(float(dots(signs, image)[0]))
             value = float(np.mean(products))
             if not np.isfinite(value):

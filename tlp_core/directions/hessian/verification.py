@@ -80,7 +80,7 @@ def _asymmetry(operator: HessianOperator, vector: Tensor, image: Tensor, seed: i
     rng, gaps = np.random.default_rng(seed), []
     signs = empty_rows(1, operator.parameters)
     for _ in range(_PROBES):
-        reverse = operator.apply(draw_signs(signs[0], rng))
+        reverse = operator.apply(draw_signs(signs[0], operator.parameters, rng))
         gaps.append(float((dots(signs, image) - dots(reverse[None], vector))[0]))
     return float(np.sqrt(np.mean(np.square(gaps))))
 
