@@ -1,6 +1,7 @@
 """Ranks of ``torch.distributed``: they share the grid."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -103,7 +104,8 @@ def test_a_killed_rank_ends_all_ranks_and_one_process_resumes_the_store(
     command = ["sample", problem_file, "-a", "killed=40", "-o", str(store), *OPTIONS]
     done = launch(2, "-m", "tlp_core", *command)
     assert done.returncode == 1
-    assert "rank 0 ends the run: the launcher ended it" in done.stderr
+    # rank 0 meets the closed connection, unless the launcher ends it before
+    assert re.search(r"rank 0 ends the run: (another rank has|the launcher) ended", done.stderr)
     assert "the same command resumes the store" in done.stderr
     assert not Landscape.open(store).is_complete
     assert main(command) == 0
@@ -128,5 +130,5 @@ def test_a_killed_rank_is_noticed_without_a_launcher(problem_file, tmp_path):
     ]
     printed = [rank.communicate(timeout=60)[1] for rank in ranks]
     assert [rank.returncode for rank in ranks] == [1, -signal.SIGKILL]
-    assert "rank 0 ends the run: RuntimeError: another rank has ended" in printed[0]
+    assert "rank 0 ends the run: another rank has ended" in printed[0]
     assert "Traceback" not in printed[0]

@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 
-from tests.sampling.test_distributed import files, launch
+from tests.sampling.test_distributed import launch
 from tlp_core import (
     Directions,
     Landscape,
@@ -215,10 +215,29 @@ def test_a_killed_rank_ends_all_and_the_same_command_resumes_the_store(network, 
     assert "rank 0 ends the run" in done.stderr
     assert "the same command resumes the store" in done.stderr
     assert 0 < Landscape.open(tmp_path / "a.zarr").evaluated.sum() < 125
-    for name in ("a.zarr", "b.zarr"):
-        done = sample(name)
-        assert done.returncode == 0, done.stderr
-    assert files(tmp_path / "a.zarr") == files(tmp_path / "b.zarr")
+    done = sample("a.zarr")
+    assert done.returncode == 0, done.stderr
+    assert main(["sample", network, *options, "-o", str(tmp_path / "b.zarr")]) == 0
+    resumed, one = (Landscape.open(tmp_path / name) for name in ("a.zarr", "b.zarr"))
+    assert resumed.is_complete
+    assert np.allclose(resumed.loss, one.loss, rtol=1e-5)
+
+
+def test_ranks_write_each_row_of_a_table_once(problem, folder, tmp_path):
+    command = ["blocks", *problem, "--checkpoints", str(folder), "--groups", "embedding", "-r", "3"]
+    command += ["--method", "random", "--trace-vectors", "0", "--no-sharpness", "-q"]
+    done = launch(2, "-m", "tlp_core", *command, "-o", str(tmp_path / "blocks.csv"))
+    assert done.returncode == 0, done.stderr
+    assert len((tmp_path / "blocks.csv").read_text().splitlines()) == 2  # the header and a row
+    assert done.stdout.count("group=embedding") == 1
+
+
+def test_a_path_refuses_ranks(network, tmp_path, monkeypatch, capsys):
+    several = type("Several", (), {"is_alone": False})()
+    monkeypatch.setattr("tlp_core.sampling.partition.part_of_process", lambda: several)
+    command = ["path", network, "--to", "other.pt", "-o", str(tmp_path / "path.csv")]
+    assert main(command) == 1
+    assert "tlp path must run in one process, got several ranks" in capsys.readouterr().err
 
 
 def test_shards_need_ranks(monkeypatch):
