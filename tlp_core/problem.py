@@ -362,7 +362,8 @@ def check_center(problem: Problem) -> float:
     def evaluate(batch: Any) -> Tensor:
         nonlocal depends
         loss = _loss_with_bare_graph(problem, batch)
-        depends |= loss.requires_grad if sharded else any(used_parameters(loss, parameters))
+        if not depends:
+            depends = loss.requires_grad if sharded else any(used_parameters(loss, parameters))
         return loss
 
     losses = _losses(problem, problem.batches, evaluate)
