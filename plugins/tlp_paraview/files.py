@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import sys
 import warnings
@@ -68,6 +69,8 @@ def find_file(path: str, beside: Path | None = None) -> str:
 
     A relative name is looked up beside the state file, then in the suite's folder of state files,
     and then in the working directory: a state file must not run a file that happens to lie there.
+    ParaView saves absolute paths. If one of a state file does not exist, because its folder was
+    moved, the longest end of the path that exists beside the state file is taken, with a warning.
 
     Args:
         path: path of a file or folder, or a pattern such as ``run/*.pt``.
@@ -76,11 +79,25 @@ def find_file(path: str, beside: Path | None = None) -> str:
     Returns:
         The first path that exists; ``path`` itself if none does, for the error message.
     """
-    folders = [beside, state_folder()] if path and not Path(path).is_absolute() else []
-    for folder in filter(None, folders):
-        if (folder / path).exists() or any(folder.glob(path)):
-            return str(folder / path)
-    return path
+    if not path:
+        return path
+    if not Path(path).is_absolute():
+        folders = [folder for folder in (beside, state_folder()) if folder is not None]
+        return next((str(each / path) for each in folders if _exists(each / path)), path)
+    if beside is None or _exists(Path(path)):
+        return path
+    parts = Path(path).parts
+    ends = (beside.joinpath(*parts[start:]) for start in range(1, len(parts)))
+    found = next(filter(_exists, ends), None)
+    if found is None:
+        return path
+    warnings.warn(f"{path} does not exist; {found}, beside the state file, is used", stacklevel=2)
+    return str(found)
+
+
+def _exists(path: Path) -> bool:
+    """Return whether a path or pattern names a file or folder."""
+    return path.exists() or bool(glob.glob(str(path)))
 
 
 class SeriesFiles:

@@ -9,9 +9,10 @@ from tlp_core.choices import DIRECTION_METHODS, NORMALIZATIONS, SPECTRUM_ORDERS
 from tlp_core.directions.settings import DirectionSettings
 from tlp_core.landscape.series import find_checkpoints
 from tlp_core.pipeline.settings import LandscapeSettings
-from tlp_core.problems import READY_PROBLEMS, is_ready
+from tlp_core.problems import HUGGING_FACE, READY_PROBLEMS, is_ready
 from tlp_core.problems.settings import ProblemSettings, parse_arguments
-from tlp_core.sampling.settings import GridSettings, RunSettings
+from tlp_core.sampling.settings import GIBIBYTE, GridSettings, RunSettings
+from tlp_core.untrusted_files import physical_memory
 from tlp_paraview.algorithm import (
     SeriesAlgorithm,
     announce_image,
@@ -26,6 +27,9 @@ STEP_DIRECTIONS = ("one checkpoint", "each checkpoint")
 
 FILE = "file"
 """Value of the Problem property that selects the problem of Problem File."""
+
+_BYTES_PER_SAMPLE = 400
+"""Memory of ParaView for a sample, from the source to the profile: 383 bytes of 41⁴ samples."""
 
 
 class TLPLossLandscape(SeriesAlgorithm):
@@ -46,7 +50,7 @@ class TLPLossLandscape(SeriesAlgorithm):
         self._directions, self._method, self._normalization = 2, 0, 0
         self._order, self._parameters = 0, ""
         self._max_iterations, self._tolerance, self._seed = 200, 1e-4, 0
-        self._resolution, self._distance = 41, 1.0
+        self._resolution, self._distance, self._large_grid = 41, 1.0, False
         self._store, self._time_budget = "", 0.0
 
     def SetProblem(self, name: str | None) -> None:
@@ -108,6 +112,9 @@ class TLPLossLandscape(SeriesAlgorithm):
     def SetDistance(self, distance: float) -> None:
         self.assign("_distance", distance)
 
+    def SetLargeGrid(self, is_wanted: int) -> None:
+        self.assign("_large_grid", bool(is_wanted))
+
     def SetStore(self, path: str | None) -> None:
         self.assign("_store", path or "")
 
@@ -130,6 +137,7 @@ class TLPLossLandscape(SeriesAlgorithm):
         first = is_first_process()
         if not first and not self._store:
             return 1  # without a store on disk, only the first process samples
+        self._check_size()
         step, landscape = self._landscape(requested_time(request, out_info))
         if not first:
             return 1
@@ -177,6 +185,18 @@ class TLPLossLandscape(SeriesAlgorithm):
         )
         return member.step, landscape
 
+    def _check_size(self) -> None:
+        """Raise a ValueError if the grid does not fit into memory, unless the user wants it."""
+        count = self._resolution**self._directions
+        needed, available = _BYTES_PER_SAMPLE * count, physical_memory()
+        if needed > available and not self._large_grid:
+            raise ValueError(
+                f"{self._resolution} points along {self._directions} directions are {count:,} "
+                f"samples, which need about {needed / GIBIBYTE:,.0f} GiB in ParaView, and this "
+                f"machine has {available / GIBIBYTE:,.0f}; lower Resolution or Number Of "
+                "Directions, or check Large Grid to sample them all the same"
+            )
+
     def _settings(self) -> LandscapeSettings:
         return LandscapeSettings(
             problem=ProblemSettings(
@@ -196,11 +216,17 @@ class TLPLossLandscape(SeriesAlgorithm):
             ),
             samples=GridSettings(self._resolution, self._distance),
             run=RunSettings(
-                store=self._store,
+                store=self._store_path(),
                 time_budget=self._time_budget or None,
                 part=None if self._store else (1, 1),
             ),
         )
+
+    def _store_path(self) -> str:
+        """Return the path of the store; a new one of a state file is made beside that file."""
+        path = self.find_file(self._store)
+        is_new = bool(path) and not Path(path).exists()
+        return str((self._state_folder or Path()) / path) if is_new else path
 
     def _problem_name(self) -> str:
         if self._problem != FILE:
@@ -209,7 +235,8 @@ class TLPLossLandscape(SeriesAlgorithm):
                     f"Problem must be one of {', '.join(READY_PROBLEMS)}, file or hf:FOLDER, got "
                     f"{self._problem!r}; set Problem to 'file' and name the file in Problem File"
                 )
-            return self._problem
+            prefix, folder = self._problem.partition(HUGGING_FACE)[1:]
+            return prefix + self.find_file(folder) if prefix else self._problem
         if not self._problem_file:
             raise ValueError("Problem File must name a Python file if Problem is 'file', got none")
         file = str(Path(self.find_file(self._problem_file)).resolve())

@@ -24,12 +24,14 @@ from vtkmodules.vtkCommonCore import vtkOutputWindow
 from tlp_core import array_names as names
 from tlp_core.analysis.descriptors import Descriptors
 from tlp_core.atomic_files import atomic_write
+from tlp_core.problems import HUGGING_FACE
 from tlp_paraview import versions
 from tlp_paraview.neighbor_graph import reason_against_ttk
 
 PLUGIN = Path(__file__).resolve().parents[1] / "TopologicalLandscapeProfiles.xml"
 PROFILE = "TLPLandscapeProfile"
-SOURCES = ("TLPLossLandscape", "TLPLandscapeReader")
+READERS = ("TLPLossLandscape", "TLPLandscapeReader", "TLPBlockTable")
+"""Names of the proxies with paths of files."""
 DESCRIPTORS = "TLPLandscapeDescriptors"
 SIMPLIFICATION = "TLPTreeSimplification"
 BUILT_IN = "TLP Merge Tree"
@@ -310,11 +312,13 @@ def save_state(path: str) -> None:
     file = Path(path).resolve()
     state = ElementTree.parse(file)
     for proxy in state.iter("Proxy"):
-        if proxy.get("type") in SOURCES:
+        if proxy.get("type") in READERS:
             for value in proxy.iter("Element"):
-                place = Path(value.get("value", ""))
+                text = value.get("value", "")
+                prefix = HUGGING_FACE if text.startswith(HUGGING_FACE) else ""
+                place = Path(text.removeprefix(prefix))
                 if place.is_absolute() and file.parent in place.parents:
-                    value.set("value", str(place.relative_to(file.parent)))
+                    value.set("value", prefix + str(place.relative_to(file.parent)))
     with atomic_write(file) as temporary:
         state.write(temporary, encoding="utf-8")
 

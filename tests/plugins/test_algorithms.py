@@ -138,6 +138,28 @@ def test_wrong_settings_of_the_source_give_one_sentence(messages, setting, messa
     assert "\n" not in text
 
 
+def test_a_grid_that_does_not_fit_is_sampled_on_request_only(messages, monkeypatch):
+    source = wells()
+    source.SetNumberOfDirections(6)
+    source.SetResolution(101)
+    run(source)
+    ((kind, text),) = messages
+    assert kind == "error"
+    assert text.startswith(
+        "TLP Loss Landscape: 101 points along 6 directions are 1,061,520,150,601"
+    )
+    assert "check Large Grid" in text
+    messages.clear()
+    monkeypatch.setattr("tlp_paraview.landscape_source.physical_memory", lambda: 9**2 * 400 - 1)
+    source = wells()
+    run(source)
+    assert "need about 0 GiB" in messages.pop()[1]
+    source.SetLargeGrid(1)
+    run(source)
+    assert messages == []
+    assert source.GetOutputDataObject(0).GetNumberOfPoints() == 81
+
+
 def test_a_users_file_and_checkpoint(messages, tmp_path):
     import torch
 

@@ -14,8 +14,8 @@ pytestmark = pytest.mark.paraview
 
 PROPERTIES = {
     "TLPLossLandscape": (
-        "Arguments Checkpoint Checkpoints DirectionMethod DirectionsStep Distance MaxIterations "
-        "Normalization NumberOfDirections Order Parameters Problem ProblemFile ProblemFunction "
+        "Arguments Checkpoint Checkpoints DirectionMethod DirectionsStep Distance LargeGrid "
+        "MaxIterations Normalization NumberOfDirections Order Parameters Problem ProblemFile ProblemFunction "
         "Refresh Resolution Seed StepDirections Store TimeBudget TimestepValues Tolerance"
     ),
     "TLPLandscapeReader": "FileName Refresh TimestepValues",
@@ -275,6 +275,7 @@ open({log!r}, "a").write({name!r})
 
 
 def make_problem():
+    torch.manual_seed(0)
     model = torch.nn.Linear(2, 1, bias=False)
     return Problem(model, lambda m, b: m.weight.square().sum(), [torch.zeros(1)], name="a")
 """
@@ -292,45 +293,61 @@ print("provenance", fields.GetAbstractArray("Provenance").GetValue(0))
 
 SOURCE = """
 source = TLPLossLandscape(
-    registrationName="Source", Problem="file", ProblemFile={file!r}, Resolution=3
+    registrationName="Source", Problem="file", ProblemFile={file!r}, Store={store!r}, Resolution=3
 )
 """
 
 
 def test_a_relative_name_never_means_a_strangers_file_in_the_working_directory(tmp_path):
     """Beside the state file, then in the suite's folder, then in the working directory."""
-    study, moved = tmp_path / "study", tmp_path / "moved"
-    study.mkdir()
-    places = {"beside": study, "stranger": tmp_path}
-    for name, place in places.items():
-        text = STRANGER.format(log=str(tmp_path / "ran.txt"), name=name)
-        (place / "two_moons.py").write_text(text)
-        (tmp_path / "other.py").write_text(text.replace("stranger", "own"))
-    save = f"""
-pipeline.save_state({str(study / "state.pvsm")!r})
-import os
-os.rename({str(study)!r}, {str(moved)!r})
-"""
-    load = f"LoadState({str(moved / 'state.pvsm')!r})"
+    for text, name in (("stranger", "two_moons"), ("own", "other")):
+        log = str(tmp_path / "ran.txt")
+        (tmp_path / f"{name}.py").write_text(STRANGER.format(log=log, name=text))
+    files = {
+        "two_moons.py": ROOT / "state_files" / "two_moons.py",
+        "other.py": tmp_path / "other.py",
+    }
     snippets = {
-        "saved": FILE_OF.format(make=SOURCE.format(file=str(study / "two_moons.py")), then=save),
-        "moved": FILE_OF.format(make=load, then="print('file', source.ProblemFile)"),
-        "shipped": FILE_OF.format(make=SOURCE.format(file="two_moons.py"), then=""),
-        "own": FILE_OF.format(make=SOURCE.format(file="other.py"), then=""),
+        name: FILE_OF.format(make=SOURCE.format(file=name, store=""), then="") for name in files
     }
     found = run_snippets(snippets, tmp_path)
-    files = {
-        "saved": study / "two_moons.py",
-        "moved": moved / "two_moons.py",
-        "shipped": ROOT / "state_files" / "two_moons.py",
-        "own": tmp_path / "other.py",
-    }
     for name, file in files.items():
         assert found[name].errors == []
         assert f'"problem_file": "{file}"' in found[name].text, name
         assert f"runs the code of {file}" in found[name].text, name
-    assert "file two_moons.py" in found["moved"].text
-    assert (tmp_path / "ran.txt").read_text() == "besidebesideown"
+    assert (tmp_path / "ran.txt").read_text() == "own"
+
+
+def test_a_moved_folder_opens_with_its_files_and_its_store(tmp_path):
+    """States of the suite have relative paths, and those of ParaView absolute ones."""
+    study, moved = tmp_path / "study", tmp_path / "moved"
+    study.mkdir()
+    log = str(tmp_path / "ran.txt")
+    for name, place in {"beside": study, "stranger": tmp_path}.items():
+        (place / "own.py").write_text(STRANGER.format(log=log, name=name))
+    save = f"""
+pipeline.save_state({str(study / "suite.pvsm")!r})
+SaveState({str(study / "paraview.pvsm")!r})
+import os
+os.rename({str(study)!r}, {str(moved)!r})
+"""
+    make = SOURCE.format(file=str(study / "own.py"), store=str(study / "own.zarr"))
+    show = "print('file', source.ProblemFile)"
+    snippets = {"saved": FILE_OF.format(make=make, then=save)}
+    for name in ("suite", "paraview"):
+        state = str(moved / f"{name}.pvsm")
+        snippets[name] = FILE_OF.format(make=f"LoadState({state!r})", then=show)
+    found = run_snippets(snippets, tmp_path)
+    for name, folder in {"saved": study, "suite": moved, "paraview": moved}.items():
+        assert found[name].errors == []
+        assert f"runs the code of {folder / 'own.py'}" in found[name].text, name
+    assert "file own.py" in found["suite"].text
+    for name in ("own.py", "own.zarr"):
+        sentence = f"{study / name} does not exist; {moved / name}, beside the state file, is used"
+        assert sentence in found["paraview"].text
+        assert sentence not in found["suite"].text
+    assert (tmp_path / "ran.txt").read_text() == "beside" * 3
+    assert sorted(tmp_path.rglob("*.zarr")) == [moved / "own.zarr"]
 
 
 def test_the_demo_writes_its_files_and_trains_once(run_pvpython, tmp_path):
