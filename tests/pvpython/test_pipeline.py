@@ -15,8 +15,8 @@ pytestmark = pytest.mark.paraview
 PROPERTIES = {
     "TLPLossLandscape": (
         "Arguments Checkpoint Checkpoints DirectionMethod DirectionsStep Distance LargeGrid "
-        "MaxIterations Normalization NumberOfDirections Order Parameters Problem ProblemFile ProblemFunction "
-        "Refresh Resolution Seed StepDirections Store TimeBudget TimestepValues Tolerance"
+        "MaxIterations Normalization NumberOfDirections Order Parameters Problem ProblemFile "
+        "ProblemFunction Refresh Resolution Seed StepDirections Store TimeBudget TimestepValues Tolerance"
     ),
     "TLPLandscapeReader": "FileName Refresh TimestepValues",
     "TLPBlockTable": "FileName Refresh TimestepValues",

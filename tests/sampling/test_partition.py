@@ -119,9 +119,9 @@ def wait_for_chunks(store, count, is_running):
 
 
 def test_two_fresh_runs_write_the_same_bytes(tmp_path):
-    """Also where many engines suit the work: 9,261 samples of a network."""
+    """Also where many engines suit the work: 4,913 samples of a network."""
     program = [sys.executable, "-m", "tlp_core", "sample", "pinn-convection", "-q"]
-    options = ["-a", "collocation=20", "-n", "3", "-r", "21", "--method", "random"]
+    options = ["-a", "collocation=20", "-n", "3", "-r", "17", "--method", "random"]
     stores = [tmp_path / "one.zarr", tmp_path / "other.zarr"]
     for store in stores:
         subprocess.run([*program, *options, "-o", store], check=True, capture_output=True)

@@ -31,6 +31,7 @@ from tlp_core.kept_outputs import kept_outputs
 from tlp_core.model_state import as_float64
 from tlp_core.problem import Problem, batch_loss, batch_size, mean_losses
 from tlp_core.sampling.batch_norm import reestimate_batch_norm
+from tlp_core.sampling.rational_tanh import compiler_options
 from tlp_core.sampling.settings import GIBIBYTE
 from tlp_core.shards import shard_of
 
@@ -305,5 +306,5 @@ def _compile(worker: _Worker) -> _Worker:
     # torch compiles one function at most eight times, and then runs it uncompiled
     torch.compiler.reset()
     assert isinstance(worker, _Batched)
-    worker.losses_at = torch.compile(worker.losses_at, dynamic=False)
+    worker.losses_at = torch.compile(worker.losses_at, dynamic=False, options=compiler_options())
     return worker
