@@ -43,8 +43,8 @@ def kept_outputs(
 ) -> Iterator[Problem]:
     """Yield a problem with the same losses, in which nothing that stays is computed twice.
 
-    Modules of the model are replaced meanwhile. A small model, one in which nothing stays, and a
-    sharded one are yielded as they are. The losses of the yielded problem must be evaluated in one
+    Modules of the model are replaced meanwhile. A small model, one of which every parameter moves, and
+    a sharded one are yielded as they are. The losses of the yielded problem must be evaluated in one
     thread.
 
     Args:
@@ -53,8 +53,10 @@ def kept_outputs(
         memory_limit: bytes that kept outputs may use in memory; above it they are kept in a
             temporary file.
     """
-    size = sum(parameter.numel() for parameter in problem.model.parameters())
-    if size < _SMALL_MODEL or is_sharded(problem.model):
+    parameters = list(problem.model.parameters())
+    size = sum(parameter.numel() for parameter in parameters)
+    is_whole = set(map(id, parameters)) <= set(map(id, moving))
+    if size < _SMALL_MODEL or is_whole or is_sharded(problem.model):
         yield problem
         return
     with ExitStack() as stack:

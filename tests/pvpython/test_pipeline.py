@@ -16,7 +16,8 @@ PROPERTIES = {
     "TLPLossLandscape": (
         "Arguments Checkpoint Checkpoints DirectionMethod DirectionsStep Distance LargeGrid "
         "MaxIterations Normalization NumberOfDirections Order Parameters Problem ProblemFile "
-        "ProblemFunction Refresh Resolution Seed StepDirections Store TimeBudget TimestepValues Tolerance"
+        "ProblemFunction Refresh Resolution Seed StepDirections Store TimeBudget TimestepValues "
+        "Tolerance"
     ),
     "TLPLandscapeReader": "FileName Refresh TimestepValues",
     "TLPBlockTable": "FileName Refresh TimestepValues",

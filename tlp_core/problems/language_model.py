@@ -31,6 +31,10 @@ _ATTENTION = ("eager", "sdpa", "flash_attention_2", "flex_attention")
 """Implementations of attention of which ``eager`` has a second derivative."""
 
 
+_LOGITS = 2**22
+"""Logits of which the loss is evaluated at a time; their logarithms are as large as they are."""
+
+
 def causal_language_model(
     folder: str,
     text: str = "",
@@ -122,8 +126,13 @@ def next_token_loss(model: nn.Module, batch: Tensor) -> Tensor:
 
     The last token is a target only, so nothing is evaluated that the loss ignores.
     """
-    logits = model(input_ids=batch[:, :-1], use_cache=False).logits
-    return nn.functional.cross_entropy(logits.flatten(0, 1).float(), batch[:, 1:].flatten())
+    logits = model(input_ids=batch[:, :-1], use_cache=False).logits.flatten(0, 1)
+    targets, most = batch[:, 1:].flatten(), max(1, _LOGITS // logits.shape[1])
+    parts = [
+        nn.functional.cross_entropy(part.float(), wanted, reduction="sum")
+        for part, wanted in zip(logits.split(most), targets.split(most))
+    ]
+    return torch.stack(parts).sum() / len(targets)
 
 
 def _validation_loss(batches: list[Tensor]) -> Callable[[nn.Module], Mapping[str, float]]:

@@ -28,7 +28,7 @@ from tlp_core import checks
 from tlp_core.choices import BatchNorm, EngineName
 from tlp_core.directions.base import Directions
 from tlp_core.kept_outputs import kept_outputs
-from tlp_core.model_state import as_float64
+from tlp_core.model_state import PIECE, as_float64
 from tlp_core.problem import Problem, batch_loss, batch_size, mean_losses
 from tlp_core.sampling.batch_norm import reestimate_batch_norm
 from tlp_core.sampling.rational_tanh import compiler_options
@@ -214,14 +214,11 @@ class _Single:
     ) -> None:
         self._problem, self._reestimates = problem, reestimates
         parameters = dict(problem.model.named_parameters())
-        self._moving = [
-            (
-                shard_of(parameters[name].data),
-                shard_of(bases[name]),
-                [shard_of(vector[name]) for vector in directions.vectors],
-            )
-            for name in directions.names
-        ]
+        self._moving: list[tuple[Tensor, Tensor, list[Tensor]]] = []
+        for name in directions.names:
+            vectors = [vector[name] for vector in directions.vectors]
+            each = zip(*map(_parts, (parameters[name].data, bases[name], *vectors)))
+            self._moving += [(parameter, base, others) for parameter, base, *others in each]
 
     def __call__(self, alphas: Points) -> Losses:
         try:
@@ -239,6 +236,14 @@ class _Single:
         if self._reestimates:
             reestimate_batch_norm(self._problem)
         return mean_losses(self._problem)
+
+
+def _parts(tensor: Tensor) -> Sequence[Tensor]:
+    """Return views of a tensor, so small that a step along a direction takes little memory."""
+    held = shard_of(tensor)
+    if held.numel() <= PIECE:
+        return (held,)
+    return held.split(max(1, PIECE // held[0].numel()))
 
 
 def _spans(directions: Directions) -> dict[str, Tensor]:
