@@ -93,6 +93,14 @@ def test_a_module_with_hooks_is_evaluated_every_time(net):
         assert len(calls) == len(BATCHES)
 
 
+def test_a_network_of_which_everything_moves_is_not_searched(net):
+    problem = make(net)
+    calls = counted(net.head)
+    with keeping(problem, list(net.parameters()), 1e9) as kept:
+        assert kept is problem
+    assert calls == []
+
+
 @pytest.mark.parametrize("where", ["embed", "blocks.0"])
 def test_nothing_is_kept_where_everything_moves(net, where):
     moving = list(net.get_submodule(where).parameters())

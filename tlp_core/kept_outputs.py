@@ -43,9 +43,9 @@ def kept_outputs(
 ) -> Iterator[Problem]:
     """Yield a problem with the same losses, in which nothing that stays is computed twice.
 
-    Modules of the model are replaced meanwhile. A small model, one of which every parameter moves, and
-    a sharded one are yielded as they are. The losses of the yielded problem must be evaluated in one
-    thread.
+    Modules of the model are replaced meanwhile. A small model, one of which every parameter moves,
+    and a sharded one are yielded as they are. The losses of the yielded problem must be evaluated
+    in one thread.
 
     Args:
         problem: model, loss and batches.

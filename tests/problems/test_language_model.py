@@ -122,6 +122,16 @@ def test_blocks_without_kept_activations_have_the_same_hessian(models, tokens, t
     np.testing.assert_allclose(one.eigenvalues, other.eigenvalues, rtol=1e-4)
 
 
+@pytest.mark.parametrize("logits", [100, 1])
+def test_a_loss_of_parts_of_the_logits_is_that_of_transformers(
+    logits, models, tokens, tmp_path, monkeypatch
+):
+    folder = trained(models, "llama", tmp_path)
+    monkeypatch.setattr("tlp_core.problems.language_model._LOGITS", logits)
+    problem = load(folder / "checkpoint-100", tokens)
+    assert mean_loss(problem) == pytest.approx(loss_of(models["llama"][0], problem), rel=1e-6)
+
+
 def test_half_precision_is_converted_with_a_warning(models, tokens, tmp_path):
     folder = trained(models, "gpt2", tmp_path, half=True)
     with pytest.warns(UserWarning, match="converted from bfloat16 to float32"):

@@ -52,6 +52,14 @@ def test_every_engine_gives_the_losses_of_one_at_a_time(small_problem, direction
     np.testing.assert_array_equal(losses(small_problem, directions, engine), found)
 
 
+def test_a_large_tensor_moves_in_pieces_and_gives_the_same_bytes(
+    small_problem, directions, monkeypatch
+):
+    expected = losses(small_problem, directions, Engine())
+    monkeypatch.setattr("tlp_core.sampling.engines.PIECE", 4)
+    np.testing.assert_array_equal(losses(small_problem, directions, Engine()), expected)
+
+
 @pytest.mark.parametrize("name", ["single", "batched", pytest.param("compiled", marks=COMPILER)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_center_is_the_models_own_loss_to_the_last_bit(small_problem, name, dtype):

@@ -223,9 +223,29 @@ def test_a_killed_rank_ends_all_and_the_same_command_resumes_the_store(network, 
     assert np.allclose(resumed.loss, one.loss, rtol=1e-5)
 
 
+def test_the_landscapes_of_a_training_are_those_of_one_process(network, tmp_path):
+    weights = load_problem(network).model.state_dict()
+    for step in (1, 2):
+        state = {name: step * tensor for name, tensor in weights.items()}
+        torch.save(state, tmp_path / f"step{step}.pt")
+    command = ["training", network, "--checkpoints", str(tmp_path), "--method", "random", "-r", "3"]
+    command += ["--normalization", "layer", "-q", "-o"]
+    assert main([*command, str(tmp_path / "one")]) == 0
+    done = launch(2, "-m", "tlp_core", *command, str(tmp_path / "two"), "--shards", "2")
+    assert done.returncode == 0, done.stderr
+    one, two = (
+        {path.name: Landscape.open(path) for path in (tmp_path / name).rglob("*.zarr")}
+        for name in ("one", "two")
+    )
+    losses = [np.stack([each[name].loss for name in sorted(each)]) for each in (one, two)]
+    assert losses[0].shape == (2, 3, 3)
+    assert np.allclose(losses[0], losses[1], rtol=1e-5)
+
+
 def test_ranks_write_each_row_of_a_table_once(problem, folder, tmp_path):
     command = ["blocks", *problem, "--checkpoints", str(folder), "--groups", "embedding", "-r", "3"]
     command += ["--method", "random", "--trace-vectors", "0", "--no-sharpness", "-q"]
+    command += ["--shards", "2"]
     done = launch(2, "-m", "tlp_core", *command, "-o", str(tmp_path / "blocks.csv"))
     assert done.returncode == 0, done.stderr
     assert len((tmp_path / "blocks.csv").read_text().splitlines()) == 2  # the header and a row
