@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from tlp_core.landscape.series import find_landscapes
@@ -15,9 +16,15 @@ from tlp_paraview.algorithm import (
     requested_time,
 )
 
+IMPORT_ENDING = ".npz"
+"""Ending of the landscapes of Landscaper."""
+
 
 class TLPLandscapeReader(SeriesAlgorithm):
-    """A reader of stores that TLP Loss Landscape or ``tlp sample`` wrote: one, or one per step."""
+    """A reader of stores that TLP Loss Landscape or ``tlp sample`` wrote, and of imports.
+
+    There is one landscape, or one for each step of a training.
+    """
 
     LABEL = "TLP Landscape Reader"
     OUTPUTS = ("vtkUnstructuredGrid", "vtkImageData")
@@ -40,10 +47,7 @@ class TLPLandscapeReader(SeriesAlgorithm):
         shape: tuple[int, ...] | None = None
         # RequestData reports the error
         with suppress(Exception):
-            from tlp_core.landscape.store import LandscapeStore
-
-            store = LandscapeStore.open(self._series.members[0].path)
-            shape = store.shape if store.points is None else ()
+            shape = _shape_of(self._series.members[0].path)
         self._shape = shape
         announce_image(out_info, 1, shape or ())
         announce_steps(out_info, 2, self._series.steps)
@@ -51,14 +55,15 @@ class TLPLandscapeReader(SeriesAlgorithm):
 
     @report_errors
     def RequestData(self, request: Any, _in_info: Any, out_info: Any) -> int:
-        from tlp_core import Landscape, vtk_bridge
+        from tlp_core import vtk_bridge
 
         if not self._file_names:
             raise ValueError(
-                "File Name must name a landscape, a folder that ends in .zarr; got none"
+                "File Name must name a landscape, a folder that ends in .zarr or a file in .npz; "
+                "got none"
             )
         member = self._series.at(requested_time(request, out_info))
-        landscape = Landscape.open(member.path)
+        landscape = _open(member.path)
         shape = landscape.shape if landscape.points is None else ()
         if self._shape not in (None, shape):
             raise ValueError(
@@ -69,3 +74,19 @@ class TLPLandscapeReader(SeriesAlgorithm):
         output(out_info, 0).ShallowCopy(vtk_bridge.landscape_to_grid(landscape, step=step))
         output(out_info, 1).ShallowCopy(vtk_bridge.landscape_to_image(landscape, step=step))
         return 1
+
+
+def _open(path: Path) -> Any:
+    """Return the landscape in a store or in a file of another program."""
+    from tlp_core import Landscape
+    from tlp_core.pipeline.exchange import import_landscape
+
+    return import_landscape(path) if path.suffix == IMPORT_ENDING else Landscape.open(path)
+
+
+def _shape_of(path: Path) -> tuple[int, ...]:
+    """Return the number of points per axis of a landscape; none for scattered samples."""
+    from tlp_core.landscape.store import LandscapeStore
+
+    found = _open(path) if path.suffix == IMPORT_ENDING else LandscapeStore.open(path)
+    return found.shape if found.points is None else ()

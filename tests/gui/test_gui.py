@@ -6,6 +6,7 @@ import pytest
 
 from tests.conftest import DATA
 from tests.paraview_programs import ROOT, run
+from tlp_core import load_problem, random_directions, sample_grid
 
 pytestmark = pytest.mark.paraview
 
@@ -14,13 +15,24 @@ BASELINES = DATA / "gui"
 
 EVENTS = """<?xml version="1.0" ?>
 <pqevents>
-  <pqevent object="pqClientMainWindow/menubar" command="activate" arguments="menuSources"/>
-  <pqevent object="pqClientMainWindow/menubar/menuSources/Alphabetical" command="activate"
-           arguments="TLPLossLandscape"/>
+  {menu}
   <pqevent object="pqClientMainWindow/propertiesDock/propertiesPanel/Accept" command="activate"
            arguments=""/>
   <pqevent object="pqClientMainWindow/menubar/menu_Macros" command="activate" arguments="check"/>
 </pqevents>
+"""
+
+MENU = """
+  <pqevent object="pqClientMainWindow/menubar" command="activate" arguments="menuSources"/>
+  <pqevent object="pqClientMainWindow/menubar/menuSources/Alphabetical" command="activate"
+           arguments="TLPLossLandscape"/>
+"""
+
+FILE_OPEN = """
+  <pqevent object="pqClientMainWindow/menubar/menu_File" command="activate"
+           arguments="actionFileOpen"/>
+  <pqevent object="pqClientMainWindow/FileOpenDialog" command="filesSelected"
+           arguments="{store}"/>
 """
 
 CHECK = """
@@ -125,31 +137,37 @@ def difference(picture, baseline):
     return max(ImageStat.Stat(ImageChops.difference(actual, wanted)).mean)
 
 
-def test_menu_panel_and_apply_make_a_landscape(launcher, tmp_path):
-    (tmp_path / "events.xml").write_text(EVENTS)
-    macros = tmp_path / "home" / ".config" / "ParaView" / "Macros"
+def checked(launcher, folder, menu):
+    """Return what the macro *check* prints after events of a menu, and Apply."""
+    (folder / "events.xml").write_text(EVENTS.format(menu=menu))
+    macros = folder / "home" / ".config" / "ParaView" / "Macros"
     macros.mkdir(parents=True)
     (macros / "check.py").write_text(CHECK)
-    done = run(
-        [
-            launcher("paraview"),
-            "--dr",
-            f"--test-directory={tmp_path}",
-            f"--test-script={tmp_path / 'events.xml'}",
-            "--exit",
-        ],
-        tmp_path,
-        display=True,
-        timeout=300,
-    )
+    options = [f"--test-directory={folder}", f"--test-script={folder / 'events.xml'}", "--exit"]
+    done = run([launcher("paraview"), "--dr", *options], folder, display=True, timeout=300)
     assert done.code == 0, done.text
     assert done.errors == [], done.text
-    made = printed_by(done)
+    return printed_by(done)
+
+
+def test_menu_panel_and_apply_make_a_landscape(launcher, tmp_path):
+    made = checked(launcher, tmp_path, MENU)
     assert made["kind"] == "TLPLossLandscape"
     assert made["points"] == [41 * 41, 41 * 41]
     assert [visible for _, visible in made["shown"]].count(1) >= 1
     assert made["range"] == pytest.approx([-0.1, 4.827160493827167])
     assert made["dimensions"] == [41, 41, 1]
+
+
+def test_file_open_takes_a_store(launcher, tmp_path):
+    problem = load_problem("quadratic-bowl")
+    directions = random_directions(problem, 2, normalization="none")
+    sample_grid(problem, directions, resolution=5, distance=1.0, store=tmp_path / "bowl.zarr")
+    opened = checked(launcher, tmp_path, FILE_OPEN.format(store=tmp_path / "bowl.zarr"))
+    assert opened["kind"] == "TLPLandscapeReader"
+    assert opened["points"] == [25, 25]
+    assert opened["dimensions"] == [5, 5, 1]
+    assert opened["shown"][0] == ["'Point Gaussian'", 1]
 
 
 TRAINING = """

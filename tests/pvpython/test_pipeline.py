@@ -351,6 +351,56 @@ os.rename({str(study)!r}, {str(moved)!r})
     assert sorted(tmp_path.rglob("*.zarr")) == [moved / "own.zarr"]
 
 
+OPENED = """
+import numpy as np
+from tlp_core import load_problem, random_directions, sample_grid
+from tlp_paraview import pipeline
+pipeline.load_plugin()
+problem = load_problem("two-wells")
+directions = random_directions(problem, 2, normalization="none")
+
+
+def sample(name, resolution):
+    sample_grid(problem, directions, resolution=resolution, distance=1.0, store=name)
+
+
+def show(name, opened):
+    opened.UpdatePipeline()
+    points = opened.GetDataInformation().GetNumberOfPoints()
+    print(name, opened.SMProxy.GetXMLName(), points, pipeline.steps_of(opened))
+
+
+sample("step1.zarr", 5)
+sample("step2.zarr", 5)
+np.savez("theirs.npz", loss=np.ones((3, 3)), coordinates=np.linspace(-1, 1, 3) * np.ones((2, 1)))
+show("one", OpenDataFile("step1.zarr"))
+show("series", OpenDataFile(["step2.zarr", "step1.zarr"]))
+show("import", OpenDataFile("theirs.npz"))
+changed = OpenDataFile("step1.zarr")
+show("old", changed)
+import shutil
+shutil.rmtree("step1.zarr")
+sample("step1.zarr", 7)
+ReloadFiles(changed)
+show("new", changed)
+"""
+
+
+def test_stores_and_imports_are_opened_as_files_and_reloaded(tmp_path):
+    """As File > Open and Reload Files do."""
+    opened = run_snippets({"opened": OPENED}, tmp_path)["opened"]
+    assert opened.code == 0, opened.text
+    assert opened.errors == []
+    for line in (
+        "one TLPLandscapeReader 25 []",
+        "series TLPLandscapeReader 25 [1.0, 2.0]",
+        "import TLPLandscapeReader 9 []",
+        "old TLPLandscapeReader 25 []",
+        "new TLPLandscapeReader 49 []",
+    ):
+        assert line in opened.text
+
+
 def test_the_demo_writes_its_files_and_trains_once(run_pvpython, tmp_path):
     first = run_pvpython(DEMO, display=True)
     assert first.code == 0, first.text
