@@ -130,7 +130,7 @@ def next_token_loss(model: nn.Module, batch: Tensor) -> Tensor:
     targets, most = batch[:, 1:].flatten(), max(1, _LOGITS // logits.shape[1])
     parts = [
         nn.functional.cross_entropy(part.float(), wanted, reduction="sum")
-        for part, wanted in zip(logits.split(most), targets.split(most))
+        for part, wanted in zip(torch.split(logits, most), torch.split(targets, most))
     ]
     return torch.stack(parts).sum() / len(targets)
 

@@ -243,7 +243,7 @@ def _parts(tensor: Tensor) -> Sequence[Tensor]:
     held = shard_of(tensor)
     if held.numel() <= PIECE:
         return (held,)
-    return held.split(max(1, PIECE // held[0].numel()))
+    return torch.split(held, max(1, PIECE // held[0].numel()))
 
 
 def _spans(directions: Directions) -> dict[str, Tensor]:
