@@ -7,9 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from tlp_core import hessian_directions, load_problem, sample_grid
+from tlp_core import (
+    grid_graph,
+    hessian_directions,
+    load_problem,
+    merge_tree,
+    random_directions,
+    sample_grid,
+)
 from tlp_core.landscape.series import find_checkpoints
-from tlp_core.problem import hash_batches, mean_loss
+from tlp_core.problem import convert_problem, hash_batches, mean_loss
 from tlp_core.problems.weights import hash_checkpoint, load_checkpoint
 
 transformers = pytest.importorskip("transformers")
@@ -130,6 +137,40 @@ def test_a_loss_of_parts_of_the_logits_is_that_of_transformers(
     monkeypatch.setattr("tlp_core.problems.language_model._LOGITS", logits)
     problem = load(folder / "checkpoint-100", tokens)
     assert mean_loss(problem) == pytest.approx(loss_of(models["llama"][0], problem), rel=1e-6)
+
+
+def minima_above(persistence, landscape):
+    """Return the losses of the minima above a persistence, relative to the lowest."""
+    branches = merge_tree(landscape.loss.ravel(), grid_graph(landscape.shape)).branches()
+    births = np.sort(branches.birth[branches.persistence > persistence])
+    return births - births[0]
+
+
+@pytest.mark.parametrize("distance", [0.01, 1.0])
+def test_autocast_leaves_the_minima_above_the_noise_that_is_told(
+    distance, models, tokens, tmp_path, caplog
+):
+    folder = trained(models, "llama", tmp_path)
+    problem = load(folder / "checkpoint-500", tokens)
+    directions = random_directions(problem, 2, normalization="layer")
+    exact = sample_grid(problem, directions, resolution=13, distance=distance)
+    assert "autocast_noise" not in exact.provenance
+    with caplog.at_level("INFO", "tlp_core"):
+        rounded = sample_grid(
+            convert_problem(problem, autocast="bfloat16"),
+            directions,
+            resolution=13,
+            distance=distance,
+        )
+    noise = rounded.provenance["autocast_noise"]
+    assert f"autocast changes losses by about {noise:.3g};" in caplog.text
+    error = np.ptp(rounded.loss - exact.loss)
+    assert 0.5 * error < noise < 4 * error
+    if distance == 0.01:
+        assert len(minima_above(0, rounded)) > len(minima_above(0, exact))
+    np.testing.assert_allclose(
+        minima_above(noise, rounded), minima_above(noise, exact), atol=noise, rtol=0
+    )
 
 
 def test_half_precision_is_converted_with_a_warning(models, tokens, tmp_path):

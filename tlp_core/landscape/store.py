@@ -42,8 +42,12 @@ SCHEMA = 1
 EVALUATION = "evaluation"
 """Key of the engine in the provenance; engines change losses by rounding only."""
 
+AUTOCAST_NOISE = "autocast_noise"
+"""Key of the persistence in the provenance below which basins may come from autocast."""
+
 _NOT_COMPARED = {
     EVALUATION,
+    AUTOCAST_NOISE,
     "problem_file",
     "hessian_vector_products",
     "hessian_asymmetry",

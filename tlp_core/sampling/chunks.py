@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial, reduce
 from typing import Any
 
@@ -22,11 +23,17 @@ from torch import Tensor
 
 from tlp_core.directions.base import Directions
 from tlp_core.landscape.landscape import Landscape
-from tlp_core.landscape.store import EVALUATION, MODEL_LOSS, Chunk, LandscapeStore
+from tlp_core.landscape.store import AUTOCAST_NOISE, EVALUATION, MODEL_LOSS, Chunk, LandscapeStore
 from tlp_core.model_state import own_squared_norm, pieces, preserve_model, trainable_parameters
 from tlp_core.problem import LossError, Problem, check_center, is_same_loss, mean_loss, mean_losses
 from tlp_core.progress import Progress, format_seconds, silent
-from tlp_core.sampling.engine_choice import Choice, choose_engine, engine_of, restore_engine
+from tlp_core.sampling.engine_choice import (
+    Choice,
+    autocast_noise,
+    choose_engine,
+    engine_of,
+    restore_engine,
+)
 from tlp_core.sampling.engines import Engine, Evaluator, evaluator
 from tlp_core.sampling.partition import Part, SinglePart
 from tlp_core.sampling.plan import Plan
@@ -213,9 +220,24 @@ def _choose(
     )
     for line in choice.report:
         _LOG.info(line)
+    if problem.autocast is not None:
+        noise = autocast_noise(
+            problem, directions, plan.trial(), evaluation, samples=count, bases=bases
+        )
+        _LOG.info(
+            "autocast changes losses by about %.3g; basins of lower persistence may be noise", noise
+        )
+        choice = replace(choice, autocast_noise=noise)
     needed = format_seconds(choice.seconds * count)
     progress(0.0, f"{count:,} samples, {choice.engine}: about {needed}")
     return choice
+
+
+def _chosen(choice: Choice) -> dict[str, Any]:
+    """Return the provenance of a choice."""
+    noise = choice.autocast_noise
+    facts = {EVALUATION: choice.engine.as_dict(), AUTOCAST_NOISE: noise}
+    return {name: fact for name, fact in facts.items() if fact is not None}
 
 
 def _slab_axes(plan: Plan, choice: Choice) -> int:
@@ -265,7 +287,7 @@ def _open_or_create(
         store.check_provenance(provenance)
         return store, None
     choice = choose()
-    every = {**provenance, EVALUATION: choice.engine.as_dict()}
+    every = {**provenance, **_chosen(choice)}
     store.begin(every, _slab_axes(plan, choice), others)
     return store, choice.engine
 
@@ -287,7 +309,7 @@ def _open_or_create_on_disk(
     if part.broadcast(part.is_first() and store is None) and part.is_in_first_group():
         choice = choose()
         engine = choice.engine
-        every = {**provenance, EVALUATION: engine.as_dict()}
+        every = {**provenance, **_chosen(choice)}
         if part.is_first():
             try:
                 store = LandscapeStore.create(

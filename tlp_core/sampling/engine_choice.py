@@ -60,6 +60,9 @@ _AGREEMENT = 1e-3
 _NEAR = 0.01
 """Fraction of the way to a trial point at which engines are checked, too."""
 
+_NOISE_POINTS = 8
+"""Points at which the error of autocast is measured."""
+
 _TRIAL_SECONDS = 0.2
 """Time for which an engine is measured, or one round if that takes longer."""
 
@@ -73,12 +76,14 @@ class Choice:
         seconds: measured time of one sample, for estimates only.
         counted_seconds: time of one sample by the counted work, the same in every run.
         report: one line for each engine that was tried: its time, or why it cannot be used.
+        autocast_noise: what :func:`autocast_noise` returns; None without autocast.
     """
 
     engine: Engine
     seconds: float
     counted_seconds: float
     report: tuple[str, ...]
+    autocast_noise: float | None = None
 
 
 def choose_engine(
@@ -124,6 +129,44 @@ def choose_engine(
         raise RuntimeError(f"engine {name!r} cannot evaluate this loss: {trial.report[-1]}")
     counted = trial.work.seconds(engine.batch)
     return Choice(engine, trial.seconds.get(engine, counted), counted, tuple(trial.report))
+
+
+def autocast_noise(
+    problem: Problem,
+    directions: Directions,
+    alphas: Points,
+    evaluation: EvaluationSettings,
+    *,
+    samples: int,
+    bases: Mapping[str, Tensor] | None = None,
+) -> float:
+    """Return by how much autocast may change losses against each other.
+
+    If the errors of all losses are between a and b, the persistence of a basin changes by at most
+    b - a (the stability theorem of Cohen-Steiner et al. 2007): basins of lower persistence may be
+    noise. The errors are measured at eight points. If they are normal with a standard deviation σ,
+    those of N samples are expected within a range of 2 σ √(2 ln N), which is returned.
+
+    Args:
+        problem: model, loss and batches, with autocast.
+        directions: n directions.
+        alphas: (m, n), points of the landscape.
+        evaluation: its batch-norm statistics are used.
+        samples: N, the number of samples of the landscape.
+        bases: as in :func:`~tlp_core.sampling.engines.evaluator`.
+    """
+    found = []
+    for each in (problem, replace(problem, autocast=None)):
+        with evaluator(
+            each,
+            directions,
+            Engine(threads=available_cores()),
+            evaluation.batch_norm,
+            bases=bases,
+        ) as evaluate:
+            found.append(evaluate(alphas[:_NOISE_POINTS])[:, 0])
+    deviation = np.std(found[0] - found[1], ddof=1)
+    return float(2 * deviation * math.sqrt(2 * math.log(samples)))
 
 
 def _check_one_at_a_time(evaluation: EvaluationSettings) -> None:
