@@ -306,6 +306,44 @@ def test_images_that_claim_more_than_there_is_are_one_sentence(
     assert printed.count("\n") == 1
 
 
+@pytest.mark.parametrize("is_compressed", [False, True])
+@pytest.mark.parametrize("mode", ["ascii", "binary", "appended base64", "appended raw"])
+@pytest.mark.parametrize("header", ["32", "64"])
+def test_an_image_that_lacks_values_is_not_filled_from_memory(
+    mode, header, is_compressed, tmp_path, capfd
+):
+    pytest.importorskip("vtkmodules")
+    from vtkmodules.util.numpy_support import numpy_to_vtk
+    from vtkmodules.vtkCommonDataModel import vtkImageData
+    from vtkmodules.vtkIOXML import vtkXMLImageDataWriter
+
+    image = vtkImageData()
+    image.SetDimensions(9, 9, 1)
+    array = numpy_to_vtk(np.random.default_rng(0).random(81), deep=1)
+    array.SetName("Loss")
+    image.GetPointData().AddArray(array)
+    writer = vtkXMLImageDataWriter()
+    writer.SetFileName(str(tmp_path / "a.vti"))
+    writer.SetInputData(image)
+    {"ascii": writer.SetDataModeToAscii, "binary": writer.SetDataModeToBinary}.get(
+        mode, writer.SetDataModeToAppended
+    )()
+    writer.SetEncodeAppendedData(mode != "appended raw")
+    {"32": writer.SetHeaderTypeToUInt32, "64": writer.SetHeaderTypeToUInt64}[header]()
+    if not is_compressed:
+        writer.SetCompressorTypeToNone()
+    writer.Write()
+    command = ["import", str(tmp_path / "a.vti"), "-o"]
+    assert main([*command, str(tmp_path / "whole.zarr")]) == 0
+    content = (tmp_path / "a.vti").read_bytes()
+    closing = b"</AppendedData>" if "appended" in mode else b"</DataArray>"
+    place = content.index(closing)
+    (tmp_path / "a.vti").write_bytes(content[: place - 200].rstrip(b"=") + content[place:])
+    assert main([*command, str(tmp_path / "short.zarr")]) == 1
+    assert not (tmp_path / "short.zarr").exists()
+    assert "a.vti must hold" in capfd.readouterr().err
+
+
 def test_a_store_with_missing_samples_is_not_resumed_and_shows_none_of_them(tmp_path, capsys):
     path = tmp_path / "a.zarr"
     assert main(["sample", "two-wells", "-r", "3", "-q", "-o", str(path)]) == 0

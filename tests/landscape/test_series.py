@@ -55,10 +55,12 @@ def test_the_field_that_holds_the_step_counts(tmp_path, caplog, names, expected,
     assert rule in caplog.text
 
 
-def test_the_step_inside_the_file_counts_where_names_hold_none(tmp_path):
+@pytest.mark.parametrize("ending", [".ckpt", ".pt", ".pth"])
+def test_the_step_inside_the_file_counts_where_names_hold_none(ending, tmp_path):
     for name, step in (("early", 30), ("late", 7)):
-        torch.save({"global_step": step, "state_dict": {}}, tmp_path / f"{name}.ckpt")
-    assert steps(find_checkpoints([tmp_path])) == {"early.ckpt": 30, "late.ckpt": 7}
+        torch.save({"global_step": step, "state_dict": {}}, tmp_path / f"{name}{ending}")
+    found = steps(find_checkpoints([tmp_path]))
+    assert found == {f"early{ending}": 30, f"late{ending}": 7}
 
 
 def test_snapshots_of_a_hub_are_no_steps(tmp_path):

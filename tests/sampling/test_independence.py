@@ -34,6 +34,11 @@ def numpy_noise(model, x):
     return (model(x) + noise).square().mean()
 
 
+def numpy_noise_on_one_line(model, x):
+    np.random.seed(0); noise = np.random.randn(10, 1)  # fmt: skip  # noqa: E702
+    return (model(x) + torch.from_numpy(noise).float()).square().mean()
+
+
 def python_noise(model, x):
     random.seed(0)
     shift = random.random()
@@ -67,6 +72,7 @@ CASES = {
     "own generator": (problem_of(own_generator), True),
     "torch noise": (problem_of(torch_noise), False),
     "numpy noise": (problem_of(numpy_noise), False),
+    "numpy noise on one line": (problem_of(numpy_noise_on_one_line), False),
     "python noise": (problem_of(python_noise), False),
     "closure": (problem_of(closure), False),
     "hook": (problem_of(hooked, hook=True), False),

@@ -224,8 +224,8 @@ def _trainer_step(path: Path) -> float | None:
 
 
 def _step_inside(path: Path) -> float | None:
-    """Return ``global_step`` in a checkpoint of PyTorch Lightning."""
-    if path.suffix == ".ckpt" and path.is_file():
+    """Return ``global_step`` in a checkpoint, as that of PyTorch Lightning."""
+    if path.suffix in CHECKPOINT_ENDINGS and path.is_file():
         with suppress(Exception):  # whatever makes it unreadable is reported when it is loaded
             import torch
 

@@ -126,7 +126,9 @@ def choose_engine(
     else:
         engine = trial.first_usable(samples, name, evaluation.batch)
     if engine is None:
-        raise RuntimeError(f"engine {name!r} cannot evaluate this loss: {trial.report[-1]}")
+        is_open = name in (None, "fastest")
+        which = "no engine can" if is_open else f"engine {name!r} cannot"
+        raise RuntimeError(f"{which} evaluate this loss: {trial.report[-1]}")
     counted = trial.work.seconds(engine.batch)
     return Choice(engine, trial.seconds.get(engine, counted), counted, tuple(trial.report))
 

@@ -4,11 +4,13 @@ Workers have a copy of the model each, but share whatever else a loss uses: the 
 torch, NumPy and Python, and what a hook or a closure stores. Disturbance is a race, which shows
 under load and hides in a test. So the check leaves nothing to chance: two threads evaluate two
 samples and wait for each other at every line of the user's code and at every operation of torch, so
-that each overwrites what the other has stored before it is read.
+that each overwrites what the other has stored before it is read. A line of the user's code may seed
+and draw at once, so a loss that uses a shared random generator at all is not independent.
 """
 
 from __future__ import annotations
 
+import random
 import sys
 import sysconfig
 import threading
@@ -43,11 +45,32 @@ def are_independent(workers: Sequence[Callable[[Points], Losses]], alphas: Point
         alphas: (2, n), two different points.
     """
     samples = [alphas[i : i + 1] for i in range(2)]
+    if _uses_shared_generators(workers[0], samples[0]):
+        return False
     alone = [worker(sample) for worker, sample in zip(workers, samples)]
     together = _Alternation()
     with ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         losses = list(pool.map(together.run, workers, samples))
     return not together.timed_out and np.array_equal(alone, losses, equal_nan=True)
+
+
+def _uses_shared_generators(worker: Callable[[Points], Losses], sample: Points) -> bool:
+    """Return whether a worker seeds or draws from a global random generator."""
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        random.random(), np.random.random(), torch.rand(1)  # or seeding again would change nothing
+        state = _generator_states()
+        worker(sample)
+        return state != _generator_states()
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])
+
+
+def _generator_states() -> tuple[Any, ...]:
+    of_numpy = np.random.get_state(legacy=False)
+    return random.getstate(), repr(of_numpy), torch.get_rng_state().tolist()
 
 
 class _Alternation:

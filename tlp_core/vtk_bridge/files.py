@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,12 @@ from tlp_core.vtk_bridge.graphs import point_values
 from tlp_core.vtk_bridge.samples import landscape_to_grid, landscape_to_image, with_vertices
 
 _COMPONENTS = re.compile(rb'NumberOfComponents\s*=\s*["\']\s*(-?\d{1,18})')
+
+_INLINE = re.compile(rb'<DataArray[^>]*format\s*=\s*["\']binary["\'][^>]*>([^<]*)')
+
+_APPENDED = re.compile(rb"<AppendedData([^>]*)>\s*_")
+
+_OFFSET = re.compile(rb'offset\s*=\s*["\']\s*(\d{1,18})')
 
 _MOST_COMPONENTS = 9
 """Components of a tensor."""
@@ -96,6 +105,36 @@ def _require_content(file: Path, shape: list[int]) -> None:
     require_room(file, (*shape, max(counts, default=1)), "an image")
     if math.prod(shape) > _MOST_COMPRESSED * len(content):
         raise ValueError(f"{file} must hold all of its image of {shape} points, and does not")
+    if any(claimed > held for claimed, held in _block_sizes(content)):
+        raise ValueError(f"{file} must hold all values of its arrays, and lacks some")
+
+
+def _block_sizes(content: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the number of bytes that each uncompressed array claims, and the most that are there.
+
+    VTK takes the values that a short array lacks from memory that is not initialized. Compressed
+    arrays that are short cannot be decompressed, which it reports.
+    """
+    head = content[:1000]
+    if b"compressor" in head:
+        return
+    size, order = 8 if b"UInt64" in head else 4, "big" if b"BigEndian" in head else "little"
+    blocks = [(match[1], True) for match in _INLINE.finditer(content)]
+    if appended := _APPENDED.search(content):
+        data, is_text = content[appended.end() :], b"base64" in appended[1]
+        blocks += [(data[int(place) :], is_text) for place in _OFFSET.findall(content)]
+    for block, is_text in blocks:
+        if is_text:
+            text = re.sub(rb"\s|<.*", b"", block, flags=re.DOTALL)
+            try:
+                start = base64.b64decode(text[: 4 * math.ceil(size / 3)])[:size]
+            except binascii.Error:
+                start = b""
+            held = 3 * len(text) // 4
+        else:
+            start, held = block[:size], len(block)
+        if len(start) == size:
+            yield int.from_bytes(start, order), held - size  # type: ignore[arg-type]
 
 
 def write_grid(landscape: Landscape, file: Path) -> None:
