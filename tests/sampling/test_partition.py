@@ -173,12 +173,14 @@ def test_two_processes_on_one_store_do_not_disturb_each_other(
 
 def test_parts_give_the_whole_store(problem_file, undisturbed_store, tmp_path):
     store = tmp_path / "parts.zarr"
+    printed = []
     for k in (2, 1):
         assert not store.exists() or not Landscape.open(store).is_complete
-        subprocess.run(
-            command(problem_file, store, "--part", f"{k}/2"), check=True, capture_output=True
-        )
+        part = command(problem_file, store, "--part", f"{k}/2")
+        printed.append(subprocess.run(part, check=True, capture_output=True, text=True).stderr)
     assert files(store) == undisturbed_store
+    sentence = "samples are there; run the other parts"
+    assert [sentence in text for text in printed] == [True, False]
 
 
 def test_a_swapped_chunk_of_another_part_is_named_before_it_is_resumed(

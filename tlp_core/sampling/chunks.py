@@ -107,16 +107,21 @@ def sample_plan(
             memory_limit=run.memory_limit,
             bases=bases,
         ) as evaluate:
-            _fill(store, plan, evaluate, known, part, clock, progress)
+            has_finished = _fill(store, plan, evaluate, known, part, clock, progress)
         part.finish()
     landscape = Landscape.from_store(store)
     if not landscape.is_complete and part.is_first():
         done, total = int(landscape.evaluated.sum()), landscape.evaluated.size
-        warnings.warn(
-            f"sampling stopped with {done} of {total} samples; raise the time budget, or run the "
-            "same again to resume the store",
-            stacklevel=3,
-        )
+        if has_finished:
+            text = (
+                f"this part is done, and {done} of {total} samples are there; run the other parts"
+            )
+        else:
+            text = (
+                f"sampling stopped with {done} of {total} samples; raise the time budget, or run "
+                "the same again to resume the store"
+            )
+        warnings.warn(text, stacklevel=3)
     return landscape
 
 
@@ -366,8 +371,12 @@ def _fill(
     part: Part,
     clock: _Clock,
     progress: Progress,
-) -> None:
-    """Evaluate the missing chunks of the store that are this process's part."""
+) -> bool:
+    """Evaluate the missing chunks of the store that are this process's part.
+
+    Returns:
+        Whether all were evaluated; False if the clock was over before.
+    """
     chunks = list(store.chunks())
     total = int(np.prod(store.shape))
     sizes = [0 if store.is_done(chunk) else _size(chunk) for chunk in chunks]
@@ -377,7 +386,7 @@ def _fill(
         if part.agree(store.is_done(chunk)):
             continue
         if has_started and part.agree(clock.is_over()):
-            return  # one chunk at least, so that any budget makes progress
+            return False  # one chunk at least, so that any budget makes progress
         alphas = plan.alphas(chunk)
         losses, there = known.losses(chunk, len(alphas))
         if not there.all():
@@ -390,6 +399,7 @@ def _fill(
             left = format_seconds(clock.spent() / done * (missing - done))
             fraction = 1 - (missing - done) / total
             progress(fraction, f"sampled {total - missing + done:,} of {total:,}, {left} left")
+    return True
 
 
 def _size(chunk: Chunk) -> int:
