@@ -59,8 +59,7 @@ class TLPLandscapeReader(SeriesAlgorithm):
 
         if not self._file_names:
             raise ValueError(
-                "File Name must name a landscape, a folder that ends in .zarr or a file in .npz; "
-                "got none"
+                "File Name must name a landscape, a folder NAME.zarr or an .npz file; got none"
             )
         member = self._series.at(requested_time(request, out_info))
         landscape = _open(member.path)

@@ -384,6 +384,15 @@ def test_a_forward_pass_in_bfloat16_leaves_the_steps_between_samples(small_probl
     np.testing.assert_allclose(landscape.loss, exact.loss, rtol=0.02)
 
 
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_the_noise_of_autocast_is_not_told_where_losses_are_infinite(small_problem):
+    problem = convert_problem(small_problem, dtype="float32", autocast="bfloat16")
+    directions = random_directions(problem, 1, normalization="layer")
+    landscape = sample_grid(problem, directions, resolution=3, distance=1e37)
+    assert np.isfinite(landscape.center)
+    assert "autocast_noise" not in landscape.provenance
+
+
 def test_steps_finer_than_the_precision_are_reported(small_problem):
     problem = convert_problem(small_problem, dtype="float32")
     directions = random_directions(problem, 2, normalization="layer")

@@ -229,9 +229,11 @@ def _choose(
         noise = autocast_noise(
             problem, directions, plan.trial(), evaluation, samples=count, bases=bases
         )
-        _LOG.info(
-            "autocast changes losses by about %.3g; basins of lower persistence may be noise", noise
-        )
+        if noise is not None:
+            _LOG.info(
+                "autocast changes losses by about %.3g; basins of lower persistence may be noise",
+                noise,
+            )
         choice = replace(choice, autocast_noise=noise)
     needed = format_seconds(choice.seconds * count)
     progress(0.0, f"{count:,} samples, {choice.engine}: about {needed}")

@@ -141,13 +141,14 @@ def autocast_noise(
     *,
     samples: int,
     bases: Mapping[str, Tensor] | None = None,
-) -> float:
+) -> float | None:
     """Return by how much autocast may change losses against each other.
 
     If the errors of all losses are between a and b, the persistence of a basin changes by at most
     b - a (the stability theorem of Cohen-Steiner et al. 2007): basins of lower persistence may be
     noise. The errors are measured at eight points. If they are normal with a standard deviation σ,
-    those of N samples are expected within a range of 2 σ √(2 ln N), which is returned.
+    those of N samples are expected within a range of 2 σ √(2 ln N), which is returned; None if
+    fewer than two of the errors are finite.
 
     Args:
         problem: model, loss and batches, with autocast.
@@ -157,7 +158,7 @@ def autocast_noise(
         samples: N, the number of samples of the landscape.
         bases: as in :func:`~tlp_core.sampling.engines.evaluator`.
     """
-    found = []
+    found, points = [], alphas[alphas.any(axis=1)][:_NOISE_POINTS]
     for each in (problem, replace(problem, autocast=None)):
         with evaluator(
             each,
@@ -166,9 +167,12 @@ def autocast_noise(
             evaluation.batch_norm,
             bases=bases,
         ) as evaluate:
-            found.append(evaluate(alphas[:_NOISE_POINTS])[:, 0])
-    deviation = np.std(found[0] - found[1], ddof=1)
-    return float(2 * deviation * math.sqrt(2 * math.log(samples)))
+            found.append(evaluate(points)[:, 0])
+    errors = found[0] - found[1]
+    errors = errors[np.isfinite(errors)]
+    if len(errors) < 2:
+        return None
+    return float(2 * np.std(errors, ddof=1) * math.sqrt(2 * math.log(samples)))
 
 
 def _check_one_at_a_time(evaluation: EvaluationSettings) -> None:
