@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.tiny_models import COMMON, llama_config
 from tlp_core import (
     grid_graph,
     hessian_directions,
@@ -22,19 +23,8 @@ from tlp_core.problems.weights import hash_checkpoint, load_checkpoint
 transformers = pytest.importorskip("transformers")
 
 WORDS = ["[UNK]", "the", "of", "a", "to", "is", "."]
-COMMON = {
-    "vocab_size": 32,
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "bos_token_id": None,
-    "eos_token_id": None,
-}
 LAYOUTS = {
-    "llama": lambda: transformers.LlamaConfig(
-        **COMMON, num_key_value_heads=1, tie_word_embeddings=True
-    ),
+    "llama": llama_config,
     "gpt2": lambda: transformers.GPT2Config(
         vocab_size=32,
         n_positions=32,

@@ -7,6 +7,7 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 
 from tests.sampling.test_distributed import launch
+from tests.tiny_models import llama_config
 from tlp_core import (
     Directions,
     Landscape,
@@ -38,18 +39,7 @@ def folder(tmp_path_factory):
     """A Llama with tied weights and an odd vocabulary, so that shards differ in size."""
     place = tmp_path_factory.mktemp("llama")
     torch.manual_seed(0)
-    config = transformers.LlamaConfig(
-        vocab_size=33,
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=None,
-    )
-    model = transformers.AutoModelForCausalLM.from_config(config)
+    model = transformers.AutoModelForCausalLM.from_config(llama_config(vocab_size=33))
     model.save_pretrained(place)
     np.save(place / "tokens.npy", np.random.default_rng(0).integers(0, 33, 4000))
     return place
