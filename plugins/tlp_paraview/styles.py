@@ -8,12 +8,13 @@ from typing import Any
 
 from paraview import simple
 
+import tlp_core
 from tlp_core import array_names as names
 from tlp_core.array_names import CriticalType
 from tlp_paraview import roles, versions
 from tlp_paraview.roles import Role
 
-COLOR_MAP = Path(__file__).parent / "colormaps" / "tlp_blues.json"
+COLOR_MAP = Path(tlp_core.__file__).parent / "profile" / "tlp_blues.json"
 
 BLACK, WHITE, GREY = [0.0] * 3, [1.0] * 3, [0.8] * 3
 RED, ORANGE = [0.84, 0.10, 0.11], [0.99, 0.55, 0.0]
