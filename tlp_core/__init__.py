@@ -11,6 +11,7 @@ only.
 - ``topology``: the neighbour graph of the samples, and the merge tree of the sublevel sets
 - ``profile``: the basins of the merge tree, drawn in the plane
 - ``analysis``: descriptors of a merge tree, distances, change points of a series
+- ``pictures``: profiles, landscapes and diagrams drawn by matplotlib
 - ``vtk_bridge``: records to and from VTK data and files
 - ``pipeline``: from settings to a landscape, for ParaView's source and the command
 - ``experiments``: the papers' experiments

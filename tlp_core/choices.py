@@ -59,6 +59,12 @@ KNN_METHODS: tuple[KnnMethod, ...] = get_args(KnnMethod)
 SiblingOrder = Literal["width", "depth"]
 SIBLING_ORDERS: tuple[SiblingOrder, ...] = get_args(SiblingOrder)
 
+ProfileWidth = Literal["samples", "n-th root"]
+PROFILE_WIDTHS: tuple[ProfileWidth, ...] = get_args(ProfileWidth)
+
+Panel = Literal["profile", "landscape", "diagram"]
+PANELS: tuple[Panel, ...] = get_args(Panel)
+
 DiagramDistance = Literal["bottleneck", "wasserstein"]
 DIAGRAM_DISTANCES: tuple[DiagramDistance, ...] = get_args(DiagramDistance)
 

@@ -7,8 +7,6 @@ from typing import Any
 from tlp_paraview.algorithm import output, report_errors
 from tlp_paraview.tree_algorithm import FormerlySimplifying
 
-WIDTHS = ("samples", "n-th root")
-
 
 class TLPLandscapeProfile(FormerlySimplifying):
     """A filter that draws the topological landscape profile of a merge tree."""
@@ -82,7 +80,7 @@ class TLPLandscapeProfile(FormerlySimplifying):
     def _profile(self, tree: Any, coordinates: Any, is_step: bool) -> Any:
         """Return the profile; at a step of a training, basins have places that all steps share."""
         from tlp_core import landscape_profile
-        from tlp_core.choices import SIBLING_ORDERS
+        from tlp_core.choices import PROFILE_WIDTHS, SIBLING_ORDERS
         from tlp_core.profile import position_places
 
         has_places = self._keep_places and is_step
@@ -91,6 +89,6 @@ class TLPLandscapeProfile(FormerlySimplifying):
             tree,
             order=SIBLING_ORDERS[self._order],
             places=position_places(coordinates) if has_places else None,
-            degree=n if WIDTHS[self._width] == "n-th root" else 1,
+            degree=n if PROFILE_WIDTHS[self._width] == "n-th root" else 1,
             tolerance=self._tolerance,
         )

@@ -1,4 +1,4 @@
-"""Small multiples: profiles over two parameters, with one loss axis and one range of colours.
+"""Small multiples: profiles over one or two parameters, with one loss axis and one colour range.
 
     pvpython -m tlp_paraview.multiples runs.csv --rows beta --columns seed -o profiles.png
 
@@ -17,6 +17,7 @@ import numpy as np
 from paraview import simple
 
 from tlp_core import Landscape
+from tlp_core.choices import PROFILE_WIDTHS, ProfileWidth
 from tlp_core.landscape.table import LandscapeTable, arrange, find_runs
 from tlp_paraview import fitting, pipeline, styles, versions, views
 from tlp_paraview.commands import exit_code, run_command
@@ -34,7 +35,7 @@ def show_multiples(
     table: LandscapeTable,
     *,
     threshold: float = 0.0,
-    width: str = "samples",
+    width: ProfileWidth = "samples",
     logarithmic: bool = False,
     size: tuple[int, int] | None = None,
 ) -> Any:
@@ -59,6 +60,7 @@ def show_multiples(
         FileNotFoundError: if the environment variable TLP_TTK_PLUGIN names no file.
     """
     (rows, row_values), (columns, column_values) = table.rows, table.columns
+    title = " and ".join(filter(None, (rows, columns)))
     pipelines = {place: _pipeline(run, threshold) for place, run in table.cells.items()}
     for built in pipelines.values():
         built.profile.Width, built.profile.LogarithmicLoss = width, int(logarithmic)
@@ -67,10 +69,10 @@ def show_multiples(
     grid = [[styles.empty_view() for _ in column_values] for _ in row_values]
     legend = styles.empty_view()
     size = size or (CELL[0] * len(column_values) + _LEGEND, CELL[1] * len(row_values))
-    layout = versions.grid_layout(f"{rows} and {columns}", grid, legend, _LEGEND / size[0])
+    layout = versions.grid_layout(title, grid, legend, _LEGEND / size[0])
     for row, line in zip(row_values, grid):
         for column, view in zip(column_values, line):
-            heading = f"{rows} = {row}, {columns} = {column}"
+            heading = table.heading(row, column)
             built = pipelines.get((row, column))
             if built is None or fitting.ranges_of(built.profile) is None:
                 styles.show_text(f"{heading}: no landscape", view)
@@ -151,8 +153,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "places", nargs="+", help="a .csv table, or stores, folders of them and patterns"
     )
-    parser.add_argument("--rows", required=True, help="name of the parameter of the rows")
-    parser.add_argument("--columns", required=True, help="name of the parameter of the columns")
+    parser.add_argument("--rows", help="name of the parameter of the rows (default: a single row)")
+    parser.add_argument(
+        "--columns", help="name of the parameter of the columns (default: a single column)"
+    )
     parser.add_argument("-o", "--output", help="file of the picture, NAME.png")
     parser.add_argument("--state", help="file of the state, NAME.pvsm")
     parser.add_argument(
@@ -164,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--width",
-        choices=("samples", "n-th root"),
+        choices=PROFILE_WIDTHS,
         default="samples",
         help="width of the basins (default: samples)",
     )

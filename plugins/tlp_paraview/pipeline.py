@@ -42,6 +42,9 @@ TTK_FILTERS = ("TTKMergeTree", "TTKMergeandContourTreeFTM")
 _ERROR = re.compile(r"\bERR(OR)?\b|Traceback")
 """Pattern of error messages; ParaView reports other text on stderr as errors, too."""
 
+_PLACE = re.compile(r"^(\S+:\d+ ERR: |ERROR: In .*?\):\s*)", re.DOTALL)
+"""Pattern of what comes before the text of an error: of ParaView's log, and of VTK's."""
+
 
 @dataclass(frozen=True)
 class Pipeline:
@@ -152,22 +155,38 @@ def ttk_filter() -> Any:
     return found
 
 
-def build(source: Any, *, threshold: float = 0.0) -> Pipeline:
+def build(source: Any, *, threshold: float = 0.0, raise_errors: bool = False) -> Pipeline:
     """Build the pipeline behind a source or reader, and run it.
-
-    Filter errors are printed and do not raise exceptions: see :func:`pipeline_errors`.
 
     Args:
         source: proxy of a source or reader with a landscape at port 0.
         threshold: smallest persistence of the basins that stay, as a fraction, 0 to 1, of the range
             of the losses. Default: 0, all basins.
+        raise_errors: raise an exception if a filter reports an error. Default: False, filters print
+            their errors as everywhere in ParaView; see :func:`pipeline_errors`.
 
     Returns:
         The proxies of the pipeline. After an error, their outputs are empty.
 
     Raises:
         FileNotFoundError: if the environment variable TLP_TTK_PLUGIN names no file.
+        RuntimeError: if ``raise_errors``, with the errors of the filters.
     """
+    if not raise_errors:
+        return _build(source, threshold)
+    with pipeline_errors() as errors:
+        built = _build(source, threshold)
+    if errors:
+        raise RuntimeError("; ".join(dict.fromkeys(map(_without_place, errors))))
+    return built
+
+
+def _without_place(message: str) -> str:
+    """Return the sentence of an error message, without the place in the code before it."""
+    return " ".join(_PLACE.sub("", message).split())
+
+
+def _build(source: Any, threshold: float) -> Pipeline:
     load_plugin()
     source.UpdatePipeline()
     graph = simple.TLPNeighborGraph(registrationName="Neighbor Graph", Input=source)

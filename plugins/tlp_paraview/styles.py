@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from paraview import simple
 
-import tlp_core
 from tlp_core import array_names as names
+from tlp_core import profile
 from tlp_core.array_names import CriticalType
 from tlp_paraview import roles, versions
 from tlp_paraview.roles import Role
 
-COLOR_MAP = Path(tlp_core.__file__).parent / "profile" / "tlp_blues.json"
-
 BLACK, WHITE, GREY = [0.0] * 3, [1.0] * 3, [0.8] * 3
-RED, ORANGE = [0.84, 0.10, 0.11], [0.99, 0.55, 0.0]
+RED, ORANGE = list(profile.RED), list(profile.ORANGE)
 
 KINDS = {
     CriticalType.MINIMUM: ("minimum", RED),
@@ -49,7 +46,7 @@ def color_by_loss(shown: Any, array: tuple[str, str], span: tuple[float, float])
     """
     simple.ColorBy(shown, array, separate=True)
     colors = simple.GetColorTransferFunction(array[1], shown, separate=True)
-    preset = json.loads(COLOR_MAP.read_text(encoding="utf-8"))[0]
+    preset = json.loads(profile.COLOR_MAP.read_text(encoding="utf-8"))[0]
     colors.ColorSpace = preset["ColorSpace"]
     colors.NanColor = preset["NanColor"]
     colors.RGBPoints = preset["RGBPoints"]
@@ -66,9 +63,9 @@ def rescale(colors: Any, span: tuple[float, float]) -> None:
 def add_color_map() -> None:
     """Add the suite's blues to ParaView's list of colour maps, unless they are in it."""
     presets = versions.color_presets()
-    name = json.loads(COLOR_MAP.read_text(encoding="utf-8"))[0]["Name"]
+    name = json.loads(profile.COLOR_MAP.read_text(encoding="utf-8"))[0]["Name"]
     if not presets.HasPreset(name):
-        presets.ImportPresets(str(COLOR_MAP))
+        presets.ImportPresets(str(profile.COLOR_MAP))
 
 
 def show_color_bar(

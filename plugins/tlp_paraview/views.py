@@ -16,7 +16,9 @@ import numpy as np
 from paraview import servermanager, simple
 
 from tlp_core import array_names as names
-from tlp_core import checks
+from tlp_core import checks, vtk_bridge
+from tlp_core.choices import Panel
+from tlp_core.pictures import Pictured, draw_landscapes, require_picture, write_picture
 from tlp_paraview import fitting, interaction, roles, styles, versions
 from tlp_paraview.fitting import SIZE, Ranges
 from tlp_paraview.pipeline import Pipeline, comes_from, number_of_directions, steps_of, title
@@ -128,6 +130,49 @@ def compare_profiles(pipelines: Sequence[Pipeline], *, size: tuple[int, int] = S
         show_profile(pipeline, view, ranges)
     fitting.fit_layout(layout, size)
     return layout
+
+
+def save_vector_graphics(
+    path: str, pipelines: Sequence[Pipeline], *, panels: Sequence[Panel] = ("profile",)
+) -> None:
+    """Write profiles side by side as vector graphics, drawn by matplotlib.
+
+    ParaView itself exports the picture of a view as pixels. Width and logarithmic axis are those of
+    the first profile; all profiles have one loss axis and one range of colours.
+
+    Args:
+        path: NAME.svg, NAME.pdf or NAME.png.
+        pipelines: the pipelines of the profiles, at the current time.
+        panels: what is drawn of each, one below the other: ``profile``, ``landscape`` or
+            ``diagram``, see :func:`tlp_core.pictures.draw_landscapes`. Default: the profile.
+
+    Raises:
+        ModuleNotFoundError: if matplotlib is not installed.
+        ValueError: if the path has another ending, a profile is empty, a panel is unknown, or a
+            logarithmic axis has a loss that is not positive.
+    """
+    require_picture(path)
+    first = [pipeline.profile for pipeline in pipelines][:1]
+    figure = draw_landscapes(
+        [[_pictured(pipeline) for pipeline in pipelines]],
+        panels=panels,
+        logarithmic=any(profile.LogarithmicLoss for profile in first),
+        width=first[0].Width if first else "samples",
+    )
+    write_picture(figure, path)
+
+
+def _pictured(pipeline: Pipeline) -> Pictured:
+    ports = [getattr(pipeline.profile, name) for name in ("Nodes", "Arcs", "Segmentation")]
+    nodes, arcs, samples = (servermanager.Fetch(port, idx=port.Port) for port in ports)
+    if not samples.GetNumberOfPoints():
+        raise ValueError("a profile must have basins to be drawn, got an empty one")
+    name = pipeline.profile.ScalarField[1]
+    return Pictured(
+        heading=title(pipeline),
+        landscape=vtk_bridge.grid_to_landscape(samples, name),
+        tree=vtk_bridge.skeleton_to_tree(nodes, arcs, samples, name),
+    )
 
 
 def save_animation(path: str, layout: Any, *, size: tuple[int, int] = SIZE) -> None:

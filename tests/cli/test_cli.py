@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -140,6 +141,25 @@ def test_choices_of_options_are_those_of_the_core(option, choices, capsys):
     assert [word.strip("'") for word in last.split("choose from ")[1].rstrip(")").split(", ")] == [
         *choices
     ]
+
+
+def test_plot_draws_landscapes_side_by_side_and_tables(store, tmp_path, capsys):
+    picture = tmp_path / "wells.svg"
+    assert main(["plot", store, store, "-o", str(picture), "--json"]) == 0
+    assert printed(capsys) == {"output": str(picture), "landscapes": 1}, "each store once"
+    for name in ("beta1_seed0", "beta1_seed1", "beta2_seed0"):
+        shutil.copytree(store, tmp_path / f"{name}.zarr")
+    runs = str(tmp_path / "beta*.zarr")
+    command = ["plot", runs, "--rows", "beta", "-o", str(picture), "--json"]
+    assert main([*command, "--columns", "seed"]) == 0
+    assert printed(capsys)["landscapes"] == 3
+    text = picture.read_text()
+    assert "beta = 2, seed = 0" in text
+    assert "beta = 2, seed = 1" not in text
+    assert main(command) == 1
+    assert "beta = 1 has two" in capsys.readouterr().err
+    assert main(["plot", store, "-o", str(tmp_path / "x.bmp")]) == 1
+    assert "a picture must end in .svg, .pdf, .png" in capsys.readouterr().err
 
 
 def test_profile_needs_a_known_ending(store, capsys):

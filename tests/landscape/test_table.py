@@ -32,6 +32,20 @@ def test_paths_in_a_table_are_relative_to_its_folder(tmp_path):
     assert table_of_runs.cells["sgd", "5"].path == tmp_path / "b.zarr"
 
 
+def test_one_parameter_makes_a_row_or_a_column(tmp_path):
+    places = stores(tmp_path, "beta10_seed1.zarr", "beta9_seed1.zarr")
+    row = arrange(find_runs(places), columns="beta")
+    assert (row.rows, row.columns) == (("", [""]), ("beta", ["9", "10"]))
+    assert row.cells["", "10"].path == places[0]
+    assert row.heading("", "10") == "beta = 10"
+    column = arrange(find_runs(places), rows="beta")
+    assert column.cells["9", ""].path == places[1]
+    with pytest.raises(ValueError, match="a cell must have one landscape, and seed = 1 has two"):
+        arrange(find_runs(places), rows="seed")
+    with pytest.raises(ValueError, match="rows and columns must be two parameters, got None"):
+        arrange(find_runs(places))
+
+
 def test_wrong_tables_are_reported(tmp_path):
     places = stores(tmp_path, "beta1_seed1.zarr", "beta1_seed1_b2.zarr", "plain.zarr")
     with pytest.raises(ValueError, match="must hold its parameters, such as beta10_seed2"):

@@ -13,6 +13,7 @@ from tlp_core.choices import (
     KNN_METHODS,
     KNN_RULES,
     NORMALIZATIONS,
+    PROFILE_WIDTHS,
     SIBLING_ORDERS,
     SPECTRUM_ORDERS,
 )
@@ -129,6 +130,7 @@ def entries(proxy, name):
         ("TLPLossLandscape", "DirectionMethod", DIRECTION_METHODS[:4]),
         ("TLPLossLandscape", "Order", SPECTRUM_ORDERS),
         ("TLPLandscapeProfile", "Order", SIBLING_ORDERS),
+        ("TLPLandscapeProfile", "Width", PROFILE_WIDTHS),
         ("TLPNeighborGraph", "GridRule", GRID_RULES),
         ("TLPNeighborGraph", "NeighborRule", KNN_RULES),
         ("TLPNeighborGraph", "NeighborMethod", KNN_METHODS),
@@ -142,7 +144,6 @@ def test_choices_are_the_cores(proxy, name, table):
     ("proxy", "name", "table"),
     [
         ("TLPLossLandscape", "StepDirections", "STEP_DIRECTIONS"),
-        ("TLPLandscapeProfile", "Width", "WIDTHS"),
         ("TLPNeighborGraph", "Graph", "GRAPHS"),
         ("TLPNeighborGraph", "ImplicitGraph", "IMPLICIT"),
     ],

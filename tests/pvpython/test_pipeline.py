@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 from tests.paraview_programs import ROOT, run, run_snippets
+from tlp_core import hessian_directions, landscape_profile, load_problem, sample_grid
+from tlp_core.topology.landscape_tree import landscape_tree
 
 pytestmark = pytest.mark.paraview
 
@@ -127,6 +129,28 @@ for graph in (samples([0., 3., 1.]), samples([0., 1., 2.], directions=1), sample
 pipeline.ttk_filter = kept
 """
 
+RAISED = """
+from tlp_paraview import pipeline
+try:
+    pipeline.build(TLPLossLandscape(Resolution=40), raise_errors=True)
+except RuntimeError as error:
+    print("raised:", error)
+print("filter", pipeline.build(TLPLossLandscape(Resolution=5), raise_errors=True).tree_filter)
+"""
+
+WRITTEN = """
+from paraview import simple
+from tlp_paraview import pipeline, views
+built = pipeline.build(TLPLossLandscape(Resolution=9), threshold=0.01)
+simple.SaveData("basins.csv", built.profile, FieldAssociation="Cell Data", Precision=12)
+views.save_vector_graphics("wells.svg", [built, built], panels=["profile", "landscape"])
+for path, pipelines in (("wells.tif", [built]), ("none.svg", [])):
+    try:
+        views.save_vector_graphics(path, pipelines)
+    except ValueError as error:
+        print("refused:", error)
+"""
+
 SNIPPETS = {
     "contract": CONTRACT,
     "unrun": UNRUN,
@@ -134,6 +158,8 @@ SNIPPETS = {
     "implicit": IMPLICIT,
     **{options: BUILD.format(options=options) for options in BAD_INPUTS},
     "unfit": UNFIT,
+    "raised": RAISED,
+    "written": WRITTEN,
 }
 
 
@@ -144,7 +170,7 @@ def ran(tmp_path_factory):
     write_bad_problems(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("TLP_TTK_PLUGIN", raising=False)
-        return run_snippets(SNIPPETS, folder)
+        return {**run_snippets(SNIPPETS, folder), "folder": folder}
 
 
 def test_the_launcher_loads_the_plugin_and_properties_are_a_contract(ran):
@@ -173,6 +199,35 @@ def test_bad_input_gives_one_sentence_an_exit_code_and_empty_outputs(ran, option
     assert len(done.errors) == 1, done.text
     assert "TLP Loss Landscape: " in done.errors[0]
     assert message in done.errors[0]
+
+
+def test_build_raises_errors_on_request(ran):
+    lines = ran["raised"].text.splitlines()
+    (raised,) = (line for line in lines if line.startswith("raised: "))
+    assert raised.startswith("raised: TLP Loss Landscape: resolution must be odd")
+    assert "ERR" not in raised
+    assert any(line.startswith("filter ") for line in lines)
+
+
+def test_a_profile_is_written_as_vector_graphics_and_as_a_table(ran):
+    assert "refused: a picture must end in .svg, .pdf, .png, got wells.tif" in ran["written"].text
+    assert "refused: a picture must show at least one" in ran["written"].text
+    folder = ran["folder"]
+    basins = np.genfromtxt(folder / "basins.csv", delimiter=",", names=True)
+    problem = load_problem("two-wells")
+    landscape = sample_grid(problem, hessian_directions(problem, 2), resolution=9, distance=1.0)
+    own = landscape_profile(landscape_tree(landscape, threshold=0.01)).basins
+    for column, values in (
+        ("Birth", own.birth),
+        ("Death", own.death),
+        ("Persistence", own.persistence),
+        ("AverageLoss", own.average_loss),
+        ("Size", own.size),
+    ):
+        assert np.sort(basins[column]) == pytest.approx(np.sort(values), rel=1e-5), column
+    text = (folder / "wells.svg").read_text(encoding="utf-8")
+    assert text.count("two wells, 2 parameters") == 2
+    assert "average loss" in text
 
 
 def test_an_implicit_graph_gives_the_same_profile(ran):

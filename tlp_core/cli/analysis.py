@@ -1,17 +1,21 @@
-"""The commands ``profile``, ``describe`` and ``compare``."""
+"""The commands ``profile``, ``plot``, ``describe`` and ``compare``."""
 
 from __future__ import annotations
 
 import argparse
 from itertools import chain
+from pathlib import Path
 
 from tlp_core.analysis.descriptors import describe
 from tlp_core.analysis.distances import landscape_distances
 from tlp_core.atomic_files import atomic_write, write_npz
-from tlp_core.choices import DIAGRAM_DISTANCES
+from tlp_core.choices import DIAGRAM_DISTANCES, PANELS, PROFILE_WIDTHS
 from tlp_core.cli.options import Parsers, add_command, add_json, add_output, add_tree
 from tlp_core.cli.output import print_result, write_rows
 from tlp_core.landscape.landscape import Landscape
+from tlp_core.landscape.series import LANDSCAPE_ENDING, landscape_paths
+from tlp_core.landscape.table import arrange, find_runs
+from tlp_core.pictures import Pictured, draw_landscapes, require_picture, write_picture
 from tlp_core.profile import Basins, landscape_profile
 from tlp_core.topology.landscape_tree import landscape_tree
 from tlp_core.topology.merge_tree import MergeTree
@@ -34,6 +38,7 @@ _COLUMNS = (
 def add_commands(commands: Parsers) -> None:
     """Add the commands to the parser of ``tlp``."""
     _add_profile(commands)
+    _add_plot(commands)
     _add_describe(commands)
     _add_compare(commands)
 
@@ -49,6 +54,45 @@ def write_profile(options: argparse.Namespace) -> int:
         raise ValueError(f"the output must end in .csv or .npz, got {options.output}")
     print_result({"output": options.output, "basins": len(basins)}, as_json=options.json)
     return 0
+
+
+def write_plot(options: argparse.Namespace) -> int:
+    """Draw landscapes side by side, or those of a table in rows and columns."""
+    require_picture(options.output)
+    cells = _cells(options)
+    figure = draw_landscapes(
+        cells,
+        panels=options.panels,
+        logarithmic=options.logarithmic,
+        width=options.width,
+    )
+    write_picture(figure, options.output)
+    count = sum(each is not None for row in cells for each in row)
+    print_result({"output": options.output, "landscapes": count}, as_json=options.json)
+    return 0
+
+
+def _cells(options: argparse.Namespace) -> list[list[Pictured | None]]:
+    """Return the landscapes of a table by its parameters, or side by side without parameters."""
+    if not (options.rows or options.columns):
+        paths = landscape_paths(options.places)
+        return [[_pictured(p, p.name.removesuffix(LANDSCAPE_ENDING), options) for p in paths]]
+    table = arrange(find_runs(options.places), options.rows, options.columns)
+    return [
+        [
+            _pictured(run.path, table.heading(row, column), options)
+            if (run := table.cells.get((row, column)))
+            else None
+            for column in table.columns[1]
+        ]
+        for row in table.rows[1]
+    ]
+
+
+def _pictured(path: Path, heading: str, options: argparse.Namespace) -> Pictured:
+    landscape = Landscape.open(path).of_loss(options.loss)
+    tree = landscape_tree(landscape, rule=options.rule, threshold=options.threshold)
+    return Pictured(heading, landscape, tree)
 
 
 def print_descriptors(options: argparse.Namespace) -> int:
@@ -92,6 +136,34 @@ def _add_profile(commands: Parsers) -> None:
     command.add_argument("store", help="the landscape, NAME.zarr")
     add_tree(command)
     add_output(command, "NAME.csv or NAME.npz")
+
+
+def _add_plot(commands: Parsers) -> None:
+    command = add_command(commands, "plot", write_plot, "draw profiles, also as vector graphics")
+    add_json(command)
+    command.add_argument(
+        "places", nargs="+", help="stores, folders of them and patterns, or a .csv table"
+    )
+    add_tree(command)
+    add_output(command, "the picture, NAME.svg, NAME.pdf or NAME.png")
+    command.add_argument(
+        "--panels",
+        nargs="+",
+        choices=PANELS,
+        default=["profile"],
+        help="what is drawn of each landscape, one below the other (default: profile)",
+    )
+    command.add_argument("--rows", help="parameter of the rows of a table of landscapes")
+    command.add_argument("--columns", help="parameter of its columns")
+    command.add_argument(
+        "--logarithmic", action="store_true", help="draw logarithmic axes and colours of the losses"
+    )
+    command.add_argument(
+        "--width",
+        choices=PROFILE_WIDTHS,
+        default="samples",
+        help="width of the basins (default: samples)",
+    )
 
 
 def _add_describe(commands: Parsers) -> None:

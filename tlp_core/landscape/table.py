@@ -35,7 +35,8 @@ class LandscapeTable:
     """Landscapes arranged in rows and columns.
 
     Attributes:
-        rows: name and values of the parameter of the rows, in increasing order.
+        rows: name and values of the parameter of the rows, in increasing order; two empty texts
+            for a table of one row.
         columns: the same for the columns.
         cells: the run of each pair of a row's and a column's value; absent where there is none.
     """
@@ -43,6 +44,11 @@ class LandscapeTable:
     rows: tuple[str, list[str]]
     columns: tuple[str, list[str]]
     cells: dict[tuple[str, str], Run]
+
+    def heading(self, row: str, column: str) -> str:
+        """Return the text above a cell, such as ``beta = 10, seed = 2``."""
+        pairs = ((self.rows[0], row), (self.columns[0], column))
+        return ", ".join(f"{name} = {value}" for name, value in pairs if name)
 
 
 def find_runs(places: Sequence[str | os.PathLike[str]]) -> list[Run]:
@@ -62,34 +68,38 @@ def find_runs(places: Sequence[str | os.PathLike[str]]) -> list[Run]:
     return [Run(path, _parameters_in(path)) for path in landscape_paths(places)]
 
 
-def arrange(runs: Iterable[Run], rows: str, columns: str) -> LandscapeTable:
-    """Return runs in rows and columns by two of their parameters.
+def arrange(
+    runs: Iterable[Run], rows: str | None = None, columns: str | None = None
+) -> LandscapeTable:
+    """Return runs in rows and columns by one or two of their parameters.
 
     Args:
         runs: one for each landscape.
-        rows: name of the parameter of the rows.
-        columns: name of the parameter of the columns.
+        rows: name of the parameter of the rows. Default: None, a single row.
+        columns: name of the parameter of the columns. Default: None, a single column.
 
     Raises:
         ValueError: if both are the same, a run lacks one of them, or two runs share a cell.
     """
     if rows == columns:
         raise ValueError(f"rows and columns must be two parameters, got {rows} for both")
+    names = [name or "" for name in (rows, columns)]
     cells: dict[tuple[str, str], Run] = {}
     for run in runs:
-        for name in (rows, columns):
+        for name in filter(None, names):
             if name not in run.parameters:
                 there = ", ".join(run.parameters) or "none"
                 raise ValueError(f"{run.path} must have the parameter {name}, got {there}")
-        place = run.parameters[rows], run.parameters[columns]
-        if place in cells:
+        row, column = (run.parameters[name] if name else "" for name in names)
+        if (row, column) in cells:
+            place = ", ".join(f"{n} = {v}" for n, v in zip(names, (row, column)) if n)
             raise ValueError(
-                f"a cell must have one landscape, and {rows} = {place[0]}, {columns} = {place[1]} "
-                f"has two: {cells[place].path} and {run.path}"
+                f"a cell must have one landscape, and {place} has two: {cells[row, column].path} "
+                f"and {run.path}"
             )
-        cells[place] = run
+        cells[row, column] = run
     values = [sorted({place[i] for place in cells}, key=_by_number) for i in (0, 1)]
-    return LandscapeTable((rows, values[0]), (columns, values[1]), cells)
+    return LandscapeTable((names[0], values[0]), (names[1], values[1]), cells)
 
 
 def _runs_of_table(path: Path) -> list[Run]:

@@ -10,100 +10,27 @@ the landscape.
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
 from tlp_core import checks
+from tlp_core.array_names import CriticalType
 from tlp_core.choices import SIBLING_ORDERS, SiblingOrder
+from tlp_core.profile.basins import Basins, CriticalPoints
 from tlp_core.topology.branches import elder_minimum, sum_upward
 from tlp_core.topology.merge_tree import MergeTree
 from tlp_core.topology.sweep import sweep_order
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 _GOLDEN_RATIO = (5**0.5 - 1) / 2
-
-
-@dataclass(frozen=True)
-class Basins:
-    """The basins of a profile. Basin b belongs to arc b of the merge tree.
-
-    The polygon of a basin is described by steps from bottom to top. A step is a height and the
-    width of the basin there; it is centred at ``center``. The arrays ``step_*`` hold the steps of
-    all basins. Basin b has the steps ``step_start[b]`` to ``step_start[b + 1] - 1``.
-
-    Attributes:
-        parent: (A,) int64, the basin that contains each basin; -1 for an outermost basin.
-        minimum: (A,) int64, sample id of the lowest sample.
-        saddle: (A,) int64, sample id of the upper node: the saddle where the basin meets its
-            siblings, or the root.
-        birth: (A,) float64, level of the minimum, in units of the loss.
-        death: (A,) float64, level of the upper node, in units of the loss.
-        persistence: (A,) float64, death - birth, which is the depth of the basin.
-        size: (A,) int64, number of samples, 1 to N.
-        average_loss: (A,) float64, mean loss of all samples; a non-finite loss counts as the
-            largest finite loss.
-        nesting_depth: (A,) int64, number of basins that contain each basin.
-        center: (A,) float64, x of the middle, from 0 to the total width of the profile.
-        step_start: (A + 1,) int64, index of the first step of each basin, and R.
-        step_height: (R,) float64, height of each step, in units of the loss.
-        step_width: (R,) float64, width of each step: in samples, 0 to N, or a fraction of the
-            total width if the profile is drawn with ``degree`` > 1.
-    """
-
-    parent: npt.NDArray[np.int64]
-    minimum: npt.NDArray[np.int64]
-    saddle: npt.NDArray[np.int64]
-    birth: npt.NDArray[np.float64]
-    death: npt.NDArray[np.float64]
-    persistence: npt.NDArray[np.float64]
-    size: npt.NDArray[np.int64]
-    average_loss: npt.NDArray[np.float64]
-    nesting_depth: npt.NDArray[np.int64]
-    center: npt.NDArray[np.float64]
-    step_start: npt.NDArray[np.int64]
-    step_height: npt.NDArray[np.float64]
-    step_width: npt.NDArray[np.float64]
-
-    def __len__(self) -> int:
-        """Return A, the number of basins."""
-        return len(self.size)
-
-    @property
-    def top_width(self) -> npt.NDArray[np.float64]:
-        """Width of each basin where it meets its siblings, (A,) float64."""
-        return np.asarray(self.step_width[self.step_start[1:] - 1])
-
-    @property
-    def floor(self) -> npt.NDArray[np.float64]:
-        """Level of the lower node of each basin: a minimum, or where its children meet, (A,)."""
-        return np.asarray(self.step_height[self.step_start[:-1]])
-
-
-@dataclass(frozen=True)
-class CriticalPoints:
-    """The critical points of a profile.
-
-    A minimum is at the bottom of its basin. A saddle is at the junction of two neighbouring
-    children, so a saddle with k children is listed k - 1 times.
-
-    Attributes:
-        sample: (C,) int64, sample id.
-        type: (C,) uint8, ``CriticalType``. The root is listed only if it joins several basins.
-        x: (C,) float64, from 0 to the total width of the profile.
-        height: (C,) float64, in units of the loss.
-        persistence: (C,) float64, persistence of the branch of the minimum, or of the most
-            persistent branch that dies at the saddle.
-        basin: (C,) int64, the basin to which the sample belongs.
-    """
-
-    sample: npt.NDArray[np.int64]
-    type: npt.NDArray[np.uint8]
-    x: npt.NDArray[np.float64]
-    height: npt.NDArray[np.float64]
-    persistence: npt.NDArray[np.float64]
-    basin: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -122,6 +49,74 @@ class Profile:
     critical_points: CriticalPoints
     outline: npt.NDArray[np.float64]
     total_width: float
+
+    def plot(
+        self,
+        axes: Axes | None = None,
+        *,
+        logarithmic: bool = False,
+        loss_range: tuple[float, float] | None = None,
+        color_range: tuple[float, float] | None = None,
+        legend: bool = True,
+    ) -> Axes:
+        """Draw the profile with matplotlib, as ParaView shows it.
+
+        Basins are blue, a darker blue for a lower average loss; minima are red, saddles orange.
+
+        Args:
+            axes: the axes to draw into. Default: None, axes of a new figure.
+            logarithmic: draw the loss axis and the colours logarithmically. Default: False.
+            loss_range: lowest and highest loss of the axis, such as a range that several profiles
+                share. Default: None, the range of this profile.
+            color_range: lowest and highest average loss of the colours. Default: None, the range
+                of this profile.
+            legend: add the legend of minima and saddles, and the colour bar. Default: True.
+
+        Returns:
+            The axes; ``axes.figure.savefig("profile.svg")`` writes the picture.
+
+        Raises:
+            ModuleNotFoundError: if matplotlib is not installed.
+            ValueError: if a logarithmic axis has a loss that is not positive.
+        """
+        from matplotlib.figure import Figure
+
+        from tlp_core.profile.plot import add_legend, draw_profile
+
+        if axes is None:
+            axes = Figure(figsize=(6.4, 4.8), layout="constrained").subplots()
+        average = self.basins.average_loss
+        colors = color_range or (float(average.min()), float(average.max()))
+        drawn = draw_profile(
+            axes,
+            self.basins,
+            self.critical_points,
+            self.outline,
+            self.total_width,
+            logarithmic=logarithmic,
+            loss_range=loss_range,
+            color_range=colors,
+        )
+        if legend:
+            add_legend(axes, drawn, colors, logarithmic=logarithmic)
+        return axes
+
+    def _repr_html_(self) -> str:
+        """Return the picture and its facts, which notebooks show; the facts without matplotlib."""
+        basins = self.basins
+        minima = int((self.critical_points.type == CriticalType.MINIMUM).sum())
+        facts = (
+            f"{minima:,} minima, {len(basins):,} basins, {basins.size.max():,} samples, "
+            f"losses from {basins.birth.min():.4g} to {basins.death.max():.4g}"
+        )
+        try:
+            figure = self.plot().figure
+        except ModuleNotFoundError:
+            return f"<p>{facts}</p>"
+        image = BytesIO()
+        figure.savefig(image, dpi=100)
+        source = base64.b64encode(image.getvalue()).decode("ascii")
+        return f'<img src="data:image/png;base64,{source}" alt="{facts}"><p>{facts}</p>'
 
 
 def landscape_profile(

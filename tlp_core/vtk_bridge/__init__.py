@@ -12,12 +12,14 @@ from tlp_core.vtk_bridge.drawing import (
     profile_to_tree,
     tree_to_diagram,
 )
-from tlp_core.vtk_bridge.graphs import dataset_graph, given_ranks, point_values, with_graph
+from tlp_core.vtk_bridge.graphs import dataset_graph, given_ranks, with_graph
 from tlp_core.vtk_bridge.samples import (
     check_whole_grid,
+    grid_to_landscape,
     landscape_shape,
     landscape_to_grid,
     landscape_to_image,
+    point_values,
     provenance,
     sample_coordinates,
     step_of,
@@ -43,6 +45,7 @@ __all__ = [
     "drawing",
     "given_ranks",
     "grid_slice",
+    "grid_to_landscape",
     "landscape_shape",
     "landscape_to_grid",
     "landscape_to_image",

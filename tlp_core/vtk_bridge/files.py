@@ -24,8 +24,12 @@ from tlp_core import array_names as names
 from tlp_core.landscape.exchange import landscape_from_axes
 from tlp_core.landscape.landscape import Landscape
 from tlp_core.untrusted_files import require_room
-from tlp_core.vtk_bridge.graphs import point_values
-from tlp_core.vtk_bridge.samples import landscape_to_grid, landscape_to_image, with_vertices
+from tlp_core.vtk_bridge.samples import (
+    landscape_to_grid,
+    landscape_to_image,
+    point_values,
+    with_vertices,
+)
 
 _COMPONENTS = re.compile(rb'NumberOfComponents\s*=\s*["\']\s*(-?\d{1,18})')
 

@@ -76,37 +76,6 @@ def dataset_graph(dataset: vtkDataSet) -> GridGraph | EdgeGraph:
     return EdgeGraph(number_of_samples=dataset.GetNumberOfPoints(), edges=edges)
 
 
-def point_values(dataset: vtkDataSet, name: str) -> npt.NDArray[np.float64]:
-    """Return a point array of one component.
-
-    Args:
-        dataset: the samples.
-        name: name of the array.
-
-    Returns:
-        (N,) float64. Of the array ``Loss``, values with ``IsFinite`` 0 are NaN.
-
-    Raises:
-        ValueError: if the array does not exist, or it has several components.
-    """
-    data = dataset.GetPointData()
-    array = data.GetArray(name) if name else None
-    if array is None:
-        existing = [data.GetArrayName(i) for i in range(data.GetNumberOfArrays())]
-        raise ValueError(
-            f"the input must have a point array {name!r}, got {', '.join(existing) or 'no arrays'}"
-        )
-    if array.GetNumberOfComponents() != 1:
-        raise ValueError(
-            f"point array {name!r} must have one component, got {array.GetNumberOfComponents()}"
-        )
-    values = np.array(vtk_to_numpy(array), dtype=np.float64)
-    finite = data.GetArray(names.IS_FINITE)
-    if name == names.LOSS and finite is not None:
-        values[vtk_to_numpy(finite) == 0] = np.nan
-    return values
-
-
 def given_ranks(dataset: vtkDataSet, name: str) -> npt.NDArray[np.int64] | None:
     """Return the order of the samples that a TTK filter, such as a simplification, has stored.
 

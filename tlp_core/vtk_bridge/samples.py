@@ -50,6 +50,30 @@ def landscape_to_grid(landscape: Landscape, *, step: float | None = None) -> vtk
     return grid
 
 
+def grid_to_landscape(dataset: vtkDataSet, name: str = names.LOSS) -> Landscape:
+    """Return the landscape of samples, the inverse of :func:`landscape_to_grid`.
+
+    Args:
+        dataset: the samples; without the field data ``Shape`` they count as scattered.
+        name: name of the point array of the losses. Default: ``Loss``.
+
+    Raises:
+        ValueError: if the array does not exist, or the samples of a grid are not complete.
+    """
+    loss, coordinates = point_values(dataset, name), sample_coordinates(dataset)
+    shape = landscape_shape(dataset)
+    if shape is not None:
+        check_whole_grid(dataset, shape, "a landscape")
+        loss = loss.reshape(shape)
+    return Landscape(
+        loss=loss,
+        distance=np.abs(coordinates).max(axis=0),
+        evaluated=np.isfinite(loss),
+        provenance=provenance(dataset),
+        points=None if shape is not None else coordinates,
+    )
+
+
 def step_of(dataset: vtkDataSet) -> float | None:
     """Return the training step in the field data ``Step``; None if it does not exist."""
     array = dataset.GetFieldData().GetArray(names.STEP)
@@ -155,6 +179,37 @@ def sample_coordinates(dataset: vtkDataSet) -> npt.NDArray[np.float64]:
     array = dataset.GetPointData().GetArray(names.COORDINATES)
     points = vtk_to_numpy(array if array is not None else dataset.GetPoints().GetData())
     return np.asarray(points.reshape(dataset.GetNumberOfPoints(), -1), dtype=np.float64)
+
+
+def point_values(dataset: vtkDataSet, name: str) -> npt.NDArray[np.float64]:
+    """Return a point array of one component.
+
+    Args:
+        dataset: the samples.
+        name: name of the array.
+
+    Returns:
+        (N,) float64. Of the array ``Loss``, values with ``IsFinite`` 0 are NaN.
+
+    Raises:
+        ValueError: if the array does not exist, or it has several components.
+    """
+    data = dataset.GetPointData()
+    array = data.GetArray(name) if name else None
+    if array is None:
+        existing = [data.GetArrayName(i) for i in range(data.GetNumberOfArrays())]
+        raise ValueError(
+            f"the input must have a point array {name!r}, got {', '.join(existing) or 'no arrays'}"
+        )
+    if array.GetNumberOfComponents() != 1:
+        raise ValueError(
+            f"point array {name!r} must have one component, got {array.GetNumberOfComponents()}"
+        )
+    values = np.array(vtk_to_numpy(array), dtype=np.float64)
+    finite = data.GetArray(names.IS_FINITE)
+    if name == names.LOSS and finite is not None:
+        values[vtk_to_numpy(finite) == 0] = np.nan
+    return values
 
 
 def _add_samples(

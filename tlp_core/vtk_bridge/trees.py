@@ -19,7 +19,8 @@ from tlp_core import array_names as names
 from tlp_core.topology.merge_tree import MergeTree, checked_ranks, node_types, shown_levels
 from tlp_core.topology.sweep import sweep_order
 from tlp_core.vtk_bridge.arrays import add_array, make_cells, make_points
-from tlp_core.vtk_bridge.graphs import filled_levels, given_ranks, point_values
+from tlp_core.vtk_bridge.graphs import filled_levels, given_ranks
+from tlp_core.vtk_bridge.samples import point_values
 
 Integers = npt.NDArray[np.int64]
 

@@ -1,0 +1,104 @@
+"""Pictures of several landscapes by matplotlib."""
+
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tlp_core import Landscape
+from tlp_core.choices import PANELS
+from tlp_core.pictures import Pictured, draw_landscapes, write_picture
+from tlp_core.topology.landscape_tree import landscape_tree
+
+
+def pictured(heading, loss, points=None):
+    n = loss.ndim if points is None else points.shape[1]
+    evaluated = np.ones(loss.shape, dtype=bool)
+    landscape = Landscape(loss, np.ones(n), evaluated, points=points)
+    return Pictured(heading, landscape, landscape_tree(landscape))
+
+
+def wells(n, height=1.0):
+    axes = np.meshgrid(*[np.linspace(-1, 1, 9)] * n, indexing="ij")
+    return height * ((axes[0] ** 2 - 0.3) ** 2 + sum(x**2 for x in axes[1:])) + 0.1
+
+
+def scattered():
+    points = np.random.default_rng(0).uniform(-1, 1, (60, 4))
+    return pictured("scattered", (points**2).sum(axis=1) + 0.1, points)
+
+
+def panels_of(figure):
+    return [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("logarithmic", [False, True])
+def test_all_panels_of_all_kinds_of_landscapes(logarithmic, tmp_path):
+    hole = wells(3)
+    hole[0, 0, 0] = np.nan
+    landscapes = [
+        pictured("one", wells(1)),
+        pictured("two", wells(2)),
+        pictured("three", hole),
+        scattered(),
+        pictured("constant", np.full((5, 5), 2.0)),
+    ]
+    figure = draw_landscapes([landscapes], panels=PANELS, logarithmic=logarithmic)
+    write_picture(figure, tmp_path / "all.png")
+    shown = panels_of(figure)
+    assert len(shown) == 15
+    assert [axes.get_title(loc="left") for axes in shown[:5]] == [
+        each.heading for each in landscapes
+    ]
+    # the wells at +-0.55 and the saddle between them
+    two = {each.get_label(): each for each in shown[6].collections}
+    assert sorted(map(tuple, two["minimum"].get_offsets().tolist())) == [(-0.5, 0.0), (0.5, 0.0)]
+    assert two["saddle"].get_offsets().tolist() == [[0.0, 0.0]]
+    with Image.open(tmp_path / "all.png") as picture:
+        assert picture.size[0] > 3000
+
+
+def test_landscapes_share_axis_and_colours():
+    figure = draw_landscapes([[pictured("low", wells(2)), pictured("high", wells(2, 10.0))]])
+    low, high = panels_of(figure)
+    assert low.get_ylim() == high.get_ylim()
+    ranges = [axes.collections[0].get_clim() for axes in (low, high)]
+    assert ranges[0] == ranges[1]
+    assert len(figure.axes) == 3, "one colour bar"
+
+
+def test_an_empty_cell_stays_empty():
+    one = pictured("one", wells(2))
+    figure = draw_landscapes([[one, None], [one, one]])
+    assert [axes.axison for axes in panels_of(figure)] == [True, False, True, True]
+
+
+def test_wrong_pictures_are_reported(tmp_path):
+    with pytest.raises(ValueError, match="at least one panel of one landscape, got none"):
+        draw_landscapes([[None]])
+    with pytest.raises(ValueError, match="panels must be one of profile, landscape, diagram"):
+        draw_landscapes([[pictured("x", wells(2))]], panels=["contour"])
+    with pytest.raises(ValueError, match="needs losses above 0"):
+        draw_landscapes([[pictured("x", wells(2) - 5.0)]], logarithmic=True)
+    figure = draw_landscapes([[pictured("x", wells(2))]])
+    with pytest.raises(ValueError, match=r"must end in .svg, .pdf, .png, got .*\.jpeg"):
+        write_picture(figure, tmp_path / "x.jpeg")
+    assert not list(tmp_path.iterdir())
+
+
+def test_vector_graphics_are_well_formed_and_repeat(tmp_path):
+    for ending in ("svg", "pdf"):
+        files = [tmp_path / f"{i}.{ending}" for i in (0, 1)]
+        for file in files:
+            write_picture(draw_landscapes([[pictured("two wells", wells(2))]]), file)
+        assert files[0].read_bytes() == files[1].read_bytes()
+    root = ElementTree.parse(tmp_path / "0.svg").getroot()
+    texts = {
+        "".join(element.itertext()).strip() for element in root.iter() if "text" in element.tag
+    }
+    assert {"two wells", "number of samples", "average loss", "minimum", "saddle"} <= texts
+    document = (tmp_path / "0.pdf").read_bytes()
+    assert document.startswith(b"%PDF")
+    assert document.rstrip().endswith(b"%%EOF")
