@@ -35,10 +35,10 @@ _FONT = (45, 46)
 _MIN_FONT = 7.0
 """Smallest height of a font, in points."""
 
-_LEGEND = 17
-"""Width of a legend divided by the height of its font."""
+_LEGEND = (26, 14)
+"""Height and width of a view with only a legend, divided by the height of a font."""
 
-_BARE = 1.4
+_BARE = 1.7
 """Factor on the height of fonts if there is no colour bar and no legend."""
 
 _RADIUS = 0.32
@@ -151,6 +151,7 @@ def recolor(view: Any) -> None:
     for shown in roles.visible(view, Role.LANDSCAPE):
         if (losses := shown.Input.PointData[names.LOSS]) is not None:
             styles.rescale(shown.LookupTable, losses.GetRange(0))
+            _label_bars(view, shown.LookupTable, losses.GetRange(0))
 
 
 def fit_camera(view: Any, size: tuple[int, int] | None = None) -> None:
@@ -200,7 +201,7 @@ def views_of(layout: Any) -> list[Any]:
 def _fit_fonts(view: Any, size: tuple[int, int]) -> None:
     font = _font(size) * (1.0 if _has_color_bar(view) else _BARE)
     if not view.AxesGrid.Visibility:  # a view with only a legend
-        font = min(size[1] / _FONT[0], size[0] / _LEGEND)
+        font = min(size[1] / _LEGEND[0], size[0] / _LEGEND[1])
     for bar in roles.visible(view, Role.COLOR_BAR):
         bar.TitleFontSize, bar.LabelFontSize = _points(font), _points(0.85 * font)
         bar.ScalarBarThickness = max(6, round(0.9 * font))
@@ -229,8 +230,8 @@ def _fit_profile(profile: Any, view: Any, size: tuple[int, int], *, moves_camera
             shown.GaussianRadius = _RADIUS * _font(size) * pixel
             continue
         shown.Scale = [1.0, stretch, 1.0]
-        if roles.role_of(shown) == Role.BASINS and has_own_range(profile):
-            styles.rescale(shown.LookupTable, ranges.average_loss)
+        if roles.role_of(shown) == Role.BASINS:
+            _fit_colors(profile, shown, view, ranges.average_loss)
 
     if moves_camera:
         y = (low + high) / 2 * scale * stretch - ((bottom + top) / 2 - 0.5) * size[1] * pixel
@@ -247,9 +248,28 @@ def _fit_profile(profile: Any, view: Any, size: tuple[int, int], *, moves_camera
         shown.Input.Text = LOSS_TITLES[int(profile.LogarithmicLoss)]
     grid = view.AxesGrid
     grid.XTitle = "" if not grid.XTitle else _width_title(profile)
+    styles.label_axis(grid, "Y", (low, high))
     grid.DataScale = [1.0, scale * stretch, 1.0]
     grid.UseCustomBounds = 1
     grid.CustomBounds = [0.0, width, low * scale * stretch, high * scale * stretch, 0.0, 0.0]
+
+
+def _fit_colors(profile: Any, shown: Any, view: Any, own: tuple[float, float]) -> None:
+    """Fit the colours of basins to the axis; profiles that share a range keep it."""
+    colors, logarithmic = shown.LookupTable, bool(profile.LogarithmicLoss)
+    if has_own_range(profile):
+        styles.rescale(colors, own, logarithmic=logarithmic)
+        _label_bars(view, colors, own)
+    elif bool(colors.UseLogScale) != logarithmic:
+        shared = colors.RGBPoints[0], colors.RGBPoints[-4]
+        styles.rescale(colors, shared, logarithmic=logarithmic)
+
+
+def _label_bars(view: Any, colors: Any, span: tuple[float, float]) -> None:
+    """Label the colour bars of a colour map in a view."""
+    for bar in roles.visible(view, Role.COLOR_BAR):
+        if bar.LookupTable.SMProxy == colors.SMProxy:
+            styles.label_color_bar(bar, span)
 
 
 def _ends(profile: Any, loss: tuple[float, float]) -> tuple[float, float]:

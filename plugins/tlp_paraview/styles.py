@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 from paraview import simple
 
 from tlp_core import array_names as names
@@ -12,6 +13,9 @@ from tlp_core import profile
 from tlp_core.array_names import CriticalType
 from tlp_paraview import roles, versions
 from tlp_paraview.roles import Role
+
+_DIGITS, _MAX_DIGITS = 3, 12
+"""Smallest and largest number of digits of a label."""
 
 BLACK, WHITE, GREY = [0.0] * 3, [1.0] * 3, [0.8] * 3
 RED, ORANGE = list(profile.RED), list(profile.ORANGE)
@@ -33,13 +37,16 @@ def empty_view() -> Any:
     return view
 
 
-def color_by_loss(shown: Any, array: tuple[str, str], span: tuple[float, float]) -> Any:
+def color_by_loss(
+    shown: Any, array: tuple[str, str], span: tuple[float, float], *, logarithmic: bool = False
+) -> Any:
     """Colour a representation by an array, with a colour map of its own in the suite's blues.
 
     Args:
         shown: the representation.
         array: ``"POINTS"`` or ``"CELLS"``, and the name of the array.
         span: lowest and highest value of the colour map.
+        logarithmic: divide the range logarithmically. Default: False.
 
     Returns:
         The colour map.
@@ -50,14 +57,65 @@ def color_by_loss(shown: Any, array: tuple[str, str], span: tuple[float, float])
     colors.ColorSpace = preset["ColorSpace"]
     colors.NanColor = preset["NanColor"]
     colors.RGBPoints = preset["RGBPoints"]
-    rescale(colors, span)
+    rescale(colors, span, logarithmic=logarithmic)
     return colors
 
 
-def rescale(colors: Any, span: tuple[float, float]) -> None:
-    """Rescale a colour map to a range; a range of one value is widened by 1."""
+def rescale(colors: Any, span: tuple[float, float], *, logarithmic: bool = False) -> None:
+    """Rescale a colour map to a range.
+
+    Args:
+        colors: the colour map.
+        span: lowest and highest value; a range of one value is widened upward.
+        logarithmic: divide the range logarithmically, which needs values above 0. Default: False.
+    """
     low, high = span
-    colors.RescaleTransferFunction(low, high if high > low else low + 1.0)
+    if high <= low:
+        high = 10.0 * low if logarithmic else low + 1.0
+    if colors.UseLogScale and not logarithmic:  # before the range, which may include 0
+        colors.MapControlPointsToLinearSpace()
+        colors.UseLogScale = 0
+    colors.RescaleTransferFunction(low, high)
+    if logarithmic and not colors.UseLogScale:
+        colors.MapControlPointsToLogSpace()
+        colors.UseLogScale = 1
+
+
+def digits_for(span: tuple[float, float]) -> int:
+    """Return the number of digits with which the labels of a range differ, at least 3."""
+    low, high = span
+    if high <= low:
+        return _DIGITS
+    ratio = max(abs(low), abs(high)) / (high - low)
+    return min(_MAX_DIGITS, _DIGITS + int(np.log10(max(ratio, 1.0))))
+
+
+def label_axis(grid: Any, axis: str, span: tuple[float, float]) -> None:
+    """Give the labels of an axis as many digits as they need to differ.
+
+    Args:
+        grid: the axes of a view.
+        axis: ``X``, ``Y`` or ``Z``.
+        span: lowest and highest value of the axis.
+    """
+    digits = digits_for(span)
+    is_narrow = digits > _DIGITS
+    before_point = 1 + int(np.log10(max(abs(span[0]), abs(span[1]), 1.0)))
+    setattr(grid, f"{axis}AxisNotation", "Fixed" if is_narrow else "Mixed")
+    setattr(grid, f"{axis}AxisPrecision", max(0, digits - before_point) if is_narrow else 2)
+
+
+def label_color_bar(bar: Any, span: tuple[float, float]) -> None:
+    """Label a colour bar; the bar of a range of one value has one label.
+
+    Args:
+        bar: the colour bar.
+        span: lowest and highest value of its colours.
+    """
+    is_one_value = span[0] == span[1]
+    bar.LabelFormat = bar.RangeLabelFormat = "%g" if is_one_value else f"%.{digits_for(span)}g"
+    bar.UseCustomLabels, bar.AddRangeLabels = int(is_one_value), int(not is_one_value)
+    bar.CustomLabels = [span[0]] if is_one_value else []
 
 
 def add_color_map() -> None:
@@ -69,7 +127,12 @@ def add_color_map() -> None:
 
 
 def show_color_bar(
-    colors: Any, text: str, view: Any, *, position: tuple[float, float] = (0.84, 0.2)
+    colors: Any,
+    text: str,
+    view: Any,
+    span: tuple[float, float],
+    *,
+    position: tuple[float, float] = (0.84, 0.2),
 ) -> None:
     """Show the colour bar of a colour map.
 
@@ -77,6 +140,7 @@ def show_color_bar(
         colors: the colour map.
         text: title of the colour bar.
         view: a render view.
+        span: lowest and highest value of the colours.
         position: x and y of the lower left corner, as fractions of the size of the view. Default:
             at the right.
     """
@@ -85,7 +149,7 @@ def show_color_bar(
     bar.TitleColor = bar.LabelColor = BLACK
     bar.HorizontalTitle = 1
     bar.AutomaticLabelFormat = 0
-    bar.LabelFormat = bar.RangeLabelFormat = "%.3g"
+    label_color_bar(bar, span)
     bar.WindowLocation = "Any Location"
     bar.Position = list(position)
     bar.ScalarBarLength = 0.5

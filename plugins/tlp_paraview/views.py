@@ -237,9 +237,14 @@ def show_profile(
     colors = ranges or fitting.ranges_of(pipeline.profile)
     basins = roles.mark(simple.Show(pipeline.basins, view), Role.BASINS)
     span = colors.average_loss if colors is not None else (0.0, 1.0)
-    blues = styles.color_by_loss(basins, ("CELLS", names.AVERAGE_LOSS), span)
+    blues = styles.color_by_loss(
+        basins,
+        ("CELLS", names.AVERAGE_LOSS),
+        span,
+        logarithmic=bool(pipeline.profile.LogarithmicLoss),
+    )
     if not bare:
-        styles.show_color_bar(blues, "average loss", view)
+        styles.show_color_bar(blues, "average loss", view, span)
     styles.disable_lighting(basins)
     outline = roles.mark(simple.Show(pipeline.outline, view), Role.OUTLINE)
     styles.set_color(outline, styles.BLACK, LineWidth=1.5)
@@ -445,12 +450,13 @@ def _show_surface(pipeline: Pipeline, part: Any, view: Any, span: tuple[float, f
     shown.SetRepresentationType("Surface")
     colors = styles.color_by_loss(shown, ("POINTS", names.LOSS), span)
     roles.mark(shown, Role.LANDSCAPE)
-    styles.show_color_bar(colors, "loss", view)
+    styles.show_color_bar(colors, "loss", view, span)
     radius = _RADIUS * _width(pipeline)
     discs = styles.show_critical_points(points, view, radius=radius)
     roles.mark(discs, Role.LANDSCAPE_POINTS)
     versions.move(discs, [0.0, 0.0, radius])
     styles.show_axes(view, ("direction 1", "direction 2", "loss"), (1, 1, scale))
+    styles.label_axis(view.AxesGrid, "Z", span)
     _look_from(view, (-1.0, -1.6, 1.1))
 
 
@@ -486,11 +492,12 @@ def _show_contours(part: Any, view: Any, span: tuple[float, float]) -> None:
         contour.Isosurfaces = [float(level)]
         shown = simple.Show(contour, view)
         shown.SetRepresentationType("Surface")
-        colors = styles.color_by_loss(shown, ("POINTS", names.LOSS), (span[0], float(levels[-1])))
+        inner = span[0], float(levels[-1])
+        colors = styles.color_by_loss(shown, ("POINTS", names.LOSS), inner)
         roles.mark(shown, Role.LANDSCAPE)
         shown.Opacity = _OPACITIES[i]
         if i == 0:
-            styles.show_color_bar(colors, "loss", view)
+            styles.show_color_bar(colors, "loss", view, inner)
     _show_selectable(simple.OutputPort(part, 0), view)
     bounds = samples.GetBounds()
     radius = _RADIUS * (bounds[1] - bounds[0])
@@ -518,9 +525,11 @@ def _show_points(pipeline: Pipeline, view: Any, span: tuple[float, float]) -> No
     shown.SetRepresentationType("Point Gaussian")
     colors = styles.color_by_loss(shown, ("POINTS", names.LOSS), span)
     roles.mark(shown, Role.LANDSCAPE)
-    styles.show_color_bar(colors, "loss", view)
+    styles.show_color_bar(colors, "loss", view, span)
     third = "loss" if curve else "direction 3"
     styles.show_axes(view, ("direction 1", "direction 2", third), (1, 1, scale))
+    if curve:
+        styles.label_axis(view.AxesGrid, "Z", span)
     _look_from(view, (0.0, -1.0, 0.0) if curve else (-1.0, -1.6, 0.9))
 
 

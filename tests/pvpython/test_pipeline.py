@@ -590,6 +590,35 @@ def test_an_experiment_writes_pictures_and_a_state_file(resnet_experiment, run_p
     assert "profiles 2" in again.text
 
 
+COLORS = """
+import numpy as np
+from tlp_core import Landscape
+from tlp_paraview import fitting, pipeline, roles, views
+
+x = np.linspace(-1, 1, 9)
+wells = (np.square(x)[:, None] - 0.3) ** 2 + np.square(x)
+for name, losses in (("wells", 0.01 + 50 * wells), ("flat", 2.303 + 1e-3 * wells)):
+    Landscape(losses, np.ones(2), np.ones(losses.shape, dtype=bool)).save(name + ".zarr")
+    built = pipeline.build(TLPLandscapeReader(FileName=[name + ".zarr"]))
+    layout = views.show_landscape(built)
+    view = GetActiveView()
+    for log in (0, 1, 0):
+        for minima in (1, 0):
+            built.profile.LogarithmicLoss, built.simplification.MaxMinima = log, minima
+            built.profile.UpdatePipeline()
+            fitting.fit_layout(layout)
+            colors = fitting.basins_in(view)[0].LookupTable
+            (bar,) = roles.visible(view, roles.Role.COLOR_BAR)
+            averages = built.profile.CellData["AverageLoss"].GetRange(0)
+            points = list(colors.RGBPoints)[::4]
+            middle = (points[3] - points[0]) / (points[-1] - points[0])
+            print("colors", name, log, minima, colors.UseLogScale, round(middle, 2),
+                  np.isclose(points[0], averages[0]), np.isclose(points[-1], averages[1]),
+                  list(bar.CustomLabels) if bar.UseCustomLabels else bar.AddRangeLabels)
+    grid = view.AxesGrid
+    print("labels", name, bar.LabelFormat, grid.YAxisNotation, grid.YAxisPrecision)
+"""
+
 EVEN = """
 import numpy as np
 from tlp_core import Landscape
@@ -746,6 +775,7 @@ def drawn(tmp_path_factory):
         "replaced": REPLACED,
         "images": IMAGES,
         "blocks": BLOCKS,
+        "colors": COLORS,
     }
     return run_snippets(snippets, tmp_path_factory.mktemp("drawn"), display=True)
 
@@ -758,6 +788,25 @@ def test_views_follow_a_source_that_has_changed(drawn):
         assert f"updated {n} True ['{heading}" in text
     assert "same True True" in text
     assert "height True True" in text
+
+
+def test_colours_go_with_the_axis_and_labels_differ(drawn):
+    lines = [line.split() for line in drawn["colors"].text.splitlines()]
+    found = [line[1:] for line in lines if line and line[0] == "colors"]
+    assert len(found) == 12
+    for name, log, minima, is_log, middle, low_fits, high_fits, *labels in found:
+        # the fourth of the eight colours is at 0.45 of the range of the linear scale
+        assert is_log == log, name
+        assert low_fits == "True"
+        if minima == "1":  # one basin: one colour, one label
+            assert labels[0].startswith("["), name
+            continue
+        assert high_fits == "True"
+        assert labels == ["1"]
+        if name == "wells":
+            assert (middle == "0.45") == (log == "0"), middle
+    labels = [line[1:] for line in lines if line and line[0] == "labels"]
+    assert labels == [["wells", "%.3g", "'Mixed'", "2"], ["flat", "%.6g", "'Fixed'", "5"]]
 
 
 def test_an_error_behind_an_image_is_one_sentence_without_errors_of_rendering(drawn):
