@@ -81,3 +81,10 @@ POINT_ARRAYS = (
     BASIN_ID,
 )
 """Arrays of samples along the pipeline, whose names further losses cannot have."""
+
+# ensemble of trees
+TREE_ID = "treeID"
+TREE_DISTANCE = "TreeDistance"
+ROW = "Row"
+COLUMN = "Column"
+EMBEDDED_FRACTION = "EmbeddedFraction"

@@ -175,13 +175,13 @@ class Algorithm(VTKPythonAlgorithmBase):
         info.Set(vtkDataObject.DATA_TYPE_NAME(), self.OUTPUTS[port])
         return 1
 
-    def input_data(self, in_info: Any, port: int = 0) -> Any:
-        """Return the dataset at an input port.
+    def input_data(self, in_info: Any, port: int = 0, index: int = 0) -> Any:
+        """Return the dataset of one of the connections of an input port.
 
         Raises:
             TypeError: if nothing is connected, or data of a wrong type, which scripts can connect.
         """
-        data = self.connected_data(in_info, port)
+        data = self.connected_data(in_info, port, index)
         if data is None or not data.IsA(self.INPUTS[port]):
             arrived = "nothing" if data is None else data.GetClassName()
             raise TypeError(
@@ -190,10 +190,10 @@ class Algorithm(VTKPythonAlgorithmBase):
             )
         return data
 
-    def connected_data(self, in_info: Any, port: int) -> Any:
+    def connected_data(self, in_info: Any, port: int, index: int = 0) -> Any:
         """Return the dataset at an input port; None if nothing is connected yet."""
-        is_connected = in_info[port].GetNumberOfInformationObjects() > 0
-        return self.GetInputData(in_info, port, 0) if is_connected else None
+        is_connected = in_info[port].GetNumberOfInformationObjects() > index
+        return self.GetInputData(in_info, port, index) if is_connected else None
 
     def assign(self, name: str, value: Any) -> None:
         """Set an attribute, and mark the algorithm as modified only if the value changed."""

@@ -200,7 +200,7 @@ def views_of(layout: Any) -> list[Any]:
 
 def _fit_fonts(view: Any, size: tuple[int, int]) -> None:
     font = _font(size) * (1.0 if _has_color_bar(view) else _BARE)
-    if not view.AxesGrid.Visibility:  # a view with only a legend
+    if _is_legend(view):
         font = min(size[1] / _LEGEND[0], size[0] / _LEGEND[1])
     for bar in roles.visible(view, Role.COLOR_BAR):
         bar.TitleFontSize, bar.LabelFontSize = _points(font), _points(0.85 * font)
@@ -312,6 +312,12 @@ def _profile_behind(shown: Any) -> Any:
 def _font(size: tuple[int, int]) -> float:
     """Return the height of a font in a view, in points."""
     return max(_MIN_FONT, min(size[1] / _FONT[0], size[0] / _FONT[1]))
+
+
+def _is_legend(view: Any) -> bool:
+    """Return whether a view shows texts and colour bars only."""
+    shown = [each for each in view.Representations if getattr(each, "Visibility", 0)]
+    return all(roles.role_of(each) in (Role.TEXT, Role.COLOR_BAR) for each in shown)
 
 
 def _has_color_bar(view: Any) -> bool:

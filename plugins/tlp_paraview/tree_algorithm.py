@@ -21,22 +21,26 @@ def chosen_array(algorithm: Any) -> str:
     return LOSS if name in (None, "", "0") else name
 
 
-class TreeAlgorithm(SameTypeAlgorithm):
-    """A filter on the nodes, arcs and segmentation of a merge tree, simplified or not."""
+class TreeInputs:
+    """A mixin of algorithms whose inputs are the nodes, arcs and segmentation of a merge tree."""
 
     INPUTS = ("vtkUnstructuredGrid", "vtkUnstructuredGrid", "vtkDataSet")
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._kept_tree: tuple[Any, Any] = (None, None)
-
-    def FillInputPortInformation(self, _port: int, info: Any) -> int:
+    def FillInputPortInformation(self: Any, _port: int, info: Any) -> int:
         """Accept any data, which :meth:`input_data` checks.
 
         VTK would report composite data at each of several inputs with dozens of errors.
         """
         info.Set(self.INPUT_REQUIRED_DATA_TYPE(), "vtkDataObject")
         return 1
+
+
+class TreeAlgorithm(TreeInputs, SameTypeAlgorithm):
+    """A filter on the nodes, arcs and segmentation of a merge tree, simplified or not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kept_tree: tuple[Any, Any] = (None, None)
 
     def tree(self, in_info: Any) -> Any:
         """Return the merge tree of the inputs, or None if one of them is empty.

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from tests import strategies
 from tlp_core import grid_graph, landscape_distances, merge_tree, persistence_diagram
+from tlp_core.analysis.distances import embed_distances
 from tlp_core.choices import DIAGRAM_DISTANCES
 
 
@@ -71,3 +72,37 @@ def test_equal_landscapes_have_distance_zero(distance):
 def test_an_unknown_distance_is_reported():
     with pytest.raises(ValueError, match="distance must be one of bottleneck, wasserstein"):
         landscape_distances([], distance="euclid")
+
+
+def test_points_of_a_plane_are_embedded_without_error():
+    points = np.random.default_rng(0).normal(size=(9, 2))
+    distances = np.linalg.norm(points[:, None] - points, axis=-1)
+    embedded, held = embed_distances(distances)
+    assert np.linalg.norm(embedded[:, None] - embedded, axis=-1) == pytest.approx(distances)
+    assert held == pytest.approx(1.0)
+    assert embedded.mean(axis=0) == pytest.approx(np.zeros(2), abs=1e-12)
+    assert embedded[:, 0].var() >= embedded[:, 1].var()
+    again = embed_distances(distances[::-1, ::-1])[0]
+    assert again[::-1] == pytest.approx(embedded), "does not depend on the order"
+
+
+def test_an_embedding_says_how_much_it_holds():
+    simplex = 1.0 - np.eye(5)  # needs four dimensions of equal variance
+    embedded, held = embed_distances(simplex)
+    assert embedded.shape == (5, 2)
+    assert held == pytest.approx(0.5)
+    assert embed_distances(simplex, dimensions=4)[1] == pytest.approx(1.0)
+    line, held = embed_distances([[0.0, 2.0], [2.0, 0.0]])
+    assert np.ptp(line, axis=0) == pytest.approx([2.0, 0.0])
+    assert held == pytest.approx(1.0)
+    point, held = embed_distances([[0.0]])
+    assert point.tolist() == [[0.0, 0.0]]
+    assert held == 1.0
+
+
+@pytest.mark.parametrize(
+    "distances", [[[0.0, 1.0]], [[0.0, 1.0], [2.0, 0.0]], [[0.0, np.nan], [np.nan, 0.0]], [], 3.0]
+)
+def test_distances_that_are_no_matrix_are_refused(distances):
+    with pytest.raises(ValueError, match="must be a finite symmetric matrix, got an array of"):
+        embed_distances(distances)

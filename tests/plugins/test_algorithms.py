@@ -17,6 +17,7 @@ from tlp_paraview.landscape_slice import TLPLandscapeSlice
 from tlp_paraview.landscape_source import TLPLossLandscape
 from tlp_paraview.merge_tree import TLPMergeTree
 from tlp_paraview.neighbor_graph import TLPNeighborGraph
+from tlp_paraview.tree_ensemble import TLPTreeEnsemble
 from tlp_paraview.tree_simplification import TLPTreeSimplification
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonCore import vtkOutputWindow
@@ -29,7 +30,8 @@ from vtkmodules.vtkCommonDataModel import (
 from vtkmodules.vtkCommonExecutionModel import vtkTrivialProducer
 from vtkmodules.vtkFiltersCore import vtkCellCenters, vtkMaskPoints, vtkPassThrough
 
-from tlp_core import Landscape, load_problem, vtk_bridge
+from tests.conftest import DATA
+from tlp_core import Landscape, landscape_distances, load_problem, vtk_bridge
 from tlp_core import array_names as names
 
 
@@ -550,6 +552,113 @@ def test_filters_on_every_output_follow_the_time(messages, training, tmp_path):
             assert ranges.setdefault(time, shown) == shown
         assert len(set(ranges.values())) == 3
     assert messages == []
+
+
+def ensemble_of(*trees):
+    """Return an ensemble of the outputs of merge tree filters."""
+    ensemble = TLPTreeEnsemble()
+    ensemble.SetInputArrayToProcess(0, 0, 0, 0, names.LOSS)
+    for tree in trees:
+        for port in range(3):
+            ensemble.AddInputConnection(port, tree.GetOutputPort(port))
+    return ensemble
+
+
+def blocks_of(ensemble):
+    """Return nodes, arcs and segmentations of each tree."""
+    parts = ensemble.GetOutputDataObject(0)
+    return [
+        [parts.GetBlock(k).GetBlock(i) for k in range(parts.GetNumberOfBlocks())]
+        for i in range(parts.GetBlock(0).GetNumberOfBlocks())
+    ]
+
+
+def column(table, name):
+    return vtk_to_numpy(table.GetRowData().GetArray(name))
+
+
+def test_an_ensemble_holds_the_trees_of_all_steps(messages, training):
+    tree = chain(training)[1]
+    ensemble = ensemble_of(tree)
+    run(ensemble)
+    assert messages == []
+    members = blocks_of(ensemble)
+    assert len(members) == 3
+    trees = []
+    for time, member in zip((0.0, 10.0, 20.0), members):
+        tree.UpdateTimeStep(time)
+        for port, data in enumerate(member):
+            assert arrays_of(data) == arrays_of(tree.GetOutputDataObject(port))
+        trees.append(vtk_bridge.skeleton_to_tree(*member, names.LOSS))
+    blocks = ensemble.GetOutputDataObject(0).GetBlock(0)
+    labels = [blocks.GetMetaData(i).Get(vtkMultiBlockDataSet.NAME()) for i in range(3)]
+    assert labels == ["0", "10", "20"]
+    table = ensemble.GetOutputDataObject(1)
+    expected = landscape_distances(trees, relative=True)
+    assert expected.max() > 0
+    assert np.array_equal([column(table, f"Tree{i}") for i in range(3)], expected)
+    assert column(table, "Step").tolist() == [0.0, 10.0, 20.0]
+    cells = ensemble.GetOutputDataObject(2).GetCellData()
+    assert vtk_to_numpy(cells.GetArray("TreeDistance")).tolist() == expected.ravel().tolist()
+    points = vtk_to_numpy(ensemble.GetOutputDataObject(4).GetPoints().GetData())
+    assert np.linalg.norm(points[0] - points[2]) == pytest.approx(expected[0, 2])
+    before = ensemble.GetOutputDataObject(0).GetMTime()
+    ensemble.UpdateTimeStep(10.0)
+    assert ensemble.GetOutputDataObject(0).GetMTime() == before, "an ensemble has no time"
+    ensemble.SetAllSteps(0)
+    run(ensemble)
+    assert len(blocks_of(ensemble)) == 1
+
+
+def test_several_inputs_are_an_ensemble_like_ttks(messages):
+    reference = np.load(DATA / "ensemble2d.ttk.npz")
+    shape = reference["values"].shape[1:]
+    trees = []
+    for losses in reference["values"]:
+        landscape = Landscape(losses, np.ones(2), np.ones(shape, bool))
+        producer = vtkTrivialProducer()
+        producer.SetOutput(vtk_bridge.landscape_to_grid(landscape))
+        trees.append(chain(producer)[1])
+    ensemble = ensemble_of(*trees)
+    ensemble.SetDiagramDistance(1)
+    run(ensemble)
+    assert messages == []
+    assert len(blocks_of(ensemble)) == 8
+    table = ensemble.GetOutputDataObject(1)
+    own = np.array([column(table, f"Tree{i}") for i in range(8)])
+    # another distance than TTK's between trees, which correlates with it and has its two clusters
+    pairs = np.triu_indices(8, 1)
+    assert np.corrcoef(own[pairs], reference["distance"][pairs])[0, 1] > 0.8
+    cluster = reference["cluster"]
+    is_inside = (cluster[:, None] == cluster)[pairs]
+    assert own[pairs][is_inside].mean() < 0.6 * own[pairs][~is_inside].mean()
+    assert table.GetRowData().GetArray("Step") is None
+    assert ensemble.GetOutputDataObject(4).GetNumberOfLines() == 0
+    ensemble.SetDiagramDistance(2)
+    run(ensemble)
+    assert ensemble.GetOutputDataObject(1).GetNumberOfRows() == 0
+    assert len(blocks_of(ensemble)) == 8
+
+
+def test_an_ensemble_reports_missing_parts_and_a_step_that_fails(messages, training, tmp_path):
+    tree = chain(wells())[1]
+    ensemble = ensemble_of(tree)
+    ensemble.AddInputConnection(0, tree.GetOutputPort(0))
+    run(ensemble)
+    ((kind, text),) = messages
+    assert kind == "error"
+    assert "each tree needs nodes, arcs and segmentation, got 2, 1 and 1 of them" in text
+    assert ensemble.GetOutputDataObject(0).GetNumberOfBlocks() == 0
+    messages.clear()
+    ensemble = ensemble_of(chain(training)[1])
+    training.UpdateInformation()
+    (tmp_path / "step_10.pt").unlink()
+    run(ensemble)
+    assert [kind for kind, _ in messages] == ["error", "warning"]
+    assert "a checkpoint must be a file, found none" in messages[0][1]
+    assert "tree 10 is empty and is left out" in messages[1][1]
+    table = ensemble.GetOutputDataObject(1)
+    assert column(table, "Step").tolist() == [0.0, 20.0]
 
 
 def test_checkpoints_are_time_steps(messages, training, tmp_path):

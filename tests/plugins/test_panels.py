@@ -44,6 +44,10 @@ PORTS = {
         ["Basins", "Critical Points", "Samples", "Outline", "Tree", "Persistence Diagram"],
         ["Nodes", "Arcs", "Segmentation"],
     ),
+    "TLPTreeEnsemble": (
+        ["Ensemble", "Distances", "Distance Map", "Labels", "Embedding"],
+        ["Nodes", "Arcs", "Segmentation"],
+    ),
     "TLPLandscapeDescriptors": (["Descriptors"], ["Nodes", "Arcs", "Segmentation"]),
 }
 
@@ -144,6 +148,7 @@ def test_choices_are_the_cores(proxy, name, table):
     ("proxy", "name", "table"),
     [
         ("TLPLossLandscape", "StepDirections", "STEP_DIRECTIONS"),
+        ("TLPTreeEnsemble", "DiagramDistance", "DISTANCES"),
         ("TLPNeighborGraph", "Graph", "GRAPHS"),
         ("TLPNeighborGraph", "ImplicitGraph", "IMPLICIT"),
     ],

@@ -38,6 +38,9 @@ PROPERTIES = {
     "TLPLandscapeDescriptors": (
         "Arcs MaxMinima Nodes PersistenceThreshold ScalarField Segmentation"
     ),
+    "TLPTreeEnsemble": (
+        "AllSteps Arcs DiagramDistance Nodes RelativeLosses ScalarField Segmentation"
+    ),
     "TLPLandscapeSlice": "Directions Input Position",
 }
 

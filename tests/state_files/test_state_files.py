@@ -47,7 +47,8 @@ print("cells", FindSource("Profile").GetDataInformation(0).GetNumberOfCells())
 """
 
 VIEWS = {"small_multiples": 10}
-STEPS = {"training_over_time": [0, 5, 10, 20, 40, 80, 160, 320]}
+_MOONS = [0, 5, 10, 20, 40, 80, 160, 320]
+STEPS = {"training_over_time": _MOONS, "tree_ensemble": _MOONS}
 
 # Profiles of the state files when they were made. If the losses are in a store, the sizes are those
 # of all basins. If opening a state file samples the losses, they are those of basins with at least
@@ -70,6 +71,7 @@ SAMPLED_SIZES = {
     "pinn_convection_profile": [[8495, 9261]],
     "pinn_convection_4d": [[4722, 11738, 11939, 14400, 14641]],
     "training_over_time": [[73, 77, 134, 961]],
+    "tree_ensemble": [[33, 37, 60, 441]],
     "your_model": [[75, 125, 229, 278, 303, 961]],
 }
 # lowest and highest loss of each profile
@@ -89,6 +91,7 @@ LOSS_RANGES = {
     "pinn_convection_profile": [[1.4471288523e-05, 1052.304077]],
     "pinn_convection_4d": [[1.4471288523e-05, 2293.506348]],
     "training_over_time": [[0.4388291240, 9.150936127]],
+    "tree_ensemble": [[0.4450367987, 9.150936127]],
     "your_model": [[0.016524385661, 16.78747749]],
 }
 
@@ -151,6 +154,7 @@ def test_each_use_has_a_state_file():
         "pinn_convection_4d",
         "training_over_time",
         "small_multiples",
+        "tree_ensemble",
         "your_model",
     }
     text = (ROOT / "state_files" / "README.md").read_text(encoding="utf-8")

@@ -77,6 +77,47 @@ def landscape_distances(
     return matrix
 
 
+def embed_distances(
+    distances: npt.ArrayLike, *, dimensions: int = 2
+) -> tuple[npt.NDArray[np.float64], float]:
+    """Return points whose distances are close to given ones, by classical scaling.
+
+    Torgerson 1952, "Multidimensional scaling: I. Theory and method": the doubly centred squares of
+    the distances are the inner products of the points.
+
+    Args:
+        distances: (T, T), symmetric, zero on the diagonal.
+        dimensions: number of coordinates of a point, >= 1. Default: 2.
+
+    Returns:
+        (T, dimensions) float64, centred at 0, in units of the distances, the coordinate of largest
+        variance first; the entry of largest magnitude of each coordinate is positive. And the
+        fraction, 0 to 1, of the sum of the magnitudes of all eigenvalues that these coordinates
+        hold; 1 if the points have exactly the given distances.
+
+    Raises:
+        ValueError: if the distances are not a finite symmetric matrix.
+        TypeError: if the number of dimensions is not an integer.
+    """
+    matrix = np.asarray(distances, dtype=np.float64)
+    dimensions = checks.integer(dimensions, name="dimensions", minimum=1)
+    is_square = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1] and len(matrix) > 0
+    if not is_square or not np.isfinite(matrix).all() or not np.allclose(matrix, matrix.T):
+        raise ValueError(
+            f"distances must be a finite symmetric matrix, got an array of shape {matrix.shape}"
+        )
+    centering = np.eye(len(matrix)) - 1 / len(matrix)
+    values, vectors = np.linalg.eigh(-0.5 * centering @ matrix**2 @ centering)
+    kept = np.argsort(-values)[:dimensions]
+    points = np.zeros((len(matrix), dimensions))
+    points[:, : len(kept)] = vectors[:, kept] * np.sqrt(np.maximum(values[kept], 0.0))
+    largest = np.abs(points).argmax(axis=0)
+    points *= np.where(points[largest, np.arange(dimensions)] < 0, -1.0, 1.0)
+    total = float(np.abs(values).sum())
+    held = float(np.maximum(values[kept], 0.0).sum()) / total if total > 0 else 1.0
+    return points, held
+
+
 def _bottleneck() -> Callable[[Diagram, Diagram], float]:
     from gudhi import bottleneck_distance
 

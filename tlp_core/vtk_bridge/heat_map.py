@@ -1,10 +1,11 @@
-"""A heat map of groups of parameters and steps of a training, as polydata."""
+"""Heat maps as polydata: of groups of parameters and steps, and of distances between trees."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from vtkmodules.vtkCommonDataModel import vtkPolyData
 from vtkmodules.vtkCommonTransforms import vtkTransform
 from vtkmodules.vtkFiltersCore import vtkAppendPolyData
@@ -31,16 +32,7 @@ def heat_map(rows: BlockRows) -> vtkPolyData:
         Cells by group and step, with the cell arrays ``Step`` and ``Group`` (number of the group)
         and one array for each column of the table; NaN where the table has no number.
     """
-    groups, steps = len(rows.groups), len(rows.steps)
-    row, column = np.divmod(np.arange(groups * steps), steps)
-    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
-    points = np.zeros((groups * steps, 4, 3))
-    points[..., 0] = WIDTH * (column[:, None] + corners[:, 0])
-    points[..., 1] = groups - 1 - row[:, None] + corners[:, 1]
-    cells = vtkPolyData()
-    cells.SetPoints(make_points(points.reshape(-1, 3)))
-    ids = np.arange(4 * groups * steps)
-    cells.SetPolys(make_cells(ids, np.arange(0, len(ids) + 1, 4)))
+    cells, row, column = cell_grid(len(rows.groups), len(rows.steps), width=WIDTH)
     add_array(cells.GetCellData(), names.STEP, rows.steps[column])
     add_array(cells.GetCellData(), names.GROUP, row.astype(np.int64))
     for name, values in rows.columns.items():
@@ -48,15 +40,56 @@ def heat_map(rows: BlockRows) -> vtkPolyData:
     return cells
 
 
+def cell_grid(
+    rows: int, columns: int, *, width: float
+) -> tuple[vtkPolyData, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return rectangles in rows and columns, the first row at the top.
+
+    Args:
+        rows: number of rows.
+        columns: number of columns.
+        width: width of a cell, in units of its height.
+
+    Returns:
+        One cell for each pair, by rows; and row and column of each cell.
+    """
+    row, column = np.divmod(np.arange(rows * columns), columns)
+    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
+    points = np.zeros((rows * columns, 4, 3))
+    points[..., 0] = width * (column[:, None] + corners[:, 0])
+    points[..., 1] = rows - 1 - row[:, None] + corners[:, 1]
+    cells = vtkPolyData()
+    cells.SetPoints(make_points(points.reshape(-1, 3)))
+    ids = np.arange(4 * rows * columns)
+    cells.SetPolys(make_cells(ids, np.arange(0, len(ids) + 1, 4)))
+    return cells, row, column
+
+
 def heat_map_labels(rows: BlockRows) -> vtkPolyData:
     """Return the names of the groups left of the map, and the steps below it, as polygons."""
+    return grid_labels(rows.groups, [f"{step:g}" for step in rows.steps], width=WIDTH)
+
+
+def grid_labels(
+    rows: Sequence[str], columns: Sequence[str], *, width: float, height: float = 1.0
+) -> vtkPolyData:
+    """Return the names of rows, left of a grid of cells, and of columns, below it, as polygons.
+
+    Args:
+        rows: name of each row, from the top; empty for no label.
+        columns: name of each column; empty for no label.
+        width: width of a cell, in units of its height.
+        height: factor on the height of the text, for grids of many cells. Default: 1.
+    """
+    size, gap = height * _TEXT_HEIGHT, height * _GAP
     labels = vtkAppendPolyData()
-    for number, group in enumerate(rows.groups):
-        middle = len(rows.groups) - 0.5 - number
-        labels.AddInputData(_text(group, -_GAP, middle - _TEXT_HEIGHT / 2, align=1.0))
-    for number, step in enumerate(rows.steps):
-        place = WIDTH * (number + 0.5)
-        labels.AddInputData(_text(f"{step:g}", place, -_GAP - _TEXT_HEIGHT, align=0.5))
+    for number, name in enumerate(rows):
+        if name:
+            middle = len(rows) - 0.5 - number
+            labels.AddInputData(_text(name, -gap, middle - size / 2, size, align=1.0))
+    for number, name in enumerate(columns):
+        if name:
+            labels.AddInputData(_text(name, width * (number + 0.5), -gap - size, size, align=0.5))
     labels.Update()
     found = vtkPolyData()
     found.ShallowCopy(labels.GetOutput())
@@ -76,15 +109,15 @@ def step_frame(rows: BlockRows, step: float | None) -> vtkPolyData:
     return frame
 
 
-def _text(text: str, x: float, y: float, *, align: float) -> vtkPolyData:
-    """Return a text whose left end, at 0, to right end, at 1, is aligned at x."""
+def _text(text: str, x: float, y: float, height: float, *, align: float) -> vtkPolyData:
+    """Return a text of a height whose left end, at 0, to right end, at 1, is aligned at x."""
     source = vtkVectorText()
     source.SetText(text)
     source.Update()
     bounds = source.GetOutput().GetBounds()
     place = vtkTransform()
-    place.Translate(x - align * _TEXT_HEIGHT * bounds[1], y, 0)
-    place.Scale(_TEXT_HEIGHT, _TEXT_HEIGHT, 1)
+    place.Translate(x - align * height * bounds[1], y, 0)
+    place.Scale(height, height, 1)
     moved = vtkTransformPolyDataFilter()
     moved.SetTransform(place)
     moved.SetInputConnection(source.GetOutputPort())

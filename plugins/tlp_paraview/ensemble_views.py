@@ -1,0 +1,143 @@
+"""The views of an ensemble of trees: the map of their distances, and their embedding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from paraview import simple
+
+from tlp_core import array_names as names
+from tlp_paraview import fitting, roles, styles, versions
+from tlp_paraview.pipeline import Pipeline
+
+_MAP, _LABELS, _EMBEDDING = 2, 3, 4
+"""Ports of TLP Tree Ensemble."""
+
+_DISTANCE_TITLES = ("bottleneck distance", "Wasserstein distance")
+
+_POINT_SIZE = 0.02
+"""Radius of the points of an embedding, as a fraction of its width."""
+
+_SHIFT = 0.12
+"""Distance by which the camera moves right, in half-heights, so that the colour bar is free."""
+
+_FRAME = 0.58
+"""Half-width of the frame of an embedding, as a fraction of the width of the embedding."""
+
+_ROOM = 1.75
+"""Half-height that the view of an embedding shows, in half-widths of its frame."""
+
+_MARGIN = 1.2
+"""Factor on the height that a view shows, so that colour bars are beside the picture."""
+
+
+def tree_ensemble(*pipelines: Pipeline) -> Any:
+    """Return a TLP Tree Ensemble behind pipelines, not yet run.
+
+    Args:
+        pipelines: one, whose time steps the ensemble gathers, or several.
+
+    Raises:
+        ValueError: if there is no pipeline.
+    """
+    if not pipelines:
+        raise ValueError("an ensemble must have at least one pipeline, got none")
+    last = [each.simplification or each.tree for each in pipelines]
+    return simple.TLPTreeEnsemble(
+        registrationName="Tree Ensemble",
+        Nodes=[simple.OutputPort(tree, 0) for tree in last],
+        Arcs=[simple.OutputPort(tree, 1) for tree in last],
+        Segmentation=[simple.OutputPort(tree, 2) for tree in last],
+        ScalarField=["POINTS", names.LOSS],
+    )
+
+
+def show_ensemble(ensemble: Any, *, size: tuple[int, int] = fitting.SIZE) -> Any:
+    """Show the distances of an ensemble as a map beside its embedding, in a new layout.
+
+    Args:
+        ensemble: a TLP Tree Ensemble that computes distances.
+        size: width and height of both views together, in pixels. Default: 1600 x 900.
+
+    Returns:
+        The layout.
+
+    Raises:
+        RuntimeError: if the ensemble has no distances.
+    """
+    ensemble.UpdatePipeline()
+    if not ensemble.GetDataInformation(_MAP).GetNumberOfCells():
+        raise RuntimeError(
+            "an ensemble must have distances to be shown, got none; choose a Diagram Distance, and "
+            "correct the errors that the filters report"
+        )
+    left, right = styles.empty_view(), styles.empty_view()
+    layout = simple.CreateLayout("Tree ensemble")
+    layout.AssignView(0, left)
+    versions.split_right(layout, left, right)
+    fitting.set_size(layout, size)
+    _show_map(ensemble, left)
+    _show_embedding(ensemble, right)
+    fitting.fit_layout(layout, size)
+    return layout
+
+
+def _show_map(ensemble: Any, view: Any) -> None:
+    cells = simple.Show(simple.OutputPort(ensemble, _MAP), view)
+    cells.SetRepresentationType("Surface")
+    span = simple.OutputPort(ensemble, _MAP).CellData[names.TREE_DISTANCE].GetRange(0)
+    colors = styles.color_by_loss(cells, ("CELLS", names.TREE_DISTANCE), span)
+    styles.disable_lighting(cells)
+    styles.show_color_bar(
+        colors, _DISTANCE_TITLES[ensemble.DiagramDistance == "wasserstein"], view, span
+    )
+    labels = simple.Show(simple.OutputPort(ensemble, _LABELS), view)
+    styles.set_color(labels, styles.BLACK)
+    styles.show_text("distances between the persistence diagrams", view)
+    _look_down(view)
+
+
+def _show_embedding(ensemble: Any, view: Any) -> None:
+    port = simple.OutputPort(ensemble, _EMBEDDING)
+    order = port.PointData[names.STEP]
+    array, title = (names.TREE_ID, "tree") if order is None else (names.STEP, "step")
+    bounds = port.GetDataInformation().GetBounds()
+    width = max(bounds[1] - bounds[0], bounds[3] - bounds[2]) or 1.0
+    if order is not None:
+        line = simple.Show(port, view)
+        line.SetRepresentationType("Wireframe")
+        styles.set_color(line, styles.GREY, LineWidth=2.0)
+    # a second representation of one output needs a filter of its own
+    points = roles.mark_helper(simple.MaskPoints(registrationName="Embedded Trees", Input=port))
+    points.OnRatio, points.MaximumNumberofPoints, points.GenerateVertices = 1, 10**6, 1
+    shown = simple.Show(points, view)
+    shown.SetRepresentationType("Point Gaussian")
+    shown.ShaderPreset = "Plain circle"
+    shown.GaussianRadius = _POINT_SIZE * width
+    span = port.PointData[array].GetRange(0)
+    colors = styles.color_by_loss(shown, ("POINTS", array), span)
+    styles.show_color_bar(colors, title, view, span)
+    held = port.FieldData[names.EMBEDDED_FRACTION].GetRange(0)[0]
+    styles.show_text(f"embedding in the plane, which holds {held:.0%} of the variance", view)
+    styles.show_axes(view, ("", "", ""), (1.0, 1.0, 1.0))
+    grid = view.AxesGrid
+    grid.AxesToLabel = 3  # only left and bottom
+    grid.UseCustomBounds = 1
+    middle = [(bounds[0] + bounds[1]) / 2, (bounds[2] + bounds[3]) / 2]
+    half = _FRAME * width
+    ends = [place + side * half for place in middle for side in (-1, 1)]
+    grid.CustomBounds = [*ends, 0.0, 0.0]
+    _look_down(view, half)
+
+
+def _look_down(view: Any, half: float | None = None) -> None:
+    """Fit a 2D camera to what a view shows, or to a square of a given half-width."""
+    view.InteractionMode = "2D"
+    view.CameraParallelProjection = 1
+    simple.ResetCamera(view)
+    view.CameraParallelScale = view.CameraParallelScale * _MARGIN if half is None else _ROOM * half
+    if half is None:
+        shift = _SHIFT * view.CameraParallelScale
+        view.CameraFocalPoint[0] += shift
+        view.CameraPosition[0] += shift
+    roles.set_fitted_camera(view, fitting.camera_state(view))

@@ -1,0 +1,154 @@
+"""Several merge trees as one dataset, as TTK's ensemble filters take them, and their distances."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from vtkmodules.vtkCommonDataModel import (
+    vtkCompositeDataSet,
+    vtkDataSet,
+    vtkMultiBlockDataSet,
+    vtkPolyData,
+    vtkTable,
+)
+
+from tlp_core import array_names as names
+from tlp_core.vtk_bridge.arrays import add_array, make_cells, make_points
+from tlp_core.vtk_bridge.heat_map import cell_grid, grid_labels
+
+_BLOCKS = ("Nodes", "Arcs", "Segmentations")
+
+_LETTER = 0.55
+"""Width of a letter of a label with its gap, for labels of the height 1."""
+
+_MAX_LABELS = 16
+"""Largest number of labels on a side of a map of distances."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One tree of an ensemble.
+
+    Attributes:
+        label: short name, such as the step of a training.
+        step: training step; None if the tree is not one of a training.
+        nodes: output of port 0 of the merge tree filter.
+        arcs: output of port 1.
+        segmentation: output of port 2.
+    """
+
+    label: str
+    step: float | None
+    nodes: vtkDataSet
+    arcs: vtkDataSet
+    segmentation: vtkDataSet
+
+    @classmethod
+    def copied(cls, label: str, step: float | None, outputs: Sequence[vtkDataSet]) -> Member:
+        """Return a member with shallow copies of outputs, which the next step will replace."""
+        copies = [data.NewInstance() for data in outputs]
+        for copy, data in zip(copies, outputs):
+            copy.ShallowCopy(data)
+        return cls(label, step, *copies)
+
+
+def members_to_blocks(members: Sequence[Member]) -> vtkMultiBlockDataSet:
+    """Return the input of TTK's ensemble filters.
+
+    Args:
+        members: T trees.
+
+    Returns:
+        Three blocks, of all nodes, all arcs and all segmentations. Each has T blocks, tree i at
+        place i, with its label as the name.
+    """
+    ensemble = vtkMultiBlockDataSet()
+    for place, (name, attribute) in enumerate(zip(_BLOCKS, ("nodes", "arcs", "segmentation"))):
+        block = vtkMultiBlockDataSet()
+        for i, member in enumerate(members):
+            block.SetBlock(i, getattr(member, attribute))
+            block.GetMetaData(i).Set(vtkCompositeDataSet.NAME(), member.label)
+        ensemble.SetBlock(place, block)
+        ensemble.GetMetaData(place).Set(vtkCompositeDataSet.NAME(), name)
+    return ensemble
+
+
+def distances_to_table(
+    distances: npt.NDArray[np.float64], steps: Sequence[float] | None = None
+) -> vtkTable:
+    """Return a matrix of distances as a table, with the columns of TTK's distance filter.
+
+    Args:
+        distances: (T, T) float64.
+        steps: training step of each tree. Default: None, no column ``Step``.
+
+    Returns:
+        T rows with the columns ``Tree0``, ``Tree1``, …, ``treeID`` and ``Step``.
+    """
+    table = vtkTable()
+    data = table.GetRowData()
+    for i, column in enumerate(distances.T):
+        add_array(data, f"Tree{i}", np.ascontiguousarray(column))
+    add_array(data, names.TREE_ID, np.arange(len(distances), dtype=np.int64))
+    if steps is not None:
+        add_array(data, names.STEP, np.asarray(steps, dtype=np.float64))
+    return table
+
+
+def distances_to_map(distances: npt.NDArray[np.float64]) -> vtkPolyData:
+    """Return a matrix of distances as a heat map.
+
+    Args:
+        distances: (T, T) float64.
+
+    Returns:
+        T x T squares of size 1, the first row at the top, with the cell arrays ``TreeDistance``,
+        ``Row`` and ``Column``.
+    """
+    cells, row, column = cell_grid(*distances.shape, width=1.0)
+    data = cells.GetCellData()
+    add_array(data, names.TREE_DISTANCE, np.ascontiguousarray(distances.ravel()))
+    add_array(data, names.ROW, row.astype(np.int64))
+    add_array(data, names.COLUMN, column.astype(np.int64))
+    return cells
+
+
+def map_labels(labels: Sequence[str]) -> vtkPolyData:
+    """Return the labels of the trees beside a map of distances, as polygons; some, if many."""
+    every = math.ceil(len(labels) / _MAX_LABELS)
+    shown = [label if i % every == 0 else "" for i, label in enumerate(labels)]
+    longest = max(len(label) for label in labels)
+    height = min(max(1.0, len(labels) / _MAX_LABELS), every / (_LETTER * longest))
+    return grid_labels(shown, shown, width=1.0, height=height)
+
+
+def embedding_to_points(
+    points: npt.NDArray[np.float64], held: float, steps: Sequence[float] | None = None
+) -> vtkPolyData:
+    """Return the embedding of an ensemble.
+
+    Args:
+        points: (T, 2) float64, see :func:`~tlp_core.analysis.distances.embed_distances`.
+        held: fraction of the distances that the points hold, from the same function.
+        steps: training step of each tree. Default: None, the trees have no order.
+
+    Returns:
+        T vertices with the point arrays ``treeID`` and ``Step``; with steps, a polyline joins them
+        in their order. The field data ``EmbeddedFraction`` is the fraction that they hold.
+    """
+    padded = np.zeros((len(points), 3))
+    padded[:, :2] = points
+    ids = np.arange(len(points))
+    embedding = vtkPolyData()
+    embedding.SetPoints(make_points(padded))
+    embedding.SetVerts(make_cells(ids, np.arange(len(points) + 1)))
+    add_array(embedding.GetPointData(), names.TREE_ID, ids.astype(np.int64))
+    add_array(embedding.GetFieldData(), names.EMBEDDED_FRACTION, np.array([held]))
+    if steps is not None:
+        embedding.SetLines(make_cells(ids, np.array([0, len(points)])))
+        add_array(embedding.GetPointData(), names.STEP, np.asarray(steps, dtype=np.float64))
+    return embedding
