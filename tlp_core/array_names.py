@@ -34,6 +34,7 @@ DISTANCE = "Distance"
 EIGENVALUES = "Eigenvalues"
 PROVENANCE = "Provenance"
 GRAPH_RULE = "GraphRule"
+NUMBER_OF_LINES = "NumberOfLines"
 STEP = "Step"
 
 # table of blocks

@@ -428,7 +428,7 @@ def _reason_against_ttk(graph: Any, tree: Any) -> str:
     arcs = servermanager.Fetch(tree, idx=1)
     upper = vtk_to_numpy(arcs.GetCellData().GetArray(names.UP_NODE_ID))
     return reason_against_ttk(
-        has_lines=graph.GetDataInformation().GetNumberOfCells() > 0,
+        has_lines=graph.FieldData[names.NUMBER_OF_LINES].GetRange(0)[0] > 0,
         n=number_of_directions(graph),
         arcs_at_root=int((upper == upper.max()).sum()),
     )

@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("vtkmodules")
 
 from vtkmodules.util.numpy_support import vtk_to_numpy
-from vtkmodules.vtkCommonDataModel import VTK_LINE, vtkImageData, vtkUnstructuredGrid
+from vtkmodules.vtkCommonDataModel import VTK_LINE, VTK_VERTEX, vtkImageData, vtkUnstructuredGrid
 
 from tests.conftest import DATA
 from tests.oracles import arcs_of
@@ -102,16 +102,18 @@ def test_lines_are_the_edges(landscape, rule):
     offsets = grid_graph(landscape.shape, rule=rule)
     graph = vtk_bridge.with_graph(grid, offsets, rule)
     np.testing.assert_array_equal(vtk_bridge.dataset_graph(graph).edges, offsets.edges())
-    assert grid.GetNumberOfCells() == 0
+    assert grid.GetNumberOfCells() == grid.GetNumberOfPoints()
+    assert grid.GetCellType(0) == VTK_VERTEX
     assert graph.GetCellType(offsets.number_of_edges - 1) == VTK_LINE
 
 
 @pytest.mark.parametrize("rule", GRID_RULES)
-def test_an_implicit_graph_has_no_cells_and_the_same_tree(landscape, rule):
+def test_an_implicit_graph_has_vertices_and_the_same_tree(landscape, rule):
     grid = vtk_bridge.landscape_to_grid(landscape)
     offsets = grid_graph(landscape.shape, rule=rule)
     implicit = vtk_bridge.with_graph(grid, offsets, rule, implicit=True)
-    assert implicit.GetNumberOfCells() == 0
+    assert implicit.GetNumberOfCells() == implicit.GetNumberOfPoints()
+    assert implicit.GetCellType(0) == VTK_VERTEX
     found = vtk_bridge.dataset_graph(implicit)
     assert found.rule == rule
     lines = vtk_bridge.dataset_graph(vtk_bridge.with_graph(grid, offsets, rule))

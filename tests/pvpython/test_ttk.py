@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.conftest import DATA
 from tests.paraview_programs import has_ttk
 
 pytestmark = [pytest.mark.paraview, pytest.mark.ttk]
@@ -150,3 +151,31 @@ def test_either_filter_gives_the_same_profile(run_pvpython, n):
         "            x, y = (vtk_to_numpy(d.GetArray(a.GetArrayName(i))) for d in (a, b))\n"
         "            assert np.array_equal(x, y), a.GetArrayName(i)\n",
     )
+
+
+def test_ttks_ensemble_filters_give_the_recorded_distances_and_clusters(run_pvpython):
+    code = f"""
+from tlp_core import Landscape
+from tlp_paraview import ensemble_views
+
+reference = np.load({str(DATA / "ensemble2d.ttk.npz")!r})
+built = []
+for i, losses in enumerate(reference["values"]):
+    Landscape(losses, np.ones(2), np.ones(losses.shape, dtype=bool)).save(f"{{i}}.zarr")
+    built.append(pipeline.build(simple.TLPLandscapeReader(FileName=[f"{{i}}.zarr"])))
+ensemble = simple.OutputPort(ensemble_views.tree_ensemble(*built), 0)
+matrix = simple.TTKMergeTreeDistanceMatrix(Input=ensemble, DebugLevel=0)
+matrix.UpdatePipeline()
+table = servermanager.Fetch(matrix)
+columns = [table.GetColumnByName(f"Tree{{i}}") for i in range(8)]
+found = [[column.GetValue(i) for i in range(8)] for column in columns]
+assert np.allclose(found, reference["distance"], rtol=1e-12, atol=0), found
+clustering = simple.TTKMergeTreeClustering(
+    Input=ensemble, ComputeBarycenter=1, NumberOfClusters=2, Deterministic=1, DebugLevel=0
+)
+clustering.UpdatePipeline()
+nodes = servermanager.Fetch(clustering, idx=0).GetBlock(0)
+fields = [nodes.GetBlock(i).GetFieldData().GetArray("ClusterAssignment") for i in range(8)]
+assert [field.GetValue(0) for field in fields] == reference["cluster"].tolist()
+"""
+    passes(run_pvpython, code)

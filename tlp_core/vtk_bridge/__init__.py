@@ -23,7 +23,6 @@ from tlp_core.vtk_bridge.samples import (
     provenance,
     sample_coordinates,
     step_of,
-    with_vertices,
 )
 from tlp_core.vtk_bridge.slices import critical_points_in, grid_slice
 from tlp_core.vtk_bridge.trees import (
@@ -67,5 +66,4 @@ __all__ = [
     "tree_to_nodes",
     "tree_to_segmentation",
     "with_graph",
-    "with_vertices",
 ]

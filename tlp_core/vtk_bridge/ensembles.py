@@ -49,10 +49,18 @@ class Member:
 
     @classmethod
     def copied(cls, label: str, step: float | None, outputs: Sequence[vtkDataSet]) -> Member:
-        """Return a member with shallow copies of outputs, which the next step will replace."""
+        """Return a member with shallow copies of outputs, which the next step will replace.
+
+        Empty arrays of the field data, such as the eigenvalues of random directions, are left out:
+        TTK's distance filter reads the first value of each, and crashes.
+        """
         copies = [data.NewInstance() for data in outputs]
         for copy, data in zip(copies, outputs):
             copy.ShallowCopy(data)
+            fields = copy.GetFieldData()
+            for name in [fields.GetArrayName(i) for i in range(fields.GetNumberOfArrays())]:
+                if not fields.GetAbstractArray(name).GetNumberOfTuples():
+                    fields.RemoveArray(name)
         return cls(label, step, *copies)
 
 

@@ -28,7 +28,6 @@ from tlp_core.vtk_bridge.samples import (
     landscape_to_grid,
     landscape_to_image,
     point_values,
-    with_vertices,
 )
 
 _COMPONENTS = re.compile(rb'NumberOfComponents\s*=\s*["\']\s*(-?\d{1,18})')
@@ -147,7 +146,7 @@ def write_grid(landscape: Landscape, file: Path) -> None:
     Raises:
         OSError: if VTK cannot write the file.
     """
-    grid = with_vertices(landscape_to_grid(landscape))
+    grid = landscape_to_grid(landscape)
     _write_vtk(vtkXMLUnstructuredGridWriter(), grid, file)
 
 

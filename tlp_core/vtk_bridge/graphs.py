@@ -19,8 +19,8 @@ from vtkmodules.vtkFiltersCore import vtkExtractEdges
 from tlp_core import array_names as names
 from tlp_core.choices import GRID_RULES
 from tlp_core.topology.graphs import EdgeGraph, GridGraph, grid_graph
-from tlp_core.vtk_bridge.arrays import add_text
-from tlp_core.vtk_bridge.samples import landscape_shape
+from tlp_core.vtk_bridge.arrays import add_array, add_text
+from tlp_core.vtk_bridge.samples import has_only_vertices, landscape_shape, set_vertices
 
 
 def with_graph(
@@ -32,18 +32,23 @@ def with_graph(
         dataset: the samples.
         graph: their neighbour graph.
         rule: name of the rule of the graph; it is stored in the field data ``GraphRule``.
-        implicit: omit the cells. :func:`dataset_graph` then restores the graph of a grid from its
-            rule. Default: False.
+        implicit: omit the lines; the cells are vertices. :func:`dataset_graph` then restores the
+            graph of a grid from its rule. Default: False.
 
     Returns:
-        A grid with the points, the point data and the field data of the samples.
+        A grid with the points, the point data and the field data of the samples, and the number of
+        lines as field data.
     """
     grid = vtkUnstructuredGrid()
     grid.SetPoints(dataset.GetPoints())
     grid.GetPointData().ShallowCopy(dataset.GetPointData())
     grid.GetFieldData().ShallowCopy(dataset.GetFieldData())
     add_text(grid.GetFieldData(), names.GRAPH_RULE, rule)
-    if not implicit:
+    lines = np.array([0 if implicit else graph.number_of_edges], dtype=np.int64)
+    add_array(grid.GetFieldData(), names.NUMBER_OF_LINES, lines)
+    if implicit:
+        set_vertices(grid)
+    else:
         grid.SetCells(VTK_LINE, graph_lines(graph))
     return grid
 
@@ -51,7 +56,7 @@ def with_graph(
 def dataset_graph(dataset: vtkDataSet) -> GridGraph | EdgeGraph:
     """Return the neighbour graph of the points of a dataset.
 
-    Image data has the ``freudenthal`` rule, as in TTK. A grid without cells has the rule that
+    Image data has the ``freudenthal`` rule, as in TTK. Samples without lines have the rule that
     :func:`with_graph` stored. The graph of any other dataset is given by the edges of its cells.
 
     Args:
@@ -65,7 +70,7 @@ def dataset_graph(dataset: vtkDataSet) -> GridGraph | EdgeGraph:
     """
     if dataset.IsA("vtkImageData"):
         return _image_graph(dataset.GetDimensions())
-    if not dataset.GetNumberOfCells() and (implicit := _implicit_graph(dataset)) is not None:
+    if has_only_vertices(dataset) and (implicit := _implicit_graph(dataset)) is not None:
         return implicit
     edges = _line_edges(dataset)
     if not len(edges):

@@ -26,7 +26,10 @@ IMAGE_DIMENSIONS = 3
 
 
 def landscape_to_grid(landscape: Landscape, *, step: float | None = None) -> vtkUnstructuredGrid:
-    """Return the samples of a landscape as points without cells.
+    """Return the samples of a landscape as points, with one vertex cell each.
+
+    Filters of ParaView that work on cells, such as Threshold and Point Data to Cell Data, and VTK's
+    file writers drop points that no cell uses.
 
     Args:
         landscape: the landscape, of n directions.
@@ -45,6 +48,7 @@ def landscape_to_grid(landscape: Landscape, *, step: float | None = None) -> vtk
     points[:, : min(3, coordinates.shape[1])] = coordinates[:, :3]
     grid = vtkUnstructuredGrid()
     grid.SetPoints(make_points(points))
+    set_vertices(grid)
     add_array(grid.GetPointData(), names.COORDINATES, coordinates)
     _add_samples(grid, landscape, np.arange(len(coordinates), dtype=np.int64), step)
     return grid
@@ -80,16 +84,18 @@ def step_of(dataset: vtkDataSet) -> float | None:
     return None if array is None else float(array.GetValue(0))
 
 
-def with_vertices(grid: vtkUnstructuredGrid) -> vtkUnstructuredGrid:
-    """Return the grid with one vertex cell per point.
-
-    VTK's file writers drop points that no cell uses.
-    """
+def set_vertices(grid: vtkUnstructuredGrid) -> None:
+    """Make the cells of a grid one vertex per point."""
     count = grid.GetNumberOfPoints()
-    points = vtkUnstructuredGrid()
-    points.ShallowCopy(grid)
-    points.SetCells(VTK_VERTEX, make_cells(np.arange(count), np.arange(count + 1)))
-    return points
+    grid.SetCells(VTK_VERTEX, make_cells(np.arange(count), np.arange(count + 1)))
+
+
+def has_only_vertices(dataset: vtkDataSet) -> bool:
+    """Return whether a dataset has no cells but those of :func:`set_vertices`."""
+    if not dataset.GetNumberOfCells():
+        return True
+    is_homogeneous = dataset.IsA("vtkUnstructuredGrid") and dataset.IsHomogeneous()
+    return bool(is_homogeneous and dataset.GetCellType(0) == VTK_VERTEX)
 
 
 def landscape_to_image(landscape: Landscape, *, step: float | None = None) -> vtkImageData:
