@@ -82,7 +82,9 @@ def test_a_language_model_from_a_local_folder(tmp_path):
     assert part.provenance["parameters"] == "transformer.h.0.*"
 
 
-def test_the_numbers_alone(capsys):
+def test_the_numbers_alone(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     (code,) = [block for block in BLOCKS if "describe(tree)" in block]
     exec(code, {})
     assert capsys.readouterr().out == "2\n"
+    assert "average loss" in (tmp_path / "profile.svg").read_text()
