@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ class TLPLandscapeReader(SeriesAlgorithm):
         super().__init__(find_landscapes)
         self._file_names: list[str] = []
         self._shape: tuple[int, ...] | None = None
+        self._follows = False
 
     def AddFileName(self, path: str | None) -> None:
         if path:
@@ -41,6 +43,22 @@ class TLPLandscapeReader(SeriesAlgorithm):
 
     def ClearFileNames(self) -> None:
         self.assign("_file_names", [])
+
+    def SetFollowFiles(self, is_wanted: int) -> None:
+        self.assign("_follows", bool(is_wanted))
+
+    def GetDataState(self) -> str:
+        if not self._follows:
+            return ""
+        # RequestData reports the error
+        with suppress(Exception):
+            places = [self.find_file(name) for name in self._file_names]
+            paths = [member.path for member in find_landscapes(places)]
+            files = [file for path in paths for file in (path, *path.rglob("*"))]
+            newest = max(file.stat().st_mtime_ns for file in files)
+            data = f"{len(paths)} {len(files)} {newest}"
+            return json.dumps({"data": data, "text": "", "is_running": True})
+        return json.dumps({"data": "", "text": "", "is_running": True})
 
     def RequestInformation(self, _request: Any, _in_info: Any, out_info: Any) -> int:
         self._series.scan(self._file_names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ class TLPLossLandscape(SeriesAlgorithm):
         self._max_iterations, self._tolerance, self._seed = 200, 1e-4, 0
         self._resolution, self._distance, self._large_grid = 41, 1.0, False
         self._store, self._time_budget = "", 0.0
+        self._in_background, self._background = False, None
 
     def SetProblem(self, name: str | None) -> None:
         self.assign("_problem", name or "")
@@ -121,8 +123,32 @@ class TLPLossLandscape(SeriesAlgorithm):
     def SetTimeBudget(self, seconds: float) -> None:
         self.assign("_time_budget", seconds)
 
+    def SetInBackground(self, is_wanted: int) -> None:
+        self.assign("_in_background", bool(is_wanted))
+
+    def StopSampling(self) -> None:
+        if self._background is not None:
+            self._background.stop()
+
+    def ReadAgain(self) -> None:
+        self.Modified()
+
+    def GetDataState(self) -> str:
+        if self._background is None or not self._in_background:
+            return ""
+        report = self._background.report()
+        place = f"{report.resolution} points per axis: {report.fraction:.0%}, "
+        text = f"samples in the background: {place if report.resolution else ''}{report.text}"
+        state = {
+            "data": f"{report.finished} {report.error} {report.is_running}",
+            "text": text if report.is_running else "",
+            "is_running": report.is_running,
+        }
+        return json.dumps(state)
+
     def RequestInformation(self, _request: Any, _in_info: Any, out_info: Any) -> int:
-        announce_image(out_info, 1, (self._resolution,) * self._directions)
+        self._announced = self._available_resolution()
+        announce_image(out_info, 1, (self._announced,) * self._directions)
         self._series.scan(self._checkpoints)
         announce_steps(out_info, 2, self._series.steps)
         for port in range(2):  # otherwise VTK runs only the first of ParaView's processes
@@ -138,8 +164,9 @@ class TLPLossLandscape(SeriesAlgorithm):
         if not first and not self._store:
             return 1  # without a store on disk, only the first process samples
         self._check_size()
-        step, landscape = self._landscape(requested_time(request, out_info))
-        if not first:
+        time = requested_time(request, out_info)
+        step, landscape = (None, self._sampled()) if self._in_background else self._landscape(time)
+        if not first or landscape is None:
             return 1
         grid = vtk_bridge.landscape_to_grid(landscape, step=step)
         output(out_info, 0).ShallowCopy(grid)
@@ -148,6 +175,7 @@ class TLPLossLandscape(SeriesAlgorithm):
 
     def Refresh(self) -> None:
         self._sampler = self._training = None  # so that data files are read again
+        self._end_background()
         self._announced_file = ""
         super().Refresh()
 
@@ -161,6 +189,36 @@ class TLPLossLandscape(SeriesAlgorithm):
         if self._sampler is None:
             self._sampler = LandscapeSampler()
         return None, self._sampler.sample(self._settings(), **callbacks)
+
+    def _sampled(self) -> Any:
+        """Return what another process has sampled; None at its start."""
+        from tlp_core.pipeline.background import BackgroundSampling
+        from tlp_paraview.versions import python_program
+
+        if self._checkpoints:
+            raise ValueError(
+                "Checkpoints cannot be sampled in the background; use tlp training, and TLP "
+                "Landscape Reader with Follow Files, or turn In Background off"
+            )
+        settings = self._settings()
+        if self._background is None or self._background.settings != settings:
+            self._end_background()
+            self._background = BackgroundSampling(settings, python=python_program())
+        report = self._background.report()
+        if report.error:
+            raise RuntimeError(report.error)
+        return self._background.landscape()
+
+    def _available_resolution(self) -> int:
+        """Return the resolution of what there is to show; 0 at the start of a sampling."""
+        if self._background is None or not self._in_background:
+            return 0 if self._in_background else self._resolution
+        return int(self._background.report().finished)
+
+    def _end_background(self) -> None:
+        if self._background is not None:
+            self._background.close()
+            self._background = None
 
     def _step_of_training(
         self, time: float | None, callbacks: dict[str, Any]

@@ -6,6 +6,7 @@ import pytest
 
 from tests.conftest import DATA
 from tests.paraview_programs import ROOT, run
+from tests.pipeline.test_background import SLOW
 from tlp_core import load_problem, random_directions, sample_grid
 
 pytestmark = pytest.mark.paraview
@@ -353,6 +354,72 @@ def test_a_relative_name_is_looked_up_beside_the_opened_state_file(
     lines = [line for line in done.text.splitlines() if "runs the code of " in line]
     files = [line.partition("runs the code of ")[2] for line in lines]
     assert files == [str(study / "own_problem.py") for study in studies]
+
+
+BACKGROUND = """
+import time
+from pathlib import Path
+from paraview import simple
+from tlp_paraview import follow, pipeline
+
+def points(proxy):
+    return proxy.GetDataInformation(0).GetNumberOfPoints()
+
+def wait(condition):
+    end = time.monotonic() + 120
+    while not condition() and time.monotonic() < end:
+        settle(0.05)
+
+def texts():
+    return [getattr(each, "Text", "") for each in simple.GetSources().values()]
+
+Desktop().resize(1400, 900)
+source = simple.TLPLossLandscape(
+    Problem="file", ProblemFile=str(Path("slow.py").resolve()), Resolution=41, InBackground=1
+)
+source.UpdatePipeline()
+at_once = points(source)
+simple.SetActiveSource(source)
+macro()
+wait(lambda: points(source))
+coarse, profiles = points(source), len(pipeline.all_profiles())
+wait(lambda: any("background" in text for text in texts()))
+notes = [text for text in texts() if "background" in text]
+active = simple.GetActiveSource() == source
+source.SMProxy.InvokeCommand("StopSampling")
+wait(lambda: not follow.state_of(source)["is_running"])
+settle(1.5)
+stopped = points(source)
+Path("step_0.zarr").symlink_to("first.zarr")
+reader = simple.TLPLandscapeReader(FileName=[str(Path("step_*.zarr").absolute())], FollowFiles=1)
+simple.SetActiveSource(reader)
+macro()
+before = len(pipeline.steps_of(reader))
+Path("step_1.zarr").symlink_to("second.zarr")
+wait(lambda: len(pipeline.steps_of(reader)) == 2)
+report(at_once=at_once, coarse=coarse, profiles=profiles, notes=notes, active=active,
+       stopped=stopped, before=before, after=pipeline.steps_of(reader))
+"""
+
+
+def test_sampling_in_the_background_and_files_that_grow_are_followed(launcher, tmp_path):
+    (tmp_path / "slow.py").write_text(SLOW)
+    problem = load_problem("quadratic-bowl")
+    directions = random_directions(problem, 2, normalization="none")
+    for name, distance in (("first", 1.0), ("second", 2.0)):
+        store = tmp_path / f"{name}.zarr"
+        sample_grid(problem, directions, resolution=5, distance=distance, store=store)
+    done, printed = gui(launcher, tmp_path, BACKGROUND)
+    assert done.code == 0, done.text
+    assert done.errors == []
+    assert printed["at_once"] == 0
+    assert (printed["coarse"], printed["profiles"]) == (81, 1)
+    assert printed["notes"][0].startswith("samples in the background: ")
+    assert "points per axis: " in printed["notes"][0]
+    assert printed["active"]
+    assert printed["stopped"] in (81, 441), "the finest complete grid stays"
+    assert printed["before"] == 0
+    assert printed["after"] == [0.0, 1.0]
 
 
 def test_an_error_in_a_script_is_detected(launcher, tmp_path):

@@ -16,12 +16,12 @@ pytestmark = pytest.mark.paraview
 
 PROPERTIES = {
     "TLPLossLandscape": (
-        "Arguments Checkpoint Checkpoints DirectionMethod DirectionsStep Distance LargeGrid "
-        "MaxIterations Normalization NumberOfDirections Order Parameters Problem ProblemFile "
-        "ProblemFunction Refresh Resolution Seed StepDirections Store TimeBudget TimestepValues "
-        "Tolerance"
+        "Arguments Checkpoint Checkpoints DataState DirectionMethod DirectionsStep Distance "
+        "InBackground LargeGrid MaxIterations Normalization NumberOfDirections Order Parameters "
+        "Problem ProblemFile ProblemFunction ReadAgain Refresh Resolution Seed StepDirections "
+        "StopSampling Store TimeBudget TimestepValues Tolerance"
     ),
-    "TLPLandscapeReader": "FileName Refresh TimestepValues",
+    "TLPLandscapeReader": "DataState FileName FollowFiles ReadAgain Refresh TimestepValues",
     "TLPBlockTable": "FileName Refresh TimestepValues",
     "TLPNeighborGraph": (
         "CheckForTTK Graph GridRule ImplicitGraph Input NeighborMethod NeighborRule "
@@ -263,6 +263,21 @@ is_right = np.array_equal(2 * basins(reader, "Loss", 10)[1], basins(doubled, "Tw
 print("before twice", "right" if is_right else "WRONG")
 """
 
+BACKGROUND = """
+from tlp_paraview import follow
+source = TLPLossLandscape(Resolution=21, InBackground=1)
+source.UpdatePipeline()
+print("points at once", source.GetDataInformation(0).GetNumberOfPoints())
+follow.wait(source, timeout=100)
+print("points", [source.GetDataInformation(port).GetNumberOfPoints() for port in (0, 1)])
+waiting = TLPLossLandscape(Resolution=21)
+waiting.UpdatePipeline()
+print("same", source.PointData["Loss"].GetRange(0) == waiting.PointData["Loss"].GetRange(0))
+source.Arguments = "nonsense=1"
+follow.wait(source, timeout=100)
+print("points", [source.GetDataInformation(port).GetNumberOfPoints() for port in (0, 1)])
+"""
+
 SNIPPETS = {
     "contract": CONTRACT,
     "unrun": UNRUN,
@@ -273,6 +288,7 @@ SNIPPETS = {
     "raised": RAISED,
     "written": WRITTEN,
     "filters": FILTERS,
+    "background": BACKGROUND,
 }
 
 
@@ -341,6 +357,15 @@ def test_a_profile_is_written_as_vector_graphics_and_as_a_table(ran):
     text = (folder / "wells.svg").read_text(encoding="utf-8")
     assert text.count("two wells, 2 parameters") == 2
     assert "average loss" in text
+
+
+def test_a_script_waits_for_samples_in_the_background(ran):
+    text = ran["background"].text
+    assert "points at once 0" in text
+    assert "points [441, 441]\nsame True\n" in text
+    assert text.count("points [0, 0]") == 1
+    (error,) = ran["background"].errors
+    assert "TLP Loss Landscape: arguments of two-wells must fit" in error
 
 
 def test_paraviews_filters_work_behind_and_before_the_suites(ran):

@@ -5,7 +5,7 @@ again, fits the views to their windows, and builds those again whose source has 
 """
 
 from paraview.simple import GetActiveSource
-from tlp_paraview import interaction, pipeline, styles, views
+from tlp_paraview import follow, interaction, pipeline, styles, views
 
 styles.add_color_map()
 source = GetActiveSource()
@@ -18,7 +18,8 @@ else:
         found = pipeline.find_pipeline(profile)
         if found is not None:
             views.update_views(pipeline.replace_crashing_tree(found))
-if not interaction.attach():
+is_growing = follow.follow()
+if not interaction.attach() and not is_growing:
     raise RuntimeError(
         "a loss landscape must be selected in the Pipeline Browser, found none; "
         "select a source or reader, click Apply, and run the macro again"
