@@ -26,9 +26,9 @@ from tlp_core.analysis.descriptors import Descriptors
 from tlp_core.atomic_files import atomic_write
 from tlp_core.problems import HUGGING_FACE
 from tlp_paraview import versions
+from tlp_paraview.files import plugin_file
 from tlp_paraview.neighbor_graph import reason_against_ttk
 
-PLUGIN = Path(__file__).resolve().parents[1] / "TopologicalLandscapeProfiles.xml"
 PROFILE = "TLPLandscapeProfile"
 READERS = ("TLPLossLandscape", "TLPLandscapeReader", "TLPBlockTable")
 """Names of the proxies with paths of files."""
@@ -105,11 +105,12 @@ def load_plugin() -> None:
     With a server, the plugin is loaded on the server, too, where it must be at the same path.
     Afterwards, the proxies are functions of ``paraview.simple``.
     """
+    plugin = str(plugin_file())
     known = servermanager.ActiveConnection.Session.GetProxyDefinitionManager()
     if not known.HasDefinition("filters", PROFILE):
-        simple.LoadPlugin(str(PLUGIN), remote=_is_remote(), ns=vars(simple))
+        simple.LoadPlugin(plugin, remote=_is_remote(), ns=vars(simple))
     if not hasattr(simple, PROFILE):
-        simple.LoadPlugin(str(PLUGIN), remote=False, ns=vars(simple))
+        simple.LoadPlugin(plugin, remote=False, ns=vars(simple))
 
 
 def find_ttk_plugin() -> Path | None:

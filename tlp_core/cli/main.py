@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from tlp_core.cli import analysis, experiment, sampling, store
+from tlp_core.cli import analysis, experiment, paraview, sampling, store
 from tlp_core.cli.output import INCOMPLETE, on_one_line, show_warning
 from tlp_core.version import __version__
 
@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options, and their default values as the option ``defaults``."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    options = parser.parse_args(paraview.separated(given))
     (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
     command = commands.choices[options.command]
     options.defaults = {action.dest: action.default for action in command._actions}
@@ -55,6 +56,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tlp {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for group in (sampling, store, analysis, experiment):
+    for group in (sampling, store, analysis, experiment, paraview):
         group.add_commands(commands)
     return parser

@@ -1,0 +1,124 @@
+"""The commands that start ParaView with the suite."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from tests.paraview_programs import ROOT
+from tlp_core.cli.main import main
+from tlp_core.cli.paraview import add_macro, separated
+
+FOLDERS = ("tlp_core", "plugins", "state_files")
+FILES = ("pyproject.toml", "setup.py", "README.md", "LICENSE")
+
+OPENED = """
+import sys
+import tlp_core, tlp_paraview
+from paraview import simple
+from tlp_paraview import files, pipeline
+print("places", tlp_core.__file__, tlp_paraview.__file__, files.plugin_file(), sys.argv[1:])
+print("loaded at the start", hasattr(simple, "TLPMergeTree"))
+simple.LoadState(str(files.state_folder() / "two_wells.pvsm"))
+(profile,) = pipeline.all_profiles()
+profile.UpdatePipeline()
+print("basins", profile.GetDataInformation(0).GetNumberOfCells())
+"""
+
+
+def paraview_of(folder, described):
+    """Make a stand-in for ParaView whose pvpython prints its versions."""
+    for name in ("paraview", "pvpython"):
+        program = folder / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\necho {described}\n")
+        program.chmod(0o755)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["sample", "x", "--quiet"], ["sample", "x", "--quiet"]),
+        (["paraview", "--state=a.pvsm"], ["paraview", "--", "--state=a.pvsm"]),
+        (
+            ["pvpython", "--paraview", "/opt", "a.py", "-n"],
+            ["pvpython", "--paraview", "/opt", "--", "a.py", "-n"],
+        ),
+        (
+            ["pvpython", "--paraview=/opt", "--", "--dr"],
+            ["pvpython", "--paraview=/opt", "--", "--dr"],
+        ),
+        (["pvserver", "-h"], ["pvserver", "-h", "--"]),
+        ([], []),
+    ],
+)
+def test_arguments_of_paraview_are_not_those_of_tlp(given, expected):
+    assert separated(given) == expected
+
+
+@pytest.mark.parametrize(
+    ("described", "message"),
+    [
+        ("described 5.11.0 3.9 1.26.4", "embeds Python 3.9, and tlp is installed for Python 3."),
+        ("described 5.11.0 {own} 2.1.0", "ParaView 5.11.0 needs NumPy 1, got 2.1.0; run: "),
+        ("no display", "must start, and printed: no display"),
+    ],
+)
+def test_a_paraview_that_does_not_fit_is_reported(described, message, tmp_path, capsys):
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    folder = paraview_of(tmp_path, described.format(own=own))
+    assert main(["paraview", "--paraview", folder]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_missing_paraview_is_reported(tmp_path, capsys):
+    assert main(["pvpython", "--paraview", str(tmp_path), "script.py"]) == 1
+    error = capsys.readouterr().err
+    assert f"ParaView's program pvpython must be installed, found none in {tmp_path}" in error
+
+
+def test_the_macro_is_added_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    add_macro()
+    (macro,) = (tmp_path / "ParaView" / "Macros").iterdir()
+    assert "added the macro" in capsys.readouterr().err
+    macro.write_text("my own")
+    add_macro()
+    assert macro.read_text() == "my own"
+
+
+@pytest.mark.paraview
+def test_a_wheel_has_all_that_paraview_needs(tmp_path):
+    if shutil.which("pvpython") is None:
+        pytest.skip("no pvpython on PATH")
+    source = tmp_path / "source"
+    source.mkdir()
+    for path in (ROOT / name for name in (*FOLDERS, *FILES)):
+        if path.is_dir():
+            shutil.copytree(path, source / path.name)
+        else:
+            shutil.copy(path, source)
+    pip = [sys.executable, "-m", "pip", "-q"]
+    subprocess.run([*pip, "wheel", "--no-deps", "-w", tmp_path, source], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "tlp_paraview/macros/loss_landscape_profile.py" in names
+    assert "tlp_core/profile/tlp_blues.json" in names
+    states = {path.name for path in (ROOT / "state_files").glob("*.pvsm")}
+    assert {f"tlp_paraview/state_files/{name}" for name in states} <= set(names)
+    site = tmp_path / "site"
+    subprocess.run([*pip, "install", "--no-deps", "--target", site, wheel], check=True)
+    (tmp_path / "opened.py").write_text(OPENED)
+    command = [sys.executable, "-m", "tlp_core", "pvpython", str(tmp_path / "opened.py"), "--own"]
+    environment = {**os.environ, "PYTHONPATH": str(site), "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    places, loaded, basins = done.stdout.splitlines()[-3:]
+    assert places.count(str(site)) == 3
+    assert places.endswith("['--own']")
+    assert loaded == "loaded at the start True"
+    assert basins == "basins 3"
