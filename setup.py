@@ -32,4 +32,5 @@ class BuildWithData(build_py):
         )
 
 
-setup(cmdclass={"build_py": BuildWithData})
+# not build/lib, which is CMake's folder
+setup(cmdclass={"build_py": BuildWithData}, options={"build": {"build_base": "build/wheel"}})

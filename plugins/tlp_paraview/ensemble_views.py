@@ -1,4 +1,4 @@
-"""The views of an ensemble of trees: the map of their distances, and their embedding."""
+"""The views of an ensemble of trees: the map of their distances, their embedding, their basins."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from paraview import simple
 
 from tlp_core import array_names as names
+from tlp_core.vtk_bridge.tracking import MARGIN
 from tlp_paraview import fitting, roles, styles, versions
 from tlp_paraview.pipeline import Pipeline
 
@@ -80,6 +81,70 @@ def show_ensemble(ensemble: Any, *, size: tuple[int, int] = fitting.SIZE) -> Any
     _show_embedding(ensemble, right)
     fitting.fit_layout(layout, size)
     return layout
+
+
+def show_tracking(ensemble: Any, *, overlap: float = 0.25) -> tuple[Any, Any]:
+    """Show the basins of an ensemble through its steps as a graph, in a new layout.
+
+    Args:
+        ensemble: a TLP Tree Ensemble.
+        overlap: smallest number of samples that related basins share, as a fraction, above 0 to 1,
+            of the smaller one. Default: 0.25.
+
+    Returns:
+        The layout, and the TLP Basin Tracking, whose port 2 is the table of events.
+
+    Raises:
+        RuntimeError: if there are no basins.
+    """
+    tracking = simple.TLPBasinTracking(
+        registrationName="Basin Tracking", Input=simple.OutputPort(ensemble, 0), Overlap=overlap
+    )
+    tracking.UpdatePipeline()
+    basins, lines, labels = (simple.OutputPort(tracking, port) for port in (0, 1, 3))
+    if not basins.GetDataInformation().GetNumberOfPoints():
+        raise RuntimeError(
+            "an ensemble must have basins to be tracked, got none; correct the errors that the "
+            "filters report"
+        )
+    view = styles.empty_view()
+    layout = simple.CreateLayout("Basin tracking")
+    layout.AssignView(0, view)
+    fitting.set_size(layout, fitting.SIZE)
+    line = simple.Show(lines, view)
+    line.SetRepresentationType("Wireframe")
+    styles.set_color(line, styles.GREY, LineWidth=3.0)
+    shown = simple.Show(basins, view)
+    shown.SetRepresentationType("Point Gaussian")
+    shown.ShaderPreset = "Plain circle"
+    bounds = basins.GetDataInformation().GetBounds()
+    width = max(bounds[1] - bounds[0], 1.0)
+    shown.GaussianRadius = _POINT_SIZE * width / 2
+    span = basins.PointData[names.PERSISTENCE].GetRange(0)
+    colors = styles.color_by_loss(shown, ("POINTS", names.PERSISTENCE), span)
+    styles.show_color_bar(colors, "persistence", view, span, position=(0.9, 0.2))
+    styles.set_color(simple.Show(labels, view), styles.BLACK)
+    styles.show_text("basins at each step, related by the samples that they share", view)
+    scale = basins.FieldData[names.HEIGHT_SCALE].GetRange(0)[0]
+    styles.show_axes(view, ("", "", ""), (1.0, scale, 1.0))
+    styles.show_text("loss of the minimum", view, position=(0.04, 0.9))
+    grid = view.AxesGrid
+    grid.AxesToLabel = 1  # only left
+    styles.label_axis(grid, "Y", (bounds[2] / scale, bounds[3] / scale))
+    grid.UseCustomBounds = 1
+    margin = MARGIN * width
+    grid.CustomBounds = [
+        bounds[0] - margin,
+        bounds[1] + margin,
+        bounds[2] - margin,
+        bounds[3] + margin,
+        0.0,
+        0.0,
+    ]
+    half = max(bounds[3] - bounds[2], width * fitting.SIZE[1] / fitting.SIZE[0]) / 2
+    _look_down(view, 0.8 * (half + margin))
+    fitting.fit_layout(layout)
+    return layout, tracking
 
 
 def _show_map(ensemble: Any, view: Any) -> None:

@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 pytest.importorskip("paraview")
 
+from tlp_paraview.basin_tracking import TLPBasinTracking
 from tlp_paraview.landscape_descriptors import TLPLandscapeDescriptors
 from tlp_paraview.landscape_profile import TLPLandscapeProfile
 from tlp_paraview.landscape_reader import TLPLandscapeReader
@@ -659,6 +660,60 @@ def test_an_ensemble_reports_missing_parts_and_a_step_that_fails(messages, train
     assert "tree 10 is empty and is left out" in messages[1][1]
     table = ensemble.GetOutputDataObject(1)
     assert column(table, "Step").tolist() == [0.0, 20.0]
+
+
+def test_basins_of_a_training_are_tracked(messages, tmp_path):
+    x = np.linspace(-1, 1, 21)
+    wells = {
+        step: np.min([d + (x[:, None] - a) ** 2 + x**2 for a, d in places], axis=0)
+        for step, places in {
+            0: [(-0.6, 0.0), (0.6, 0.1)],
+            10: [(-0.5, 0.0), (0.5, 0.1)],
+            40: [(-0.5, 0.0)],
+        }.items()
+    }
+    for step, losses in wells.items():
+        landscape = Landscape(losses, np.ones(2), np.ones(losses.shape, bool))
+        landscape.save(tmp_path / f"step_{step}.zarr")
+    reader = TLPLandscapeReader()
+    reader.AddFileName(str(tmp_path / "step_*.zarr"))
+    ensemble = ensemble_of(chain(reader)[1])
+    tracking = TLPBasinTracking()
+    tracking.SetInputConnection(ensemble.GetOutputPort(0))
+    run(tracking)
+    assert messages == []
+    basins, lines, events, labels = (tracking.GetOutputDataObject(port) for port in range(4))
+    arrays = {
+        name: vtk_to_numpy(basins.GetPointData().GetArray(name)).tolist()
+        for name in ("Step", "TrackId", "Loss", "Size")
+    }
+    assert arrays["Step"] == [0, 0, 10, 10, 40]
+    assert arrays["TrackId"] == [0, 1, 0, 1, 0]
+    assert arrays["Loss"] == pytest.approx([0.0, 0.1, 0.0, 0.1, 0.0], abs=1e-12)
+    assert arrays["Size"][4] == 441
+    scale = basins.GetFieldData().GetArray("HeightScale").GetValue(0)
+    points = vtk_to_numpy(basins.GetPoints().GetData())
+    assert points[:, 0].tolist() == [0, 0, 1, 1, 2]
+    assert points[:, 1] == pytest.approx(scale * np.array(arrays["Loss"]))
+    assert lines.GetNumberOfLines() == 4
+    assert vtk_to_numpy(lines.GetCellData().GetArray("SharedSamples")).min() > 0
+    assert labels.GetNumberOfPoints() > 0
+    rows = [
+        [events.GetColumnByName(name).GetValue(i) for name in ("Step", "Event", "TrackId")]
+        for i in range(events.GetNumberOfRows())
+    ]
+    assert rows == [[40.0, "merge", 0]]
+    tracking.SetOverlap(2.0)
+    run(tracking)
+    assert "overlap must be a fraction above 0 and at most 1, got 2" in messages[-1][1]
+    assert tracking.GetOutputDataObject(0).GetNumberOfPoints() == 0
+    messages.clear()
+    other = TLPBasinTracking()
+    parts = vtkMultiBlockDataSet()
+    parts.SetBlock(0, vtkPolyData())
+    other.SetInputDataObject(parts)
+    run(other)
+    assert "must be an ensemble of merge trees" in messages[-1][1]
 
 
 def test_checkpoints_are_time_steps(messages, training, tmp_path):

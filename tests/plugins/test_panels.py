@@ -48,6 +48,7 @@ PORTS = {
         ["Ensemble", "Distances", "Distance Map", "Labels", "Embedding"],
         ["Nodes", "Arcs", "Segmentation"],
     ),
+    "TLPBasinTracking": (["Basins", "Relations", "Events", "Labels"], ["Input"]),
     "TLPLandscapeDescriptors": (["Descriptors"], ["Nodes", "Arcs", "Segmentation"]),
 }
 

@@ -41,6 +41,7 @@ PROPERTIES = {
     "TLPTreeEnsemble": (
         "AllSteps Arcs DiagramDistance Nodes RelativeLosses ScalarField Segmentation"
     ),
+    "TLPBasinTracking": "Array Input Overlap",
     "TLPLandscapeSlice": "Directions Input Position",
 }
 
@@ -767,6 +768,28 @@ for name, losses in (("wells", 0.01 + 50 * wells), ("flat", 2.303 + 1e-3 * wells
     print("labels", name, bar.LabelFormat, grid.YAxisNotation, grid.YAxisPrecision)
 """
 
+ENSEMBLE = """
+import numpy as np
+from tlp_core import Landscape
+from tlp_paraview import ensemble_views, pipeline
+
+x = np.linspace(-1, 1, 9)
+for step, place in ((0, 0.5), (5, 0.6), (9, 0.2)):
+    losses = (np.square(x)[:, None] - place**2) ** 2 + np.square(x) + 0.1 * x
+    Landscape(losses, np.ones(2), np.ones((9, 9), dtype=bool)).save(f"step_{step}.zarr")
+built = pipeline.build(TLPLandscapeReader(FileName=["step_*.zarr"]))
+ensemble = ensemble_views.tree_ensemble(built)
+layouts = [ensemble_views.show_ensemble(ensemble), ensemble_views.show_tracking(ensemble)[0]]
+for number, layout in enumerate(layouts):
+    SaveScreenshot(f"ensemble_{number}.png", layout, ImageResolution=(600, 300))
+ensemble.DiagramDistance = "none"
+for show in (lambda: ensemble_views.show_ensemble(ensemble), ensemble_views.tree_ensemble):
+    try:
+        show()
+    except (RuntimeError, ValueError) as error:
+        print("refused:", error)
+"""
+
 EVEN = """
 import numpy as np
 from tlp_core import Landscape
@@ -924,8 +947,10 @@ def drawn(tmp_path_factory):
         "images": IMAGES,
         "blocks": BLOCKS,
         "colors": COLORS,
+        "ensemble": ENSEMBLE,
     }
-    return run_snippets(snippets, tmp_path_factory.mktemp("drawn"), display=True)
+    folder = tmp_path_factory.mktemp("drawn")
+    return {**run_snippets(snippets, folder, display=True), "folder": folder}
 
 
 def test_views_follow_a_source_that_has_changed(drawn):
@@ -936,6 +961,19 @@ def test_views_follow_a_source_that_has_changed(drawn):
         assert f"updated {n} True ['{heading}" in text
     assert "same True True" in text
     assert "height True True" in text
+
+
+def test_an_ensemble_is_drawn_as_map_embedding_and_tracks(drawn):
+    assert drawn["ensemble"].code == 0, drawn["ensemble"].text
+    assert drawn["ensemble"].errors == []
+    for number in (0, 1):
+        with Image.open(drawn["folder"] / f"ensemble_{number}.png") as picture:
+            pixels = np.asarray(picture.convert("RGB"), dtype=int)
+        blue = (pixels[..., 2] > 80) & (pixels[..., 2] - pixels[..., 0] > 60)
+        assert 0.002 < blue.mean() < 0.5
+        assert (pixels.min(axis=-1) > 250).mean() > 0.4
+    assert "refused: an ensemble must have distances" in drawn["ensemble"].text
+    assert "refused: an ensemble must have at least one pipeline" in drawn["ensemble"].text
 
 
 def test_colours_go_with_the_axis_and_labels_differ(drawn):

@@ -6,6 +6,7 @@ so its content becomes invalid.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -39,9 +40,15 @@ def add_text(data: vtkFieldData, name: str, text: str) -> None:
         name: name of the array.
         text: its value.
     """
+    add_texts(data, name, [text])
+
+
+def add_texts(data: vtkFieldData, name: str, texts: Sequence[str]) -> None:
+    """Add texts as a string array; see :func:`add_text`."""
     array = vtkStringArray()
     array.SetName(name)
-    array.InsertNextValue(text)
+    for text in texts:
+        array.InsertNextValue(text)
     data.AddArray(array)
 
 

@@ -18,15 +18,12 @@ from vtkmodules.vtkCommonDataModel import (
 
 from tlp_core import array_names as names
 from tlp_core.vtk_bridge.arrays import add_array, make_cells, make_points
-from tlp_core.vtk_bridge.heat_map import cell_grid, grid_labels
+from tlp_core.vtk_bridge.heat_map import MAX_LABELS, cell_grid, grid_labels
 
 _BLOCKS = ("Nodes", "Arcs", "Segmentations")
 
 _LETTER = 0.55
 """Width of a letter of a label with its gap, for labels of the height 1."""
-
-_MAX_LABELS = 16
-"""Largest number of labels on a side of a map of distances."""
 
 
 @dataclass(frozen=True)
@@ -127,10 +124,10 @@ def distances_to_map(distances: npt.NDArray[np.float64]) -> vtkPolyData:
 
 def map_labels(labels: Sequence[str]) -> vtkPolyData:
     """Return the labels of the trees beside a map of distances, as polygons; some, if many."""
-    every = math.ceil(len(labels) / _MAX_LABELS)
+    every = math.ceil(len(labels) / MAX_LABELS)
     shown = [label if i % every == 0 else "" for i, label in enumerate(labels)]
     longest = max(len(label) for label in labels)
-    height = min(max(1.0, len(labels) / _MAX_LABELS), every / (_LETTER * longest))
+    height = min(max(1.0, len(labels) / MAX_LABELS), every / (_LETTER * longest))
     return grid_labels(shown, shown, width=1.0, height=height)
 
 

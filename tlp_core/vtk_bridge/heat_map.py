@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,6 +21,9 @@ WIDTH = 2.0
 """Width of a cell of the map, in units of its height."""
 
 _TEXT_HEIGHT = 0.6
+
+MAX_LABELS = 16
+"""Largest number of labels on a side of a map of many cells."""
 
 _GAP = 0.3
 """Distance of a label from the map."""
@@ -90,6 +94,25 @@ def grid_labels(
     for number, name in enumerate(columns):
         if name:
             labels.AddInputData(_text(name, width * (number + 0.5), -gap - size, size, align=0.5))
+    labels.Update()
+    found = vtkPolyData()
+    found.ShallowCopy(labels.GetOutput())
+    return found
+
+
+def step_labels(steps: Sequence[float], bottom: float) -> vtkPolyData:
+    """Return the names of steps below a graph whose step i is at x = i, as polygons; some, if many.
+
+    Args:
+        steps: the T steps.
+        bottom: y below which the names are.
+    """
+    every = math.ceil(len(steps) / MAX_LABELS)
+    size = _TEXT_HEIGHT * max(len(steps), 4) / (2.5 * MAX_LABELS)
+    labels = vtkAppendPolyData()
+    for number in range(0, len(steps), every):
+        place = bottom - 1.5 * size
+        labels.AddInputData(_text(f"{steps[number]:g}", number, place, size, align=0.5))
     labels.Update()
     found = vtkPolyData()
     found.ShallowCopy(labels.GetOutput())
