@@ -20,7 +20,7 @@ source = simple.TLPLossLandscape(
     Distance=2.0,
     Resolution=21,
 )
-ensemble_views.show_ensemble(ensemble_views.tree_ensemble(pipeline.build(source)))
+ensemble_views.show_ensemble(ensemble_views.tree_ensemble([pipeline.build(source)]))
 
 if sys.argv[1:]:
     pipeline.save_state(sys.argv[1])

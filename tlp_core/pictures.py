@@ -18,11 +18,12 @@ from tlp_core.choices import PANELS, PROFILE_WIDTHS, Panel, ProfileWidth
 from tlp_core.landscape.landscape import Landscape
 from tlp_core.profile import ORANGE, RED, Profile, landscape_profile
 from tlp_core.profile.plot import (
-    DISC,
     add_color_bar,
     blues,
     color_scale,
+    draw_discs,
     draw_profile,
+    is_drawn_logarithmically,
     label_losses,
     show_legend,
 )
@@ -45,6 +46,9 @@ _DOTS = 200
 
 _TOLERANCE = 1e-4
 """Largest error of a width in a profile, as a fraction of its width."""
+
+_FINE = 100 * 100
+"""Number of samples above which contours are embedded as an image."""
 
 _LEVELS = 24
 """Number of levels of a landscape's contours, with the lowest and the highest loss."""
@@ -165,8 +169,8 @@ def write_picture(figure: Figure, path: str | os.PathLike[str]) -> None:
     """
     import matplotlib
 
-    kind = Path(path).suffix
     require_picture(path)
+    kind = Path(path).suffix.lower()
     # texts stay texts, so that a reader can search and edit them
     style = {"svg.hashsalt": "tlp", "svg.fonttype": "none", "pdf.fonttype": 42}
     undated: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
@@ -180,13 +184,14 @@ def require_picture(path: str | os.PathLike[str]) -> None:
     Raises:
         ValueError: if it does not.
     """
-    if Path(path).suffix not in PICTURE_ENDINGS:
+    if Path(path).suffix.lower() not in PICTURE_ENDINGS:
         raise ValueError(f"a picture must end in {', '.join(PICTURE_ENDINGS)}, got {path}")
 
 
 def _profile(each: Pictured, width: ProfileWidth) -> Profile:
-    degree = each.landscape.number_of_directions if width == "n-th root" else 1
-    return landscape_profile(each.tree, degree=degree, tolerance=_TOLERANCE)
+    is_root = width == "n-th root"
+    degree = each.landscape.number_of_directions if is_root else 1
+    return landscape_profile(each.tree, degree=degree, relative=is_root, tolerance=_TOLERANCE)
 
 
 def _scales(profiles: Sequence[Profile], *, logarithmic: bool) -> _Scales:
@@ -196,10 +201,7 @@ def _scales(profiles: Sequence[Profile], *, logarithmic: bool) -> _Scales:
         (float(min(map(np.min, parts))), float(max(map(np.max, parts))))
         for parts in (heights, averages)
     )
-    if logarithmic and low <= 0:
-        raise ValueError(
-            f"a logarithmic loss axis needs losses above 0, got {low:g}; use a linear axis"
-        )
+    logarithmic = is_drawn_logarithmically((low, high), logarithmic=logarithmic)
     widths = {profile.total_width for profile in profiles}
     return _Scales((low, high), (dark, light), max(widths), logarithmic)
 
@@ -232,9 +234,9 @@ def _draw_samples(axes: Axes, each: Pictured, scales: _Scales) -> Any:
         by_place = np.argsort(x)
         axes.plot(x[by_place], losses[by_place], color="black", linewidth=0.8)
         axes.set_ylabel("loss")
-        if scales.logarithmic:
-            axes.set_yscale("log")
         own = float(losses.min()), float(losses.max())
+        if is_drawn_logarithmically(own, logarithmic=scales.logarithmic):
+            axes.set_yscale("log")
         label_losses(axes.yaxis, own, logarithmic=scales.logarithmic)
         axes.axvline(0.0, color="0.6", linestyle=":", zorder=0)
         return None
@@ -253,7 +255,9 @@ def _draw_samples(axes: Axes, each: Pictured, scales: _Scales) -> Any:
         levels = space(*scales.losses, _LEVELS)[1:-1]
         inside = levels[(plane.min() < levels) & (levels < plane.max())]
         if len(inside):
-            axes.contour(x, y, plane, inside, colors="black", linewidths=0.25)
+            if plane.size > _FINE:
+                axes.set_rasterization_zorder(1.0)
+            axes.contour(x, y, plane, inside, colors="black", linewidths=0.25, zorder=0.5)
     if n == 2:
         _mark_critical_points(axes, each)
     axes.plot(0.0, 0.0, "k+", markersize=9, zorder=4, label="the model")
@@ -265,18 +269,20 @@ def _mark_critical_points(axes: Axes, each: Pictured) -> None:
     places = each.landscape.coordinates()[tree.node_vertex]
     is_minimum = tree.node_type == CriticalType.MINIMUM
     is_saddle = ~is_minimum & (tree.node_type != CriticalType.ROOT)
+    pairs = tree.branches()
+    order = np.zeros(len(tree.parent))
+    np.maximum.at(order, pairs.saddle_node, pairs.persistence)
+    order[pairs.minimum_node] = pairs.persistence
     for name, color, chosen in (("saddle", ORANGE, is_saddle), ("minimum", RED, is_minimum)):
-        if chosen.any():
-            style = {"s": DISC, "linewidths": 0, "zorder": 3, "clip_on": False}
-            axes.scatter(*places[chosen].T, color=[color], label=name, **style)
+        x, y = places[chosen].T
+        draw_discs(axes, x, y, order[chosen], color, name, count=len(places))
 
 
 def _draw_diagram(axes: Axes, tree: MergeTree, scales: _Scales) -> None:
     pairs = tree.branches()
     axes.plot(scales.losses, scales.losses, color="black", linewidth=0.8)
-    axes.scatter(
-        pairs.birth, pairs.death, s=DISC, color=[RED], linewidths=0, zorder=3, clip_on=False
-    )
+    order, count = pairs.persistence, len(pairs.birth)
+    draw_discs(axes, pairs.birth, pairs.death, order, RED, None, count=count)
     if scales.logarithmic:
         axes.set(xscale="log", yscale="log")
     axes.set_xlabel("loss at birth", loc="left")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from paraview import simple
@@ -32,7 +33,7 @@ _MARGIN = 1.2
 """Factor on the height that a view shows, so that colour bars are beside the picture."""
 
 
-def tree_ensemble(*pipelines: Pipeline) -> Any:
+def tree_ensemble(pipelines: Sequence[Pipeline]) -> Any:
     """Return a TLP Tree Ensemble behind pipelines, not yet run.
 
     Args:

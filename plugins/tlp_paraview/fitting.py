@@ -109,6 +109,15 @@ def has_own_range(profile: Any) -> bool:
     return bool(profile.LossRange[0] == profile.LossRange[1])
 
 
+def shared_ranges_in(view: Any, profile: Any) -> Ranges | None:
+    """Return the ranges that a profile in a view shares with others; None if it has its own."""
+    basins = basins_in(view)
+    if has_own_range(profile) or not basins:
+        return None
+    points = basins[0].LookupTable.RGBPoints
+    return Ranges(tuple(profile.LossRange), (points[0], points[-4]))
+
+
 def basins_in(view: Any) -> list[Any]:
     """Return the visible representations of basins in a view."""
     return list(roles.visible(view, Role.BASINS))
@@ -260,7 +269,7 @@ def _fit_colors(profile: Any, shown: Any, view: Any, own: tuple[float, float]) -
     if has_own_range(profile):
         styles.rescale(colors, own, logarithmic=logarithmic)
         _label_bars(view, colors, own)
-    elif bool(colors.UseLogScale) != logarithmic:
+    else:
         shared = colors.RGBPoints[0], colors.RGBPoints[-4]
         styles.rescale(colors, shared, logarithmic=logarithmic)
 

@@ -70,9 +70,10 @@ class _Follower:
         key = source.GetGlobalIDAsString()
         if self._shown.get(key) != state["data"]:
             self._shown[key] = state["data"]
+            before = len(pipeline.steps_of(source))
             _read_again(source)
             if source.GetDataInformation(0).GetNumberOfPoints():
-                _update_views(source)
+                _update_views(source, before)
         self._note(source, state["text"])
 
     def _note(self, source: Any, text: str) -> None:
@@ -117,8 +118,12 @@ def wait(source: Any, *, timeout: float | None = None, every: float = 0.5) -> No
         every: seconds between two looks. Default: 0.5.
 
     Raises:
+        ValueError: if the source does not sample in the background.
         TimeoutError: if the sampling takes longer.
+        RuntimeError: if the sampling failed.
     """
+    if source.SMProxy.GetXMLName() != _NAMES[0] or not source.InBackground:
+        raise ValueError("a script can wait for a TLP Loss Landscape with In Background only")
     end = None if timeout is None else time.monotonic() + timeout
     source.UpdatePipeline()
     while (state := state_of(source)) and state["is_running"]:
@@ -126,10 +131,12 @@ def wait(source: Any, *, timeout: float | None = None, every: float = 0.5) -> No
             raise TimeoutError(f"the sampling takes longer than {timeout:g} s: {state['text']}")
         time.sleep(every)
     _read_again(source)
+    if state and state["error"]:
+        raise RuntimeError(state["error"])
 
 
 def state_of(source: Any) -> dict[str, Any] | None:
-    """Return the state of a source: ``data``, ``text``, ``is_running``; None if it never grows."""
+    """Return the state of a source: ``data``, ``text``, ``is_running``, ``error``; or None."""
     source.UpdatePropertyInformation()
     text = source.GetPropertyValue("DataState")
     return json.loads(text) if text else None
@@ -147,15 +154,21 @@ def _read_again(source: Any) -> None:
     source.UpdatePipeline()
 
 
-def _update_views(source: Any) -> None:
-    """Update the views of a source, or build them where a sampling has its first samples."""
+def _update_views(source: Any, known_steps: int) -> None:
+    """Update the views of a source, or build them where a sampling has its first samples.
+
+    Args:
+        source: the source.
+        known_steps: number of its steps that were shown before.
+    """
     profile = _profile_of(source)
     if profile is None:
         views.show_landscape(pipeline.build(source))
     elif (found := pipeline.find_pipeline(profile)) is not None:
         for proxy in (found.profile, found.descriptors):
             proxy.UpdatePipeline()
-        views.update_views(pipeline.replace_crashing_tree(found))
+        steps = pipeline.steps_of(source)
+        views.update_views(pipeline.replace_crashing_tree(found), new_steps=steps[known_steps:])
     interaction.attach()
 
 

@@ -83,12 +83,14 @@ class TLPLandscapeProfile(FormerlySimplifying):
         from tlp_core.choices import PROFILE_WIDTHS, SIBLING_ORDERS
         from tlp_core.profile import position_places
 
+        is_root = PROFILE_WIDTHS[self._width] == "n-th root"
         has_places = self._keep_places and is_step
         n = coordinates.shape[1]
         return landscape_profile(
             tree,
             order=SIBLING_ORDERS[self._order],
             places=position_places(coordinates) if has_places else None,
-            degree=n if PROFILE_WIDTHS[self._width] == "n-th root" else 1,
+            degree=n if is_root else 1,
+            relative=is_root,
             tolerance=self._tolerance,
         )

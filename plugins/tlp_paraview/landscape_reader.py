@@ -50,15 +50,19 @@ class TLPLandscapeReader(SeriesAlgorithm):
     def GetDataState(self) -> str:
         if not self._follows:
             return ""
-        # RequestData reports the error
-        with suppress(Exception):
-            places = [self.find_file(name) for name in self._file_names]
-            paths = [member.path for member in find_landscapes(places)]
-            files = [file for path in paths for file in (path, *path.rglob("*"))]
-            newest = max(file.stat().st_mtime_ns for file in files)
-            data = f"{len(paths)} {len(files)} {newest}"
-            return json.dumps({"data": data, "text": "", "is_running": True})
-        return json.dumps({"data": "", "text": "", "is_running": True})
+        try:
+            data = self._fingerprint()
+        except OSError:  # RequestData reports it
+            data = ""
+        return json.dumps({"data": data, "text": "", "is_running": True, "error": ""})
+
+    def _fingerprint(self) -> str:
+        """Return a text that changes when a step or a chunk of samples is written."""
+        places = [self.find_file(name) for name in self._file_names]
+        paths = [member.path for member in find_landscapes(places)]
+        files = [file for path in paths for file in (path, *path.rglob("*"))]
+        newest = max(file.stat().st_mtime_ns for file in files)
+        return f"{len(paths)} {len(files)} {newest}"
 
     def RequestInformation(self, _request: Any, _in_info: Any, out_info: Any) -> int:
         self._series.scan(self._file_names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,8 @@ class TLPLossLandscape(SeriesAlgorithm):
 
     def SetInBackground(self, is_wanted: int) -> None:
         self.assign("_in_background", bool(is_wanted))
+        if not is_wanted:
+            self._end_background()
 
     def StopSampling(self) -> None:
         if self._background is not None:
@@ -143,6 +146,7 @@ class TLPLossLandscape(SeriesAlgorithm):
             "data": f"{report.finished} {report.error} {report.is_running}",
             "text": text if report.is_running else "",
             "is_running": report.is_running,
+            "error": report.error,
         }
         return json.dumps(state)
 
@@ -161,7 +165,7 @@ class TLPLossLandscape(SeriesAlgorithm):
         from tlp_core import vtk_bridge
 
         first = is_first_process()
-        if not first and not self._store:
+        if not first and (self._in_background or not self._store):
             return 1  # without a store on disk, only the first process samples
         self._check_size()
         time = requested_time(request, out_info)
@@ -201,9 +205,13 @@ class TLPLossLandscape(SeriesAlgorithm):
                 "Landscape Reader with Follow Files, or turn In Background off"
             )
         settings = self._settings()
+        settings = replace(settings, run=replace(settings.run, time_budget=None))
         if self._background is None or self._background.settings != settings:
             self._end_background()
-            self._background = BackgroundSampling(settings, python=python_program())
+            sampling = BackgroundSampling(settings, python=python_program())
+            # Python keeps this object after ParaView has deleted the source
+            self.AddObserver("DeleteEvent", lambda *_: sampling.close())
+            self._background = sampling
         report = self._background.report()
         if report.error:
             raise RuntimeError(report.error)
@@ -213,7 +221,7 @@ class TLPLossLandscape(SeriesAlgorithm):
         """Return the resolution of what there is to show; 0 at the start of a sampling."""
         if self._background is None or not self._in_background:
             return 0 if self._in_background else self._resolution
-        return int(self._background.report().finished)
+        return self._background.available_resolution()
 
     def _end_background(self) -> None:
         if self._background is not None:

@@ -67,9 +67,12 @@ def rescale(colors: Any, span: tuple[float, float], *, logarithmic: bool = False
     Args:
         colors: the colour map.
         span: lowest and highest value; a range of one value is widened upward.
-        logarithmic: divide the range logarithmically, which needs values above 0. Default: False.
+        logarithmic: divide the range logarithmically, which needs values above 0. A range whose
+            ends differ by less than a factor of 2 stays linear: the colours are the same, and its
+            labels differ. Default: False.
     """
     low, high = span
+    logarithmic = logarithmic and (high <= low or high >= 2 * low)
     if high <= low:
         high = 10.0 * low if logarithmic else low + 1.0
     if colors.UseLogScale and not logarithmic:  # before the range, which may include 0
@@ -82,12 +85,13 @@ def rescale(colors: Any, span: tuple[float, float], *, logarithmic: bool = False
 
 
 def digits_for(span: tuple[float, float]) -> int:
-    """Return the number of digits with which the labels of a range differ, at least 3."""
+    """Return the number of digits with which twenty labels of a range differ, at least 3."""
     low, high = span
     if high <= low:
         return _DIGITS
     ratio = max(abs(low), abs(high)) / (high - low)
-    return min(_MAX_DIGITS, _DIGITS + int(np.log10(max(ratio, 1.0))))
+    needed = np.ceil(np.log10(max(ratio, 1.0)) + np.log10(20) + 1)
+    return int(min(_MAX_DIGITS, max(_DIGITS, needed)))
 
 
 def label_axis(grid: Any, axis: str, span: tuple[float, float]) -> None:
@@ -98,9 +102,9 @@ def label_axis(grid: Any, axis: str, span: tuple[float, float]) -> None:
         axis: ``X``, ``Y`` or ``Z``.
         span: lowest and highest value of the axis.
     """
-    digits = digits_for(span)
+    digits, largest = digits_for(span), max(abs(span[0]), abs(span[1]))
     is_narrow = digits > _DIGITS
-    before_point = 1 + int(np.log10(max(abs(span[0]), abs(span[1]), 1.0)))
+    before_point = 1 + int(np.floor(np.log10(largest))) if largest > 0 else 1
     setattr(grid, f"{axis}AxisNotation", "Fixed" if is_narrow else "Mixed")
     setattr(grid, f"{axis}AxisPrecision", max(0, digits - before_point) if is_narrow else 2)
 

@@ -104,11 +104,12 @@ class TLPTreeEnsemble(TreeInputs, Algorithm):
         for i in range(counts[0]):
             data = [self.input_data(in_info, port, i) for port in range(3)]
             step = self._steps[self._number_of_requests] if self._steps else None
-            label = str(i) if step is None else f"{step:g}"
+            label = str(len(self._members)) if step is None else f"{step:.10g}"
             if all(each.GetNumberOfPoints() for each in data):
                 self._members.append(Member.copied(label, step, data))
             else:
-                warnings.warn(f"tree {label} is empty and is left out", stacklevel=2)
+                which = f"input {i}" if step is None else f"step {label}"
+                warnings.warn(f"the tree of {which} is empty and is left out", stacklevel=2)
 
     def _make_outputs(self, members: list[Any], out_info: Any) -> None:
         from tlp_core import landscape_distances

@@ -81,7 +81,7 @@ def show_landscape(
     return layout
 
 
-def update_views(pipeline: Pipeline) -> bool:
+def update_views(pipeline: Pipeline, *, new_steps: Sequence[float] | None = None) -> bool:
     """Build the views of :func:`show_landscape` again if the source has changed since.
 
     Another number of directions, another normalization or another range of the losses needs another
@@ -89,6 +89,8 @@ def update_views(pipeline: Pipeline) -> bool:
 
     Args:
         pipeline: a pipeline that was shown before, also in a saved state file.
+        new_steps: steps that came since. Only these are evaluated for the range that all steps
+            share. Default: None, all steps are evaluated.
 
     Returns:
         Whether views were built again.
@@ -99,9 +101,14 @@ def update_views(pipeline: Pipeline) -> bool:
     if None in pair or roles.content_of(pair[0]) == f"{_NATIVE} {_content(pipeline)}":
         return False
     steps = steps_of(pipeline.source)
-    shares_range = not fitting.has_own_range(pipeline.profile)
+    had_steps = new_steps is None or len(steps) - len(new_steps) > 1
+    known = fitting.shared_ranges_in(pair[1], pipeline.profile) if new_steps is not None else None
+    shares_range = not fitting.has_own_range(pipeline.profile) or not had_steps
     fitting.set_range(pipeline.profile, None)
-    ranges = _ranges_of_all_steps(pipeline, steps) if steps and shares_range else None
+    ranges = None
+    if steps and shares_range:
+        evaluated = steps if known is None else new_steps or steps[-1:]
+        ranges = fitting.union_of([known, _ranges_of_all_steps(pipeline, evaluated)])
     for view in pair:
         _clear(view)
     _fill_views(pipeline, *pair, ranges)

@@ -42,7 +42,7 @@ def test_one_parameter_makes_a_row_or_a_column(tmp_path):
     assert column.cells["9", ""].path == places[1]
     with pytest.raises(ValueError, match="a cell must have one landscape, and seed = 1 has two"):
         arrange(find_runs(places), rows="seed")
-    with pytest.raises(ValueError, match="rows and columns must be two parameters, got None"):
+    with pytest.raises(ValueError, match="must have rows, columns or both, got neither"):
         arrange(find_runs(places))
 
 

@@ -113,6 +113,9 @@ def test_an_error_is_one_sentence(tmp_path):
     assert report.error.startswith("arguments of two-wells must fit two_wells(n: ")
     assert sampling.landscape() is None
     sampling.close()
+    nowhere = replace(settings, run=RunSettings(store="/proc/a.zarr"))
+    with pytest.raises(OSError, match="must lie in a folder that can be written, got /proc/a"):
+        BackgroundSampling(nowhere)
     with pytest.raises(ValueError, match="in the background must be on a grid"):
         BackgroundSampling(replace(settings, samples=ScatterSettings(count=8)))
 
@@ -134,6 +137,18 @@ def test_a_stop_keeps_what_was_sampled(slow, tmp_path):
     report = ended(sampling)
     assert (report.error, report.text) == ("", "stopped")
     assert sampling.landscape().shape == (report.finished,) * 2
+    sampling.close()
+
+
+def test_a_stop_before_the_first_grid_shows_what_there_is(slow):
+    sampling = BackgroundSampling(slow_settings(slow, 5))
+    wait(lambda: sampling.report().fraction > 0)
+    assert sampling.landscape() is None
+    sampling.stop()
+    ended(sampling)
+    landscape = sampling.landscape()
+    assert landscape.shape == (5, 5)
+    assert landscape.evaluated.any()
     sampling.close()
 
 

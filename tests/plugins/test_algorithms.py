@@ -32,8 +32,15 @@ from vtkmodules.vtkCommonExecutionModel import vtkTrivialProducer
 from vtkmodules.vtkFiltersCore import vtkCellCenters, vtkMaskPoints, vtkPassThrough
 
 from tests.conftest import DATA
-from tlp_core import Landscape, landscape_distances, load_problem, vtk_bridge
+from tlp_core import (
+    Landscape,
+    landscape_distances,
+    landscape_profile,
+    load_problem,
+    vtk_bridge,
+)
 from tlp_core import array_names as names
+from tlp_core.topology.landscape_tree import landscape_tree
 
 
 @pytest.fixture
@@ -657,7 +664,7 @@ def test_an_ensemble_reports_missing_parts_and_a_step_that_fails(messages, train
     run(ensemble)
     assert [kind for kind, _ in messages] == ["error", "warning"]
     assert "a checkpoint must be a file, found none" in messages[0][1]
-    assert "tree 10 is empty and is left out" in messages[1][1]
+    assert "the tree of step 10 is empty and is left out" in messages[1][1]
     table = ensemble.GetOutputDataObject(1)
     assert column(table, "Step").tolist() == [0.0, 20.0]
 
@@ -714,6 +721,22 @@ def test_basins_of_a_training_are_tracked(messages, tmp_path):
     other.SetInputDataObject(parts)
     run(other)
     assert "must be an ensemble of merge trees" in messages[-1][1]
+
+
+def test_a_hole_of_nan_is_part_of_a_landscape(messages, tmp_path):
+    x = np.linspace(-1, 1, 21)
+    losses = (np.square(x)[:, None] - 0.3) ** 2 + np.square(x)
+    losses[8:12, 14:18] = np.nan
+    Landscape(losses, np.ones(2), np.ones(losses.shape, bool)).save(tmp_path / "hole.zarr")
+    reader = TLPLandscapeReader()
+    reader.AddFileName(str(tmp_path / "hole.zarr"))
+    profile = chain(reader)[2]
+    run(profile)
+    assert messages == []
+    expected = landscape_profile(landscape_tree(Landscape.open(tmp_path / "hole.zarr"))).basins
+    found = profile.GetOutputDataObject(0).GetCellData()
+    for name, values in (("Size", expected.size), ("Birth", expected.birth)):
+        assert vtk_to_numpy(found.GetArray(name)).tolist() == values.tolist()
 
 
 def test_checkpoints_are_time_steps(messages, training, tmp_path):

@@ -27,6 +27,14 @@ def collections(axes, kind):
     return [each for each in axes.collections if isinstance(each, kind)]
 
 
+def labels_of(axes):
+    """The labels of the vertical axis that are inside its range."""
+    axes.figure.canvas.draw()
+    low, high = axes.get_ylim()
+    ticks = zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)
+    return [text.get_text() for text, place in ticks if low <= place <= high]
+
+
 def area(polygon):
     x, y = polygon.T
     return abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2
@@ -122,15 +130,27 @@ def test_a_constant_landscape_has_no_invented_range(logarithmic):
 
 
 def test_a_short_logarithmic_axis_has_labels():
-    axes = profile_of(noise((9, 9))).plot(logarithmic=True)
-    axes.figure.canvas.draw()
-    low, high = axes.get_ylim()
-    shown = [
-        text.get_text()
-        for text, place in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)
-        if low <= place <= high
-    ]
-    assert shown == ["1", "2"]
+    axes = profile_of(noise((9, 9)) ** 2).plot(logarithmic=True)
+    assert axes.get_yscale() == "log"
+    assert labels_of(axes) == ["1", "2"]
+
+
+@pytest.mark.parametrize("logarithmic", [False, True])
+@pytest.mark.parametrize(("middle", "half"), [(2.3026, 1e-4), (1e6, 1e-3), (1e-6, 1e-12)])
+def test_labels_of_a_narrow_range_differ(middle, half, logarithmic):
+    axes = profile_of(middle + half * (noise((9, 9)) - 1.5)).plot(logarithmic=logarithmic)
+    for panel in axes.figure.axes:
+        labels = labels_of(panel)
+        assert len(labels) >= 3
+        assert len(set(labels)) == len(labels)
+
+
+def test_fractions_compare_one_and_more_directions():
+    tree = merge_tree(noise((25,)), grid_graph((25,), rule="axis"))
+    samples, fractions = landscape_profile(tree), landscape_profile(tree, relative=True)
+    assert (samples.total_width, fractions.total_width) == (25.0, 1.0)
+    assert fractions.basins.step_width * 25 == pytest.approx(samples.basins.step_width)
+    assert fractions.outline[:, 0] * 25 == pytest.approx(samples.outline[:, 0])
 
 
 def test_thinning_keeps_the_extremes_of_each_column():

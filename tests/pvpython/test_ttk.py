@@ -163,7 +163,7 @@ built = []
 for i, losses in enumerate(reference["values"]):
     Landscape(losses, np.ones(2), np.ones(losses.shape, dtype=bool)).save(f"{{i}}.zarr")
     built.append(pipeline.build(simple.TLPLandscapeReader(FileName=[f"{{i}}.zarr"])))
-ensemble = simple.OutputPort(ensemble_views.tree_ensemble(*built), 0)
+ensemble = simple.OutputPort(ensemble_views.tree_ensemble(built), 0)
 matrix = simple.TTKMergeTreeDistanceMatrix(Input=ensemble, DebugLevel=0)
 matrix.UpdatePipeline()
 table = servermanager.Fetch(matrix)

@@ -186,16 +186,14 @@ def test_a_slow_loss_is_not_evaluated_to_choose_an_engine(directions, small_prob
 
 
 @COMPILER
-def test_compiled_code_stays_compiled_for_landscape_after_landscape(
-    small_problem, directions, monkeypatch
-):
+def test_compiled_code_stays_compiled_for_landscape_after_landscape(small_problem, directions):
     """torch compiles one function a limited number of times; the next landscape would differ."""
     counters = torch._dynamo.utils.counters
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
-    for _ in range(3):
-        counters.clear()
-        losses(small_problem, directions, Engine("compiled", 4), POINTS[:4])
-        assert counters["stats"]["unique_graphs"] >= 1
+    with torch._dynamo.config.patch(recompile_limit=1):  # monkeypatch would delete it at its end
+        for _ in range(3):
+            counters.clear()
+            losses(small_problem, directions, Engine("compiled", 4), POINTS[:4])
+            assert counters["stats"]["unique_graphs"] >= 1
 
 
 def test_small_work_is_not_measured_for_long(small_problem, directions):

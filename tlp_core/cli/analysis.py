@@ -75,6 +75,8 @@ def write_plot(options: argparse.Namespace) -> int:
 def _cells(options: argparse.Namespace) -> list[list[Pictured | None]]:
     """Return the landscapes of a table by its parameters, or side by side without parameters."""
     if not (options.rows or options.columns):
+        if any(place.endswith(".csv") for place in options.places):
+            raise ValueError("a .csv table needs --rows, --columns or both, got neither")
         paths = landscape_paths(options.places)
         return [[_pictured(p, p.name.removesuffix(LANDSCAPE_ENDING), options) for p in paths]]
     table = arrange(find_runs(options.places), options.rows, options.columns)

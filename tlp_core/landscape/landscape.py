@@ -83,6 +83,8 @@ class Landscape:
         """
         if not name:
             return self
+        if not self.other_losses:
+            raise ValueError(f"the landscape must have further losses, got none and {name!r}")
         checks.choice(name, self.other_losses, name="loss")
         return replace(self, loss=self.other_losses[name], other_losses={})
 

@@ -81,6 +81,8 @@ def arrange(
     Raises:
         ValueError: if both are the same, a run lacks one of them, or two runs share a cell.
     """
+    if rows is None and columns is None:
+        raise ValueError("a table must have rows, columns or both, got neither; name a parameter")
     if rows == columns:
         raise ValueError(f"rows and columns must be two parameters, got {rows} for both")
     names = [name or "" for name in (rows, columns)]

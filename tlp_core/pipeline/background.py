@@ -31,6 +31,9 @@ from tlp_core.sampling.settings import GridSettings
 
 _REPORT, _LOG = "progress.json", "messages.txt"
 
+_MPI_VARIABLES = ("OMPI_", "PMIX_", "PMI_", "HYDRA_", "SLURM_")
+"""Start of the names of environment variables by which MPI knows the ranks of a run."""
+
 _EVERY = 0.3
 """Smallest time between two reports, in seconds."""
 
@@ -91,6 +94,7 @@ class BackgroundSampling:
 
     Raises:
         ValueError: if the samples are not on a grid.
+        OSError: if the store cannot lie where its path says.
     """
 
     def __init__(
@@ -98,6 +102,8 @@ class BackgroundSampling:
     ) -> None:
         """Start the process."""
         _grid_of(settings)
+        if settings.run.store:
+            _require_store_place(settings.run.store)
         self.settings = settings
         self._folder = Path(tempfile.mkdtemp(prefix="tlp-background-"))
         self._stopped_at: float | None = None
@@ -123,20 +129,22 @@ class BackgroundSampling:
         return Report(**found, is_running=is_running)
 
     def landscape(self) -> Landscape | None:
-        """Return the finest complete landscape, else what there is of the last; None without any.
+        """Return the finest complete landscape; after a stop before any, what there is; else None.
 
         Raises:
             ValueError: if a store is damaged.
         """
-        finished = self.report().finished
-        path = _store_of(self.settings, finished, self._folder) if finished else None
-        if path is None:
-            path = _store_of(self.settings, _grid_of(self.settings).resolution, self._folder)
-            if not path.exists():
-                return None
-            landscape = Landscape.open(path)
-            return landscape if landscape.evaluated.any() else None
-        return Landscape.open(path)
+        resolution = self.available_resolution()
+        path = _store_of(self.settings, resolution, self._folder)
+        if not resolution or not path.exists():
+            return None
+        landscape = Landscape.open(path)
+        return landscape if landscape.evaluated.any() else None
+
+    def available_resolution(self) -> int:
+        """Return the points per axis of what :meth:`landscape` returns; 0 if it returns None."""
+        report = self.report()
+        return report.finished or (0 if report.is_running else report.resolution)
 
     def stop(self) -> None:
         """Stop after the chunk under way; what was sampled stays in the store."""
@@ -150,10 +158,25 @@ class BackgroundSampling:
 
 
 def _start(command: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
+    """Start the process, which is none of the ranks of an MPI run that this program may be in."""
+    own = {k: v for k, v in os.environ.items() if not k.startswith(_MPI_VARIABLES)}
     with open(folder / _LOG, "wb") as log:
         return subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log, env=own
         )
+
+
+def _require_store_place(store: str) -> None:
+    """Check that a store can be written, before hours are spent on coarse grids."""
+    path = Path(store).resolve()
+    existing = next(place for place in (path, *path.parents) if place.exists())
+    try:
+        with tempfile.TemporaryDirectory(prefix=".tlp-", dir=existing):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"a store must lie in a folder that can be written, got {store}: {error.strerror}"
+        ) from error
 
 
 def _close_input(process: subprocess.Popen[bytes]) -> None:

@@ -42,7 +42,8 @@ class Profile:
         critical_points: minima and saddles.
         outline: (P, 2) float64, P >= 2, x and height (in units of the loss) of each corner. x runs
             from 0 to the total width and never decreases.
-        total_width: N, the number of samples; 1 if the profile is drawn with ``degree`` > 1.
+        total_width: N, the number of samples; 1 if the profile is drawn with ``degree`` > 1 or
+            ``relative``.
     """
 
     basins: Basins
@@ -125,6 +126,7 @@ def landscape_profile(
     order: SiblingOrder = "width",
     places: npt.ArrayLike | None = None,
     degree: int = 1,
+    relative: bool = False,
     tolerance: float = 0.0,
 ) -> Profile:
     """Return the profile of a merge tree.
@@ -142,6 +144,8 @@ def landscape_profile(
             directions then becomes the same parabola for every n. Siblings divide the width of
             their parent in proportion to their roots, so small basins stay visible; the widths of
             siblings then do not add up. Default: 1, widths in samples.
+        relative: widths are fractions of the number of samples also for degree 1, so that
+            landscapes of one and of more directions can be compared. Default: False.
         tolerance: largest error of a width, as a fraction of the total width, >= 0. A basin has up
             to two steps for each distinct loss in it. Steps are omitted while the width has grown
             by no more than the tolerance; the merge tree of the outline does not change.
@@ -160,7 +164,7 @@ def landscape_profile(
     degree = checks.integer(degree, name="degree", minimum=1)
     siblings = _sibling_order(tree, order, places)
     size = tree.subtree_sizes()
-    drawn_width = _drawn_widths(len(tree.values), degree)
+    drawn_width = _drawn_widths(len(tree.values), degree, relative=relative)
     factor = _width_factors(tree, size, degree)
     center = _centers(tree, siblings, factor * drawn_width[size[:-1]], drawn_width[-1])
     basins = _basins(tree, center, factor, drawn_width, tolerance * drawn_width[-1])
@@ -219,10 +223,10 @@ def _mean_places(tree: MergeTree, places: npt.ArrayLike) -> npt.NDArray[np.float
     return np.asarray(sum_upward(tree.parent, own) / np.maximum(tree.subtree_sizes(), 1))
 
 
-def _drawn_widths(count: int, degree: int) -> npt.NDArray[np.float64]:
+def _drawn_widths(count: int, degree: int, *, relative: bool) -> npt.NDArray[np.float64]:
     """Return the width at which k of ``count`` samples are drawn, for k from 0, (N + 1,)."""
     samples = np.arange(count + 1, dtype=np.float64)
-    return samples if degree == 1 else (samples / count) ** (1 / degree)
+    return (samples / count) ** (1 / degree) if relative or degree > 1 else samples
 
 
 def _width_factors(

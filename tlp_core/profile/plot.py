@@ -27,7 +27,7 @@ Range = tuple[float, float]
 _FINENESS = 0.25
 """Largest error of a drawn width, in pixels of the figure."""
 
-_VECTORS = 2000
+_VECTORS = 1000
 """Largest number of polygons, and of discs, that are drawn as vectors; an image holds the rest."""
 
 _MARGIN = 0.02
@@ -57,10 +57,31 @@ def blues() -> Colormap:
     return LinearSegmentedColormap.from_list(preset["Name"], colors)
 
 
+def is_drawn_logarithmically(span: Range, *, logarithmic: bool) -> bool:
+    """Return whether a range is drawn logarithmically.
+
+    One whose ends differ by less than a factor of 2 is not: it looks the same, and the labels of a
+    linear axis differ.
+
+    Args:
+        span: lowest and highest loss.
+        logarithmic: whether the user wants it.
+
+    Raises:
+        ValueError: if the user wants it, and a loss is not positive.
+    """
+    if logarithmic and span[0] <= 0:
+        raise ValueError(
+            f"a logarithmic loss axis needs losses above 0, got {span[0]:g}; use a linear axis"
+        )
+    return logarithmic and (span[0] == span[1] or span[1] >= 2 * span[0])
+
+
 def color_scale(span: Range, *, logarithmic: bool) -> Normalize:
     """Return the scale of the colours of a range of losses, as the axis is."""
     from matplotlib.colors import LogNorm, Normalize
 
+    logarithmic = is_drawn_logarithmically(span, logarithmic=logarithmic)
     low, high = _widened(span, logarithmic=logarithmic)
     return LogNorm(low, high) if logarithmic else Normalize(low, high)
 
@@ -74,10 +95,11 @@ def _widened(span: Range, *, logarithmic: bool) -> Range:
 
 
 def label_losses(axis: Any, span: Range, *, logarithmic: bool) -> None:
-    """Label a logarithmic axis by plain numbers, also one that spans less than a power of ten."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    """Label an axis of losses by whole numbers: without offsets, and without powers of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, ScalarFormatter
 
-    if not logarithmic:
+    if not is_drawn_logarithmically(span, logarithmic=logarithmic):
+        axis.set_major_formatter(ScalarFormatter(useOffset=False))
         return
     is_short = span[1] < _SHORT * span[0]
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if is_short else (1.0,), numticks=8))
@@ -128,10 +150,11 @@ def add_legend(axes: Axes, drawn: Any, color_range: Range, *, logarithmic: bool)
 
 def show_legend(axes: Axes, handles: Sequence[Any], labels: Sequence[str]) -> None:
     """Show a legend below the right end of axes, where neither data nor titles are."""
+    from matplotlib.collections import PathCollection
     from matplotlib.transforms import ScaledTranslation
 
     below = ScaledTranslation(0, -_BELOW / 72, axes.figure.dpi_scale_trans)
-    axes.legend(
+    legend = axes.legend(
         handles,
         labels,
         loc="upper right",
@@ -143,6 +166,8 @@ def show_legend(axes: Axes, handles: Sequence[Any], labels: Sequence[str]) -> No
         columnspacing=1.0,
         borderaxespad=0.0,
     )
+    for handle in legend.findobj(PathCollection):
+        handle.set_sizes([DISC])  # also where the discs of the axes are smaller
 
 
 def add_color_bar(
@@ -173,10 +198,7 @@ def _set_axes(
 ) -> None:
     from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-    if logarithmic and low <= 0:
-        raise ValueError(
-            f"a logarithmic loss axis needs losses above 0, got {low:g}; use a linear axis"
-        )
+    logarithmic = is_drawn_logarithmically((low, high), logarithmic=logarithmic)
     axes.set_xlim(0.0, total_width)
     if logarithmic:
         axes.set_yscale("log")
@@ -258,24 +280,42 @@ def _thin_line(line: Array, fineness: float) -> Array:
     return np.asarray(line[kept])
 
 
+def draw_discs(
+    axes: Axes, x: Array, y: Array, order: Array, color: Any, label: str | None, *, count: int
+) -> None:
+    """Draw discs; those beyond a number of them become an image, and many are smaller.
+
+    Args:
+        axes: the axes.
+        x: (C,) horizontal places.
+        y: (C,) vertical places.
+        order: (C,) persistence; the largest are drawn as vectors.
+        color: of all discs.
+        label: text of the legend; None for no entry.
+        count: number of all discs of the axes.
+    """
+    area = max(1.0, DISC * min(1.0, _MANY / max(1, count)))
+    by_order = np.argsort(-order, kind="stable")
+    for part, is_image in ((by_order[_VECTORS:], True), (by_order[:_VECTORS], False)):
+        if len(part):
+            axes.scatter(
+                x[part],
+                y[part],
+                s=area,
+                color=[color],
+                linewidths=0,
+                zorder=4,
+                clip_on=False,
+                rasterized=is_image,
+                label=None if is_image else label,
+            )
+
+
 def _draw_critical_points(axes: Axes, critical: CriticalPoints) -> None:
     from tlp_core.array_names import CriticalType
 
     is_minimum = critical.type == CriticalType.MINIMUM
-    area = DISC * min(1.0, _MANY / max(1, len(critical.x)))
     for name, color, chosen in (("saddle", ORANGE, ~is_minimum), ("minimum", RED, is_minimum)):
-        places = np.flatnonzero(chosen)
-        places = places[np.argsort(-critical.persistence[places], kind="stable")]
-        for part, is_image in ((places[_VECTORS:], True), (places[:_VECTORS], False)):
-            if len(part):
-                axes.scatter(
-                    critical.x[part],
-                    critical.height[part],
-                    s=max(area, 1.0),
-                    color=[color],
-                    linewidths=0,
-                    zorder=4,
-                    clip_on=False,
-                    rasterized=is_image,
-                    label=None if is_image else name,
-                )
+        x, y = critical.x[chosen], critical.height[chosen]
+        order = critical.persistence[chosen]
+        draw_discs(axes, x, y, order, color, name, count=len(critical.x))

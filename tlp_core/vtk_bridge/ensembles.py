@@ -124,10 +124,10 @@ def distances_to_map(distances: npt.NDArray[np.float64]) -> vtkPolyData:
 
 def map_labels(labels: Sequence[str]) -> vtkPolyData:
     """Return the labels of the trees beside a map of distances, as polygons; some, if many."""
-    every = math.ceil(len(labels) / MAX_LABELS)
-    shown = [label if i % every == 0 else "" for i, label in enumerate(labels)]
     longest = max(len(label) for label in labels)
-    height = min(max(1.0, len(labels) / MAX_LABELS), every / (_LETTER * longest))
+    height = max(0.8, len(labels) / (1.5 * MAX_LABELS))
+    every = math.ceil(max(len(labels) / MAX_LABELS, _LETTER * longest * height))
+    shown = [label if i % every == 0 else "" for i, label in enumerate(labels)]
     return grid_labels(shown, shown, width=1.0, height=height)
 
 

@@ -112,7 +112,7 @@ def step_labels(steps: Sequence[float], bottom: float) -> vtkPolyData:
     labels = vtkAppendPolyData()
     for number in range(0, len(steps), every):
         place = bottom - 1.5 * size
-        labels.AddInputData(_text(f"{steps[number]:g}", number, place, size, align=0.5))
+        labels.AddInputData(_text(f"{steps[number]:.10g}", number, place, size, align=0.5))
     labels.Update()
     found = vtkPolyData()
     found.ShallowCopy(labels.GetOutput())
