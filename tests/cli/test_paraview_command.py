@@ -103,7 +103,9 @@ def test_a_wheel_has_all_that_paraview_needs(tmp_path):
         else:
             shutil.copy(path, source)
     pip = [sys.executable, "-m", "pip", "-q"]
-    subprocess.run([*pip, "wheel", "--no-deps", "-w", tmp_path, source], check=True)
+    subprocess.run(
+        [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path, source], check=True
+    )
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert "tlp_paraview/macros/loss_landscape_profile.py" in names

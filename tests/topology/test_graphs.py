@@ -1,6 +1,7 @@
 import tracemalloc
 from math import comb
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -116,7 +117,10 @@ def test_bridges_are_as_short_as_can_be(case):
 
 
 @pytest.mark.slow
-def test_nn_descent_finds_most_neighbors_and_reports_the_recall():
+def test_nn_descent_finds_most_neighbors_and_reports_the_recall(monkeypatch, tmp_path):
+    for name in ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE"):
+        monkeypatch.setattr(numba.config, name, 0)  # most of the time is compilation
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
     points = np.random.default_rng(1).random((400, 3))
     graph = knn_graph(points, k=8, rule="union", method="nn-descent", seed=5)
     exact = {tuple(edge) for edge in knn_graph(points, k=8, rule="union").edges.tolist()}

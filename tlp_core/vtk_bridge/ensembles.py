@@ -125,7 +125,7 @@ def distances_to_map(distances: npt.NDArray[np.float64]) -> vtkPolyData:
 def map_labels(labels: Sequence[str]) -> vtkPolyData:
     """Return the labels of the trees beside a map of distances, as polygons; some, if many."""
     longest = max(len(label) for label in labels)
-    height = max(0.8, len(labels) / (1.5 * MAX_LABELS))
+    height = max(0.55, len(labels) / (1.5 * MAX_LABELS))
     every = math.ceil(max(len(labels) / MAX_LABELS, _LETTER * longest * height))
     shown = [label if i % every == 0 else "" for i, label in enumerate(labels)]
     return grid_labels(shown, shown, width=1.0, height=height)
