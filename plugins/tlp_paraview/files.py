@@ -6,10 +6,11 @@ import glob
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tlp_core.landscape.series import Member, member_at
+from tlp_paraview.folders import library_folders
 
 STATE_FOLDER_VARIABLE = "TLP_STATE_FILES"
 """Set by the launchers, because an installed suite has its state files in another folder."""
@@ -22,8 +23,10 @@ _PACKAGE = Path(__file__).resolve().parent
 def state_folder() -> Path:
     """Return the folder of the suite's state files, as installed or in a checkout."""
     named = os.environ.get(STATE_FOLDER_VARIABLE)
-    places = [Path(named)] if named else [folder / "state_files" for folder in _suite_folders()]
-    return next((place for place in places if place.is_dir()), places[0])
+    if named:
+        return Path(named)
+    places = (folder / "state_files" for folder in _suite_folders())
+    return next((place for place in places if place.is_dir()), _PACKAGE / "state_files")
 
 
 def plugin_file() -> Path:
@@ -32,32 +35,28 @@ def plugin_file() -> Path:
     Raises:
         FileNotFoundError: if there is none.
     """
-    places = [folder / f"{PLUGIN_NAME}.xml" for folder in _suite_folders()]
+    places = (folder / f"{PLUGIN_NAME}.xml" for folder in _suite_folders())
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         raise FileNotFoundError(
             f"the plugin's file {PLUGIN_NAME}.xml must be beside the package tlp_paraview or in a "
-            f"plugin folder of ParaView, found none of {', '.join(map(str, places))}; install the "
-            "suite again"
+            f"plugin folder of ParaView, found none for {_PACKAGE}; install the suite again"
         )
     return found
 
 
-def _suite_folders() -> list[Path]:
-    """Return the folders in which an installation may have the suite's files.
+def _suite_folders() -> Iterator[Path]:
+    """Yield the folders in which an installation may have the suite's files.
 
     A wheel has them in the package; a checkout beside it; ``cmake --install`` in a plugin folder of
     ParaView, or where its launchers say.
     """
-    from tlp_paraview.versions import library_folders
-
+    yield _PACKAGE
+    yield from _PACKAGE.parents[:2]
     named = os.environ.get(STATE_FOLDER_VARIABLE)
-    return [
-        _PACKAGE,
-        *_PACKAGE.parents[:2],
-        *([Path(named).parent] if named else []),
-        *(folder / PLUGIN_NAME for folder in library_folders()),
-    ]
+    if named:
+        yield Path(named).parent
+    yield from (folder / PLUGIN_NAME for folder in library_folders())
 
 
 def opened_state_folder() -> Path | None:

@@ -25,8 +25,8 @@ from tlp_core import array_names as names
 from tlp_core.analysis.descriptors import Descriptors
 from tlp_core.atomic_files import atomic_write
 from tlp_core.problems import HUGGING_FACE
-from tlp_paraview import versions
 from tlp_paraview.files import plugin_file
+from tlp_paraview.folders import library_folders
 from tlp_paraview.neighbor_graph import reason_against_ttk
 
 PROFILE = "TLPLandscapeProfile"
@@ -132,7 +132,7 @@ def find_ttk_plugin() -> Path | None:
         return Path(named)
     places = [
         folder / inner / file
-        for folder in versions.library_folders()
+        for folder in library_folders()
         for inner in ("", "TopologyToolKit")
         for file in ("TopologyToolKit.so", "TopologyToolKit.dll", "TopologyToolKit.dylib")
     ]

@@ -11,22 +11,6 @@ TIME_FORMAT = "step {time:g}"
 """Format of AnnotateTime since 5.10; earlier versions use the format of printf."""
 
 
-def library_folders() -> list[Path]:
-    """Return the folders in which this ParaView keeps its plugins.
-
-    5.11 reports only the paths of the variable PV_PLUGIN_PATH and one beside the program, so the
-    folder in its library path, ``paraview-5.11/plugins``, is added.
-    """
-    from paraview.modules.vtkRemotingCore import vtkProcessModule, vtkPVPluginLoader
-
-    paths = vtkPVPluginLoader().GetSearchPaths() or ""
-    named = [Path(path) for path in paths.replace(";", ":").split(":") if path]
-    version = simple.GetParaViewVersion()
-    prefix = Path(vtkProcessModule.GetProcessModule().GetSelfDir()).parent
-    inner = f"paraview-{version.major}.{version.minor}/plugins"
-    return named + sorted(prefix.glob(f"lib*/{inner}")) + sorted(prefix.glob(f"lib/*/{inner}"))
-
-
 def split_right(layout: Any, view: Any, new_view: Any) -> None:
     """Put ``new_view`` to the right of ``view``, with ``SplitViewHorizontal`` of 5.11 and later."""
     location = layout.SplitViewHorizontal(view, 0.5)
