@@ -55,6 +55,8 @@ class TLPLossLandscape(SeriesAlgorithm):
         self._resolution, self._distance, self._large_grid = 41, 1.0, False
         self._store, self._time_budget = "", 0.0
         self._in_background, self._background = False, None
+        self._announced = 0
+        """Resolution that was announced; a finer grid may be complete before the data are made."""
 
     def SetProblem(self, name: str | None) -> None:
         self.assign("_problem", name or "")
@@ -215,7 +217,7 @@ class TLPLossLandscape(SeriesAlgorithm):
         report = self._background.report()
         if report.error:
             raise RuntimeError(report.error)
-        return self._background.landscape()
+        return self._background.landscape(self._announced)
 
     def _available_resolution(self) -> int:
         """Return the resolution of what there is to show; 0 at the start of a sampling."""

@@ -70,6 +70,10 @@ def ended(sampling):
     return sampling.report()
 
 
+def shown(sampling):
+    return sampling.landscape(sampling.available_resolution())
+
+
 def is_alive(process):
     try:
         os.kill(process, 0)
@@ -98,7 +102,7 @@ def test_it_samples_what_one_process_samples(tmp_path):
     report = ended(sampling)
     assert (report.error, report.finished, report.text) == ("", 21, "complete")
     alone = LandscapeSampler().sample(replace(settings, run=RunSettings()))
-    assert np.array_equal(sampling.landscape().loss, alone.loss)
+    assert np.array_equal(shown(sampling).loss, alone.loss)
     folder = sampling._folder
     assert [each.name for each in folder.glob("*.zarr")] == ["11.zarr"]
     sampling.close()
@@ -111,7 +115,7 @@ def test_an_error_is_one_sentence(tmp_path):
     sampling = BackgroundSampling(settings)
     report = ended(sampling)
     assert report.error.startswith("arguments of two-wells must fit two_wells(n: ")
-    assert sampling.landscape() is None
+    assert shown(sampling) is None
     sampling.close()
     nowhere = replace(settings, run=RunSettings(store="/proc/a.zarr"))
     with pytest.raises(OSError, match="must lie in a folder that can be written, got /proc/a"):
@@ -132,21 +136,21 @@ def test_a_stop_keeps_what_was_sampled(slow, tmp_path):
     store = str(tmp_path / "slow.zarr")
     sampling = BackgroundSampling(slow_settings(slow, 41, store=store))
     wait(lambda: sampling.report().finished)
-    assert sampling.landscape().shape == (9, 9)
+    assert shown(sampling).shape == (9, 9)
     sampling.stop()
     report = ended(sampling)
     assert (report.error, report.text) == ("", "stopped")
-    assert sampling.landscape().shape == (report.finished,) * 2
+    assert shown(sampling).shape == (report.finished,) * 2
     sampling.close()
 
 
 def test_a_stop_before_the_first_grid_shows_what_there_is(slow):
     sampling = BackgroundSampling(slow_settings(slow, 5))
     wait(lambda: sampling.report().fraction > 0)
-    assert sampling.landscape() is None
+    assert shown(sampling) is None
     sampling.stop()
     ended(sampling)
-    landscape = sampling.landscape()
+    landscape = shown(sampling)
     assert landscape.shape == (5, 5)
     assert landscape.evaluated.any()
     sampling.close()

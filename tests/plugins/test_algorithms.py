@@ -4,6 +4,7 @@ import itertools
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -43,6 +44,7 @@ from tlp_core import (
     vtk_bridge,
 )
 from tlp_core import array_names as names
+from tlp_core.pipeline.background import Report
 from tlp_core.topology.landscape_tree import landscape_tree
 
 
@@ -278,6 +280,38 @@ def test_a_failed_attempt_is_repeated_when_something_changes_only(messages, monk
     source.Refresh()
     run(source)
     assert (len(calls), len(messages)) == (2, 2)
+
+
+def test_the_image_of_a_growing_sampling_has_its_announced_size(messages):
+    """A finer grid is complete between the request of the size and that of the data."""
+
+    class Growing:
+        finished = iter((5, 9, 9))
+
+        def __init__(self, settings):
+            self.settings = settings
+
+        def report(self):
+            return Report(1.0, "complete", 9, next(self.finished), "", is_running=False)
+
+        def available_resolution(self):
+            return self.report().finished
+
+        def landscape(self, resolution):
+            shape = (resolution, resolution)
+            return Landscape(np.ones(shape), np.ones(2), np.ones(shape, bool))
+
+        def close(self):
+            return
+
+    source = wells(9)
+    source.SetInBackground(1)
+    settings = source._settings()
+    source._background = Growing(replace(settings, run=replace(settings.run, time_budget=None)))
+    run(source)
+    assert messages == []
+    assert source.GetOutputDataObject(0).GetNumberOfPoints() == 25
+    assert source.GetOutputDataObject(1).GetDimensions() == (5, 5, 1)
 
 
 def test_a_spent_budget_is_reported_and_a_larger_one_resumes(messages):

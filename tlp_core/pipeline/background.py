@@ -1,4 +1,4 @@
-"""Sampling in a process of its own, so that an interface stays usable meanwhile.
+"""Sampling in another process, so that the user interface stays usable.
 
 The process samples coarse grids first, each into a store, and reuses their samples. It ends when
 its standard input ends, so that it does not outlive the program that started it.
@@ -75,7 +75,7 @@ def coarse_resolutions(resolution: int) -> list[int]:
         resolution: points per axis of the grid, odd.
 
     Returns:
-        Up to two: the finest coarse grid, and one of at least 7 points per axis.
+        Up to two: the coarsest of at least 7 points per axis, and the finest.
     """
     fitting = [
         (resolution - 1) // k + 1
@@ -128,13 +128,18 @@ class BackgroundSampling:
             found["error"] = _last_line(self._folder / _LOG) or f"sampling ended with code {code}"
         return Report(**found, is_running=is_running)
 
-    def landscape(self) -> Landscape | None:
-        """Return the finest complete landscape; after a stop before any, what there is; else None.
+    def landscape(self, resolution: int) -> Landscape | None:
+        """Return a landscape that was sampled.
+
+        Args:
+            resolution: points per axis, from :meth:`available_resolution`.
+
+        Returns:
+            The landscape; None if the resolution is 0 or nothing was sampled.
 
         Raises:
             ValueError: if a store is damaged.
         """
-        resolution = self.available_resolution()
         path = _store_of(self.settings, resolution, self._folder)
         if not resolution or not path.exists():
             return None
@@ -142,7 +147,10 @@ class BackgroundSampling:
         return landscape if landscape.evaluated.any() else None
 
     def available_resolution(self) -> int:
-        """Return the points per axis of what :meth:`landscape` returns; 0 if it returns None."""
+        """Return the points per axis of the finest complete grid; 0 if there is none.
+
+        After a stop before the first complete grid, those of the incomplete one.
+        """
         report = self.report()
         return report.finished or (0 if report.is_running else report.resolution)
 
