@@ -27,6 +27,7 @@ from tlp_core.profile.plot import (
     label_losses,
     show_legend,
 )
+from tlp_core.topology.branches import node_persistence
 from tlp_core.topology.merge_tree import MergeTree, shown_levels
 
 if TYPE_CHECKING:
@@ -269,10 +270,7 @@ def _mark_critical_points(axes: Axes, each: Pictured) -> None:
     places = each.landscape.coordinates()[tree.node_vertex]
     is_minimum = tree.node_type == CriticalType.MINIMUM
     is_saddle = ~is_minimum & (tree.node_type != CriticalType.ROOT)
-    pairs = tree.branches()
-    order = np.zeros(len(tree.parent))
-    np.maximum.at(order, pairs.saddle_node, pairs.persistence)
-    order[pairs.minimum_node] = pairs.persistence
+    order = node_persistence(tree.branches(), len(tree.parent))
     for name, color, chosen in (("saddle", ORANGE, is_saddle), ("minimum", RED, is_minimum)):
         x, y = places[chosen].T
         draw_discs(axes, x, y, order[chosen], color, name, count=len(places))

@@ -115,12 +115,9 @@ def show_tracking(ensemble: Any, *, overlap: float = 0.25) -> tuple[Any, Any]:
     line = simple.Show(lines, view)
     line.SetRepresentationType("Wireframe")
     styles.set_color(line, styles.GREY, LineWidth=3.0)
-    shown = simple.Show(basins, view)
-    shown.SetRepresentationType("Point Gaussian")
-    shown.ShaderPreset = "Plain circle"
     bounds = basins.GetDataInformation().GetBounds()
     width = max(bounds[1] - bounds[0], 1.0)
-    shown.GaussianRadius = _POINT_SIZE * width / 2
+    shown = styles.show_discs(basins, view, _POINT_SIZE * width / 2)
     span = basins.PointData[names.PERSISTENCE].GetRange(0)
     colors = styles.color_by_loss(shown, ("POINTS", names.PERSISTENCE), span)
     styles.show_color_bar(colors, "persistence", view, span, position=(0.9, 0.2))
@@ -176,10 +173,7 @@ def _show_embedding(ensemble: Any, view: Any) -> None:
     # a second representation of one output needs a filter of its own
     points = roles.mark_helper(simple.MaskPoints(registrationName="Embedded Trees", Input=port))
     points.OnRatio, points.MaximumNumberofPoints, points.GenerateVertices = 1, 10**6, 1
-    shown = simple.Show(points, view)
-    shown.SetRepresentationType("Point Gaussian")
-    shown.ShaderPreset = "Plain circle"
-    shown.GaussianRadius = _POINT_SIZE * width
+    shown = styles.show_discs(points, view, _POINT_SIZE * width)
     span = port.PointData[array].GetRange(0)
     colors = styles.color_by_loss(shown, ("POINTS", array), span)
     styles.show_color_bar(colors, title, view, span)

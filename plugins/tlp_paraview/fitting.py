@@ -114,8 +114,7 @@ def shared_ranges_in(view: Any, profile: Any) -> Ranges | None:
     basins = basins_in(view)
     if has_own_range(profile) or not basins:
         return None
-    points = basins[0].LookupTable.RGBPoints
-    return Ranges(tuple(profile.LossRange), (points[0], points[-4]))
+    return Ranges(tuple(profile.LossRange), styles.span_of(basins[0].LookupTable))
 
 
 def basins_in(view: Any) -> list[Any]:
@@ -270,8 +269,7 @@ def _fit_colors(profile: Any, shown: Any, view: Any, own: tuple[float, float]) -
         styles.rescale(colors, own, logarithmic=logarithmic)
         _label_bars(view, colors, own)
     else:
-        shared = colors.RGBPoints[0], colors.RGBPoints[-4]
-        styles.rescale(colors, shared, logarithmic=logarithmic)
+        styles.rescale(colors, styles.span_of(colors), logarithmic=logarithmic)
 
 
 def _label_bars(view: Any, colors: Any, span: tuple[float, float]) -> None:

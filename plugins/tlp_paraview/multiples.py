@@ -106,11 +106,9 @@ def _show_legend(view: Any, grid: list[list[Any]], width: str, height: str) -> N
     if basins:
         for shown in basins[1:]:
             shown.LookupTable = basins[0].LookupTable
-        points = basins[0].LookupTable.RGBPoints
-        span = points[0], points[-4]
-        styles.show_color_bar(
-            basins[0].LookupTable, "average loss", view, span, position=(0.1, 0.2)
-        )
+        colors = basins[0].LookupTable
+        span = styles.span_of(colors)
+        styles.show_color_bar(colors, "average loss", view, span, position=(0.1, 0.2))
     texts = (("• minimum", styles.RED), ("• saddle", styles.ORANGE))
     for place, (words, color) in enumerate(texts):
         styles.show_text(words, view, color=color, position=(0.1, 0.88 - 0.06 * place))

@@ -68,8 +68,8 @@ def rescale(colors: Any, span: tuple[float, float], *, logarithmic: bool = False
         colors: the colour map.
         span: lowest and highest value; a range of one value is widened upward.
         logarithmic: divide the range logarithmically, which needs values above 0. A range whose
-            ends differ by less than a factor of 2 stays linear: the colours are the same, and its
-            labels differ. Default: False.
+            ends differ by less than a factor of 2 stays linear: the colours are nearly the same,
+            and a logarithmic colour bar would have equal labels. Default: False.
     """
     low, high = span
     logarithmic = logarithmic and (high <= low or high >= 2 * low)
@@ -82,6 +82,12 @@ def rescale(colors: Any, span: tuple[float, float], *, logarithmic: bool = False
     if logarithmic and not colors.UseLogScale:
         colors.MapControlPointsToLogSpace()
         colors.UseLogScale = 1
+
+
+def span_of(colors: Any) -> tuple[float, float]:
+    """Return the lowest and the highest value of a colour map."""
+    points = colors.RGBPoints
+    return float(points[0]), float(points[-4])
 
 
 def digits_for(span: tuple[float, float]) -> int:
@@ -161,12 +167,27 @@ def show_color_bar(
     roles.mark(bar, Role.COLOR_BAR)
 
 
+def show_discs(points: Any, view: Any, radius: float) -> Any:
+    """Show points as discs, and return the representation.
+
+    Discs are used because some drivers draw spheres behind the surface on which they lie.
+
+    Args:
+        points: the points.
+        view: a render view.
+        radius: radius of the discs, in the units of the points.
+    """
+    shown = simple.Show(points, view)
+    shown.SetRepresentationType("Point Gaussian")
+    shown.ShaderPreset = "Plain circle"
+    shown.GaussianRadius = radius
+    return shown
+
+
 def show_critical_points(
     points: Any, view: Any, *, radius: float = 1.0, legend: bool = True
 ) -> Any:
     """Show minima as red discs and saddles as orange discs, and return the representation.
-
-    Discs are used because some drivers draw spheres behind the surface on which they lie.
 
     Args:
         points: critical points with the array ``CriticalType``.
@@ -174,10 +195,7 @@ def show_critical_points(
         radius: radius of the discs, in the units of the points. Default: 1.
         legend: show the legend. Default: True.
     """
-    shown = simple.Show(points, view)
-    shown.SetRepresentationType("Point Gaussian")
-    shown.ShaderPreset = "Plain circle"
-    shown.GaussianRadius = radius
+    shown = show_discs(points, view, radius)
     simple.ColorBy(shown, ("POINTS", names.CRITICAL_TYPE), separate=True)
     colors = simple.GetColorTransferFunction(names.CRITICAL_TYPE, shown, separate=True)
     colors.InterpretValuesAsCategories = 1

@@ -155,16 +155,18 @@ def save_vector_graphics(
 
     Raises:
         ModuleNotFoundError: if matplotlib is not installed.
-        ValueError: if the path has another ending, a profile is empty, a panel is unknown, or a
-            logarithmic axis has a loss that is not positive.
+        ValueError: if the path has another ending, there is no pipeline, a profile is empty, a
+            panel is unknown, or a logarithmic axis has a loss that is not positive.
     """
     require_picture(path)
-    first = [pipeline.profile for pipeline in pipelines][:1]
+    if not pipelines:
+        raise ValueError("a picture must show at least one pipeline, got none")
+    first = pipelines[0].profile
     figure = draw_landscapes(
         [[_pictured(pipeline) for pipeline in pipelines]],
         panels=panels,
-        logarithmic=any(profile.LogarithmicLoss for profile in first),
-        width=first[0].Width if first else "samples",
+        logarithmic=bool(first.LogarithmicLoss),
+        width=first.Width,
     )
     write_picture(figure, path)
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 
 from tlp_core import checks
+from tlp_core.topology.branches import Branches
 from tlp_core.topology.merge_tree import MergeTree
 
 EventKind = Literal["birth", "death", "merge", "split"]
@@ -102,7 +103,7 @@ def track_basins(trees: Sequence[MergeTree], *, overlap: float = 0.25) -> Tracki
             f"{len(trees)} trees of {', '.join(map(str, sorted(counts))) or 'no'} samples"
         )
     steps = [_basins_of(tree) for tree in trees]
-    starts = np.cumsum([0, *(len(step.minimum) for step in steps)])
+    starts = np.cumsum([0, *(len(step.pairs) for step in steps)])
     edges, shared = [np.empty((0, 2), dtype=np.int64)], [np.empty(0, dtype=np.int64)]
     for (one, other), start, next_start in zip(pairwise(steps), starts, starts[1:]):
         ends, common = _related(one, other, overlap)
@@ -112,10 +113,10 @@ def track_basins(trees: Sequence[MergeTree], *, overlap: float = 0.25) -> Tracki
     place = np.repeat(np.arange(len(steps)), np.diff(starts))
     return Tracking(
         place=place,
-        arc=np.concatenate([step.arc for step in steps]),
-        minimum=np.concatenate([step.minimum for step in steps]),
-        birth=np.concatenate([step.birth for step in steps]),
-        persistence=np.concatenate([step.persistence for step in steps]),
+        arc=np.concatenate([step.pairs.minimum_node for step in steps]),
+        minimum=np.concatenate([step.pairs.minimum for step in steps]),
+        birth=np.concatenate([step.pairs.birth for step in steps]),
+        persistence=np.concatenate([step.pairs.persistence for step in steps]),
         size=np.concatenate([step.size for step in steps]),
         track=_tracks(len(place), all_edges, all_shared),
         edges=all_edges,
@@ -126,35 +127,25 @@ def track_basins(trees: Sequence[MergeTree], *, overlap: float = 0.25) -> Tracki
 
 @dataclass(frozen=True)
 class _Step:
-    arc: Integers
-    minimum: Integers
-    birth: npt.NDArray[np.float64]
-    persistence: npt.NDArray[np.float64]
+    pairs: Branches
     size: Integers
+    """(B,) number of samples of the basin of each minimum."""
     label: Integers
     """(N,) number of the basin of each sample, -1 above saddles."""
 
 
 def _basins_of(tree: MergeTree) -> _Step:
     pairs = tree.branches()
-    leaves = pairs.minimum_node
     number = np.full(len(tree.parent), -1, dtype=np.int64)
-    number[leaves] = np.arange(len(leaves))
+    number[pairs.minimum_node] = np.arange(len(pairs))
     label = number[tree.vertex_arc]
-    return _Step(
-        arc=leaves,
-        minimum=pairs.minimum,
-        birth=pairs.birth,
-        persistence=pairs.persistence,
-        size=np.bincount(label[label >= 0], minlength=len(leaves)),
-        label=label,
-    )
+    return _Step(pairs, np.bincount(label[label >= 0], minlength=len(pairs)), label)
 
 
 def _related(one: _Step, other: _Step, overlap: float) -> tuple[Integers, Integers]:
     """Return the related basins of two steps (E, 2), and the number of samples they share (E,)."""
     both = (one.label >= 0) & (other.label >= 0)
-    shape = len(one.minimum), len(other.minimum)
+    shape = len(one.pairs), len(other.pairs)
     ends = one.label[both], other.label[both]
     common = coo_array((np.ones(both.sum(), dtype=np.int64), ends), shape=shape).tocsr().tocoo()
     smaller = np.minimum(one.size[common.row], other.size[common.col])

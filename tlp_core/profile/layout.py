@@ -23,7 +23,7 @@ from tlp_core import checks
 from tlp_core.array_names import CriticalType
 from tlp_core.choices import SIBLING_ORDERS, SiblingOrder
 from tlp_core.profile.basins import Basins, CriticalPoints
-from tlp_core.topology.branches import elder_minimum, sum_upward
+from tlp_core.topology.branches import elder_minimum, node_persistence, sum_upward
 from tlp_core.topology.merge_tree import MergeTree
 from tlp_core.topology.sweep import sweep_order
 
@@ -375,9 +375,7 @@ def _critical_points(
     tree: MergeTree, basins: Basins, siblings: npt.NDArray[np.int64]
 ) -> CriticalPoints:
     pairs = tree.branches()
-    persistence = np.zeros(len(tree.parent))
-    np.maximum.at(persistence, pairs.saddle_node, pairs.persistence)
-    persistence[pairs.minimum_node] = pairs.persistence
+    persistence = node_persistence(pairs, len(tree.parent))
 
     upper = tree.parent[siblings]
     left_of_junction = siblings[np.flatnonzero(upper[1:] == upper[:-1])]

@@ -1,8 +1,8 @@
 """Profiles drawn by matplotlib: the picture of ParaView without ParaView, also as vector graphics.
 
-What is finer than a fraction of a pixel of the figure is left out of polygons and lines, and what
-remains beyond some thousand marks is embedded as an image. A file therefore stays small, whatever
-the number of basins.
+Steps of polygons and lines that are smaller than a fraction of a pixel are left out. Of more than a
+thousand polygons or discs, the smaller ones are embedded as an image. A file therefore stays small,
+whatever the number of basins.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ DISC = 22.0
 _MANY = 300
 """Number of minima from which discs become smaller, so that they do not hide the basins."""
 
-
 _SHORT = 300.0
 """Ratio of the ends of a logarithmic axis below which 2 and 5 times a power of ten are labelled."""
 
@@ -60,8 +59,8 @@ def blues() -> Colormap:
 def is_drawn_logarithmically(span: Range, *, logarithmic: bool) -> bool:
     """Return whether a range is drawn logarithmically.
 
-    One whose ends differ by less than a factor of 2 is not: it looks the same, and the labels of a
-    linear axis differ.
+    A range whose ends differ by less than a factor of 2 is drawn linearly: the picture is nearly
+    the same, and a logarithmic axis would have equal labels.
 
     Args:
         span: lowest and highest loss.
@@ -95,7 +94,7 @@ def _widened(span: Range, *, logarithmic: bool) -> Range:
 
 
 def label_losses(axis: Any, span: Range, *, logarithmic: bool) -> None:
-    """Label an axis of losses by whole numbers: without offsets, and without powers of ten."""
+    """Label an axis of losses by the losses, not by offsets or by powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, ScalarFormatter
 
     if not is_drawn_logarithmically(span, logarithmic=logarithmic):

@@ -52,6 +52,22 @@ class Branches:
         return len(self.minimum)
 
 
+def node_persistence(pairs: Branches, count: int) -> npt.NDArray[np.float64]:
+    """Return the persistence of each node of a tree, (M,) float64.
+
+    Of a minimum it is that of its branch, of a saddle that of the most persistent branch that dies
+    there.
+
+    Args:
+        pairs: the branches of the tree.
+        count: M, the number of nodes.
+    """
+    persistence = np.zeros(count)
+    np.maximum.at(persistence, pairs.saddle_node, pairs.persistence)
+    persistence[pairs.minimum_node] = pairs.persistence
+    return persistence
+
+
 def pair_branches(
     parent: Integers,
     node_vertex: Integers,

@@ -71,7 +71,7 @@ def cell_grid(
 
 def heat_map_labels(rows: BlockRows) -> vtkPolyData:
     """Return the names of the groups left of the map, and the steps below it, as polygons."""
-    return grid_labels(rows.groups, [f"{step:g}" for step in rows.steps], width=WIDTH)
+    return grid_labels(rows.groups, [f"{step:.10g}" for step in rows.steps], width=WIDTH)
 
 
 def grid_labels(
@@ -86,18 +86,17 @@ def grid_labels(
         height: factor on the height of the text, for grids of many cells. Default: 1.
     """
     size, gap = height * _TEXT_HEIGHT, height * _GAP
-    labels = vtkAppendPolyData()
-    for number, name in enumerate(rows):
-        if name:
-            middle = len(rows) - 0.5 - number
-            labels.AddInputData(_text(name, -gap, middle - size / 2, size, align=1.0))
-    for number, name in enumerate(columns):
-        if name:
-            labels.AddInputData(_text(name, width * (number + 0.5), -gap - size, size, align=0.5))
-    labels.Update()
-    found = vtkPolyData()
-    found.ShallowCopy(labels.GetOutput())
-    return found
+    of_rows = [
+        _text(name, -gap, len(rows) - 0.5 - number - size / 2, size, align=1.0)
+        for number, name in enumerate(rows)
+        if name
+    ]
+    of_columns = [
+        _text(name, width * (number + 0.5), -gap - size, size, align=0.5)
+        for number, name in enumerate(columns)
+        if name
+    ]
+    return _joined([*of_rows, *of_columns])
 
 
 def step_labels(steps: Sequence[float], bottom: float) -> vtkPolyData:
@@ -109,14 +108,9 @@ def step_labels(steps: Sequence[float], bottom: float) -> vtkPolyData:
     """
     every = math.ceil(len(steps) / MAX_LABELS)
     size = _TEXT_HEIGHT * max(len(steps), 4) / (2.5 * MAX_LABELS)
-    labels = vtkAppendPolyData()
-    for number in range(0, len(steps), every):
-        place = bottom - 1.5 * size
-        labels.AddInputData(_text(f"{steps[number]:.10g}", number, place, size, align=0.5))
-    labels.Update()
-    found = vtkPolyData()
-    found.ShallowCopy(labels.GetOutput())
-    return found
+    place = bottom - 1.5 * size
+    numbers = range(0, len(steps), every)
+    return _joined([_text(f"{steps[i]:.10g}", i, place, size, align=0.5) for i in numbers])
 
 
 def step_frame(rows: BlockRows, step: float | None) -> vtkPolyData:
@@ -130,6 +124,17 @@ def step_frame(rows: BlockRows, step: float | None) -> vtkPolyData:
     frame.SetPoints(make_points(points))
     frame.SetLines(make_cells(np.arange(5), np.array([0, 5])))
     return frame
+
+
+def _joined(parts: Sequence[vtkPolyData]) -> vtkPolyData:
+    """Return several polydata as one."""
+    append = vtkAppendPolyData()
+    for part in parts:
+        append.AddInputData(part)
+    append.Update()
+    found = vtkPolyData()
+    found.ShallowCopy(append.GetOutput())
+    return found
 
 
 def _text(text: str, x: float, y: float, height: float, *, align: float) -> vtkPolyData:
