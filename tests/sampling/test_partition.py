@@ -18,7 +18,7 @@ from tlp_core.cli.output import INCOMPLETE
 from tlp_core.sampling.partition import SinglePart
 from tlp_core.sampling.settings import RunSettings
 
-SLOW = """
+SLOW = '''
 import os
 import pathlib
 import signal
@@ -32,27 +32,44 @@ def kill(*_):
 
 
 def make_problem(seconds=0.002, store="", chunks=0, calls=0, then=""):
-    # when the store has ``chunks`` chunks, the loss stops or waits after ``calls`` more calls
+    """Return a problem; its process dies or waits when the store has ``chunks`` chunks.
+
+    The process dies after ``calls`` more calls of the loss (then="stop"), before the next file is
+    renamed ("stop writing"), or as soon as the last of the chunks is renamed ("stop after it"); or
+    it waits after ``calls`` more calls ("wait").
+    """
     passed = []
+    rename = os.replace  # the file of a chunk is renamed when it is written
+
+    def has_chunks():
+        folder = pathlib.Path(store)
+        return folder.exists() and len(list(folder.glob("loss/c/*/*/0"))) >= chunks
+
+    def rename_and_die(*names, **options):
+        rename(*names, **options)
+        if has_chunks():
+            kill()
+
     if then == "stop writing":
-        os.replace = kill  # the file of a chunk is renamed when it is written
+        os.replace = kill
+    elif then == "stop after it":
+        os.replace = rename_and_die
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(2, 6), torch.nn.Tanh(), torch.nn.Linear(6, 1))
     x = torch.randn(40, 2)
 
     def loss(model, batch):
-        folder = pathlib.Path(store)
-        if then and folder.exists() and len(list(folder.glob("loss/c/*/*/0"))) >= chunks:
+        if then in ("stop", "wait") and has_chunks():
             passed.append(1)
             if len(passed) > calls and then == "stop":
                 kill()
-            if len(passed) > calls and then == "wait":
+            if len(passed) > calls:
                 time.sleep(600)  # until the test ends it
         time.sleep(seconds)
         return (model(batch[0]) - batch[1]).square().mean()
 
     return Problem(model, loss, [(x, x.sum(1, keepdim=True))], name="slow")
-"""
+'''
 
 OPTIONS = ["--method", "random", "-n", "3", "-r", "5", "--engine", "single"]
 
@@ -138,15 +155,12 @@ def test_a_killed_and_resumed_run_gives_the_bytes_of_an_undisturbed_run(
     for number in range(2):
         store = tmp_path / f"killed{number}.zarr"
         for count in range(5):
-            for then in ("stop", "stop writing", "wait"):
+            for then in ("stop", "stop writing", "stop after it"):
                 # a chunk has 25 calls, and its file may come some calls later
-                calls, ready = rng.integers(12), count + (then == "wait")
+                calls, ready = rng.integers(12), count + (then == "stop after it")
                 if ready == 5:
                     continue  # no chunk is left
                 process = sample(store, chunks=ready, calls=calls, then=then)
-                if then == "wait":
-                    wait_for_chunks(store, ready, process.is_alive)
-                    process.kill()
                 process.join()
                 assert process.exitcode == -signal.SIGKILL
                 killed += 1
