@@ -15,9 +15,10 @@ from typing import Any
 
 import paraview
 from vtkmodules.util.vtkAlgorithm import VTKPythonAlgorithmBase
+from vtkmodules.vtkCommonCore import vtkIntArray
 from vtkmodules.vtkCommonDataModel import vtkDataObject
 from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline
-from vtkmodules.vtkParallelCore import vtkMultiProcessController
+from vtkmodules.vtkParallelCore import vtkCommunicator, vtkMultiProcessController
 
 from tlp_core.landscape.series import Member
 from tlp_paraview.files import SeriesFiles, find_file, opened_state_folder
@@ -51,7 +52,12 @@ def report_errors(request_data: RequestData) -> RequestData:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             try:
+                self.refuse_distributed_data(in_info)
                 request_data(self, request, in_info, out_info)
+            except DistributedDataError as error:
+                _empty_outputs(self, out_info)
+                if is_first_process():  # all of them raise it
+                    paraview.print_error(f"{self.LABEL}: {error}")
             except Exception as error:
                 self.failed_attempt = attempt
                 _empty_outputs(self, out_info)
@@ -61,6 +67,10 @@ def report_errors(request_data: RequestData) -> RequestData:
         return 1
 
     return wrapper
+
+
+class DistributedDataError(RuntimeError):
+    """The samples are spread over several of ParaView's processes."""
 
 
 def error_text(error: Exception) -> str:
@@ -85,7 +95,8 @@ def output(out_info: Any, port: int) -> vtkDataObject:
 def announce_image(out_info: Any, port: int, shape: tuple[int, ...]) -> None:
     """Announce the extent of image data before it is made.
 
-    Without an extent, surfaces of the image stay empty.
+    Without an extent, surfaces of the image stay empty. Only the first of ParaView's processes has
+    an image; the others would be asked for theirs again at every update.
 
     Args:
         out_info: output information, an argument of ``RequestInformation``.
@@ -93,7 +104,8 @@ def announce_image(out_info: Any, port: int, shape: tuple[int, ...]) -> None:
         shape: number of points per axis, for one to three axes; any other number of axes announces
             an empty image.
     """
-    sizes = (*shape, *[1] * (3 - len(shape))) if 1 <= len(shape) <= 3 else (0, 0, 0)
+    is_image = 1 <= len(shape) <= 3 and is_first_process()
+    sizes = (*shape, *[1] * (3 - len(shape))) if is_image else (0, 0, 0)
     extent = [end for size in sizes for end in (0, size - 1)]
     key = _PIPELINE.WHOLE_EXTENT()
     out_info.GetInformationObject(port).Set(key, extent, 6)
@@ -194,6 +206,41 @@ class Algorithm(VTKPythonAlgorithmBase):
         """Return the dataset at an input port; None if nothing is connected yet."""
         is_connected = in_info[port].GetNumberOfInformationObjects() > index
         return self.GetInputData(in_info, port, index) if is_connected else None
+
+    def refuse_distributed_data(self, in_info: Any) -> None:
+        """Raise an error if several of ParaView's processes hold samples of the inputs.
+
+        Each would otherwise compute a graph or a tree of its own piece. All processes run a filter
+        together, so each knows the number of pieces.
+
+        Raises:
+            DistributedDataError: in every process, if more than one holds samples.
+        """
+        controller = vtkMultiProcessController.GetGlobalController()
+        if not self.INPUTS or controller is None or controller.GetNumberOfProcesses() == 1:
+            return
+        mine, all_pieces = vtkIntArray(), vtkIntArray()
+        mine.InsertNextValue(int(self._has_samples(in_info)))
+        all_pieces.SetNumberOfValues(1)
+        controller.AllReduce(mine, all_pieces, vtkCommunicator.SUM_OP)
+        if all_pieces.GetValue(0) > 1:
+            raise DistributedDataError(
+                f"all samples must be in one of ParaView's processes, and {all_pieces.GetValue(0)} "
+                "of them hold some; use a server of one process (the sources of the suite keep "
+                "their samples together on any server)"
+            )
+
+    def _has_samples(self, in_info: Any) -> bool:
+        """Return whether any connected dataset, or a block of it, has points."""
+        connections = [
+            self.connected_data(in_info, port, index)
+            for port, vector in enumerate(in_info)
+            for index in range(vector.GetNumberOfInformationObjects())
+        ]
+        return any(
+            data is not None and data.GetNumberOfElements(vtkDataObject.POINT) > 0
+            for data in connections
+        )
 
     def assign(self, name: str, value: Any) -> None:
         """Set an attribute, and mark the algorithm as modified only if the value changed."""

@@ -166,11 +166,10 @@ class TLPLossLandscape(SeriesAlgorithm):
     def RequestData(self, request: Any, _in_info: Any, out_info: Any) -> int:
         from tlp_core import vtk_bridge
 
-        first = is_first_process()
+        first, time = is_first_process(), requested_time(request, out_info)
         if not first and (self._in_background or not self._store):
             return 1  # without a store on disk, only the first process samples
         self._check_size()
-        time = requested_time(request, out_info)
         step, landscape = (None, self._sampled()) if self._in_background else self._landscape(time)
         if not first or landscape is None:
             return 1

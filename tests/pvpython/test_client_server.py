@@ -55,6 +55,16 @@ with pipeline.pipeline_errors() as errors:
         array = basins.GetArray(name)
         print("printed", name, [array.GetValue(i) for i in range(array.GetNumberOfTuples())])
 print("printed errors", errors)
+with pipeline.pipeline_errors() as errors:
+    tree = simple.TLPMergeTree(Input=simple.Wavelet(), ScalarField=["POINTS", "RTData"])
+    tree.UpdatePipeline()
+    pieces = simple.RedistributeDataSet(Input=simple.OutputPort(reader, 0))
+    graph = simple.TLPNeighborGraph(
+        Input=simple.MergeBlocks(Input=pieces), Graph="k nearest neighbors"
+    )
+    graph.UpdatePipeline()
+counts = [p.GetDataInformation(0).GetNumberOfPoints() for p in (tree, graph)]
+print("distributed", counts, sorted({error.partition("ERR: ")[2] for error in errors}))
 """
 
 
@@ -114,17 +124,25 @@ def test_the_pipeline_works_on_a_server(server, run_pvpython, tmp_path):
     assert (tmp_path / "client.png").exists()
 
 
-def test_several_processes_of_pvbatch_give_the_same_profile(tmp_path):
+def test_several_processes_of_pvbatch_give_the_same_profile_and_refuse_pieces(tmp_path):
+    """Four processes: each would make a merge tree of its own piece of the wavelet."""
     mpiexec = shutil.which("mpiexec")
     if mpiexec is None:
         pytest.skip("no mpiexec")
     (tmp_path / "batch.py").write_text(BATCH)
-    printed = []
-    for count in (1, 2):
+    printed, distributed = [], []
+    for count in (1, 4):
         several = [mpiexec, "--allow-run-as-root", "--oversubscribe", "-n", str(count)]
         done = run([*several, launcher("pvbatch"), "--dr", "batch.py"], tmp_path)
         assert done.code == 0, done.text
         printed.append([line for line in done.text.splitlines() if line.startswith("printed")])
+        distributed += re.findall("distributed (.*)", done.text)
     assert printed[0] == printed[1]
     assert len(printed[0]) == 5
     assert printed[0][-1] == "printed errors []"
+    sentence = ": all samples must be in one of ParaView's processes, and 4 of them hold some"
+    assert distributed[0] == "[692, 1681] []"
+    assert distributed[1].startswith("[0, 0] ")
+    assert all(
+        name + sentence in distributed[1] for name in ("TLP Merge Tree", "TLP Neighbor Graph")
+    )
