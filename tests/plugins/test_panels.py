@@ -174,3 +174,51 @@ def test_every_setter_is_a_property():
         own = {f"Set{name}" for name in re.findall(r"def Set(\w+)", source)}
         if proxy != "TLPLandscapeDescriptors":
             assert own <= commands, proxy
+
+
+# property: (the property that decides, its values with which the first is shown)
+SHOWN_WITH = {
+    "TLPLossLandscape": {
+        "ProblemFile": ("Problem", ["file"]),
+        "ProblemFunction": ("Problem", ["file"]),
+        "DirectionsStep": ("StepDirections", ["one checkpoint"]),
+        "Order": ("DirectionMethod", ["lanczos"]),
+        "MaxIterations": ("DirectionMethod", ["pyhessian", "lanczos"]),
+        "Tolerance": ("DirectionMethod", ["pyhessian", "lanczos"]),
+        "TimeBudget": ("InBackground", ["off"]),
+        "StopSampling": ("InBackground", ["on"]),
+    },
+    "TLPNeighborGraph": {
+        "GridRule": ("Graph", ["automatic", "grid"]),
+        "ImplicitGraph": ("Graph", ["automatic", "grid"]),
+        "NumberOfNeighbors": ("Graph", ["k nearest neighbors"]),
+        "NeighborRule": ("Graph", ["k nearest neighbors"]),
+        "NeighborMethod": ("Graph", ["k nearest neighbors"]),
+        "Seed": ("NeighborMethod", ["nn-descent"]),
+    },
+    "TLPTreeEnsemble": {"RelativeLosses": ("DiagramDistance", ["bottleneck", "wasserstein"])},
+}
+
+
+def values_by_code(proxy, name):
+    """Return the value of a property for each code that a decorator can name."""
+    element = next(e for p, e in PROPERTIES if p == proxy and e.get("name") == name)
+    if element.find("BooleanDomain") is not None:
+        return {"0": "off", "1": "on"}
+    codes = [e for e in element.iter() if e.tag in ("Entry", "String")]
+    return {e.get("value"): e.get("text") or e.get("value") for e in codes}
+
+
+def test_what_does_not_apply_is_hidden():
+    found = {}
+    for proxy, root in PROXIES.items():
+        for element in root:
+            for decorator in element.iter("PropertyWidgetDecorator"):
+                # ParaView splits "values" at blanks; "value" is one, which may have blanks
+                one, several = decorator.get("value"), decorator.get("values", "").split()
+                other = decorator.get("property")
+                values = [
+                    values_by_code(proxy, other)[code] for code in [one] * bool(one) + several
+                ]
+                found.setdefault(proxy, {})[element.get("name")] = (other, values)
+    assert found == SHOWN_WITH
