@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import io
 import os
+import sys
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,14 @@ TTK_CASES = sorted(path.name.removesuffix(".in.npz") for path in DATA.glob("*.in
 def pytest_collection_modifyitems(items):
     """Start slow tests first, because other processes would wait for them at the end."""
     items.sort(key=lambda item: not {"paraview", "slow"} & set(item.keywords))
+
+
+@pytest.fixture(autouse=True)
+def _same_python_path():
+    """Fail a test that changes the Python path, with which the next ones start processes."""
+    before = list(sys.path)
+    yield
+    assert sys.path == before
 
 
 @pytest.fixture(params=TTK_CASES)

@@ -1,4 +1,4 @@
-"""Folders of ParaView; a module that needs neither the core nor a connection to a server."""
+"""Folders and programs of ParaView, found without the core and without a connection to a server."""
 
 from __future__ import annotations
 
@@ -22,3 +22,17 @@ def library_folders() -> list[Path]:
         return named
     prefix, inner = Path(module.GetSelfDir()).parent, f"paraview-{version}/plugins"
     return named + sorted(prefix.glob(f"lib*/{inner}")) + sorted(prefix.glob(f"lib/*/{inner}"))
+
+
+def python_program() -> list[str]:
+    """Return the command of a Python with this ParaView's packages: its pvpython."""
+    from paraview.modules.vtkRemotingCore import vtkProcessModule
+
+    folder = Path(vtkProcessModule.GetProcessModule().GetSelfDir())
+    program = next((p for p in (folder / "pvpython", folder / "pvpython.exe") if p.exists()), None)
+    if program is None:
+        raise FileNotFoundError(
+            f"samples in the background need pvpython beside ParaView, found none in {folder}; "
+            "turn In Background off"
+        )
+    return [str(program), "--no-mpi"]

@@ -198,7 +198,7 @@ class TLPLossLandscape(SeriesAlgorithm):
     def _sampled(self) -> Any:
         """Return what another process has sampled; None at its start."""
         from tlp_core.pipeline.background import BackgroundSampling
-        from tlp_paraview.versions import python_program
+        from tlp_paraview.folders import python_program
 
         if self._checkpoints:
             raise ValueError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from paraview import simple
@@ -86,20 +85,6 @@ def interactor(view: Any) -> Any:
     """Return the VTK interactor of a render view on the client; None if it has none."""
     get = getattr(view.SMProxy, "GetInteractor", None)
     return get() if get is not None else None
-
-
-def python_program() -> list[str]:
-    """Return the command of a Python with this ParaView's packages: its pvpython."""
-    from paraview.modules.vtkRemotingCore import vtkProcessModule
-
-    folder = Path(vtkProcessModule.GetProcessModule().GetSelfDir())
-    program = next((p for p in (folder / "pvpython", folder / "pvpython.exe") if p.exists()), None)
-    if program is None:
-        raise FileNotFoundError(
-            f"samples in the background need pvpython beside ParaView, found none in {folder}; "
-            "turn In Background off"
-        )
-    return [str(program), "--no-mpi"]
 
 
 def is_in_gui(view: Any) -> bool:

@@ -1,8 +1,6 @@
 """Tests of the classes of the proxies, without ParaView's server manager."""
 
 import itertools
-import os
-import subprocess
 import sys
 from dataclasses import replace
 
@@ -35,7 +33,6 @@ from vtkmodules.vtkCommonExecutionModel import vtkTrivialProducer
 from vtkmodules.vtkFiltersCore import vtkCellCenters, vtkMaskPoints, vtkPassThrough
 
 from tests.conftest import DATA
-from tests.paraview_programs import ROOT
 from tlp_core import (
     Landscape,
     landscape_distances,
@@ -224,28 +221,6 @@ def test_an_abort_stops_at_the_next_chunk_and_is_reported(messages):
     assert any("sampling stopped with 36 of 81 samples" in text for _, text in messages)
     finite = vtk_to_numpy(source.GetOutputDataObject(0).GetPointData().GetArray(names.IS_FINITE))
     assert finite.sum() == 36
-
-
-NAMED = """
-import sys
-from tlp_paraview.landscape_source import TLPLossLandscape
-source = TLPLossLandscape()
-source.SetProblem("file")
-source.SetProblemFile("two_moons.py")
-source.SetResolution(3)
-source.Update()
-print(source.GetOutputDataObject(0).GetNumberOfPoints(), "paraview.simple" in sys.modules)
-"""
-
-
-def test_a_source_finds_its_files_without_a_connection_to_a_server():
-    """The module paraview.simple connects, and changes the Python path."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "plugins"), str(ROOT)])}
-    command = [sys.executable, "-c", NAMED]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=True, cwd="/"
-    )
-    assert done.stdout.splitlines()[-1] == "9 False"
 
 
 def test_a_reader_without_zarr_says_so(messages, monkeypatch, tmp_path):
