@@ -161,7 +161,8 @@ class Look:
         samples: settings of the grid.
         evaluation: settings of the evaluation. Default: the fastest engine.
         last_only: sample only the last checkpoint of each network. Default: False.
-        trace: also estimate the trace of the Hessian. Default: False.
+        trace_vectors: largest number of random vectors for an estimate of the trace of the Hessian.
+            Default: 0, no estimate.
     """
 
     name: str
@@ -169,7 +170,7 @@ class Look:
     samples: GridSettings
     evaluation: EvaluationSettings = EvaluationSettings()
     last_only: bool = False
-    trace: bool = False
+    trace_vectors: int = 0
 
     @property
     def number_of_samples(self) -> int:

@@ -66,7 +66,7 @@ def looks(size: ExperimentSize) -> list[Look]:
             DirectionSettings(n=2, method="lanczos", normalization="filter"),
             GridSettings(resolution, distance=0.5),
             EvaluationSettings(batch_norm="reestimated"),
-            trace=True,
+            trace_vectors=20 if size == "quick" else 200,
         )
     ]
 
@@ -126,7 +126,7 @@ def _network(skip: str, seed: int, size: ExperimentSize) -> Network:
         "medium": {"blocks": 3, "width": 8, "images": 128},
         "full": {},
     }[size]
-    epochs = {"quick": 6, "medium": 20, "full": 100}[size]
+    epochs = {"quick": 4, "medium": 20, "full": 100}[size]
 
     def make() -> Problem:
         data = os.environ.get(CIFAR10, "")

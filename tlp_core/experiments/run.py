@@ -333,8 +333,13 @@ def _landscape(
     problem = network.make()
     load_checkpoint(problem, checkpoint)
     directions = eigenvector_directions(problem, look.directions, progress)
-    if look.trace:
-        trace = hessian_trace(problem, parameters=look.directions.parameters, progress=progress)
+    if look.trace_vectors:
+        trace = hessian_trace(
+            problem,
+            parameters=look.directions.parameters,
+            max_vectors=look.trace_vectors,
+            progress=progress,
+        )
         provenance = dict(zip(TRACE_NAMES, (trace.value, trace.standard_error)))
         directions = replace(directions, provenance={**directions.provenance, **provenance})
     return sample_plan(
