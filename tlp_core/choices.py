@@ -68,6 +68,12 @@ PANELS: tuple[Panel, ...] = get_args(Panel)
 DiagramDistance = Literal["bottleneck", "wasserstein"]
 DIAGRAM_DISTANCES: tuple[DiagramDistance, ...] = get_args(DiagramDistance)
 
+ChangeNull = Literal["autoregressive", "independent"]
+CHANGE_NULLS: tuple[ChangeNull, ...] = get_args(ChangeNull)
+
+RecorderDirections = Literal["random", "gradient", "eigenvectors"]
+RECORDER_DIRECTIONS: tuple[RecorderDirections, ...] = get_args(RecorderDirections)
+
 SurfaceQuantity = Literal["train_loss", "test_loss", "train_acc", "test_acc"]
 SURFACE_QUANTITIES: tuple[SurfaceQuantity, ...] = get_args(SurfaceQuantity)
 

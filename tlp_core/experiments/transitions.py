@@ -99,7 +99,12 @@ def _change_steps(rows: list[Row], column: str, *names: str) -> dict[tuple[Any, 
         finite = np.isfinite(values)
         steps, values = steps[finite], values[finite]
         too_few = len(values) < MINIMUM_POINTS
-        found = () if too_few else find_transitions(values, steps, significance=_SIGNIFICANCE)
+        # a change that is smooth from point to point is dated, too
+        found = (
+            ()
+            if too_few
+            else find_transitions(values, steps, null="independent", significance=_SIGNIFICANCE)
+        )
         changes[network] = np.nan
         if found:
             largest = max(found, key=lambda change: abs(change.after - change.before))
