@@ -21,7 +21,14 @@ from torch import Tensor, nn
 from tlp_core.choices import Normalization
 from tlp_core.content_hash import hash_tensors
 from tlp_core.directions.files import TensorFile, open_tensors, write_tensors
-from tlp_core.directions.flat import largest_entry, views
+from tlp_core.directions.flat import (
+    dots,
+    empty_rows,
+    fill,
+    largest_entry,
+    orthonormalize,
+    views,
+)
 from tlp_core.directions.settings import DirectionSettings
 from tlp_core.model_state import (
     number_of_parameters,
@@ -209,6 +216,27 @@ def without_eigenvalues(
         seed=settings.seed,
         provenance={"parameters": settings.parameters or "*", **provenance},
     )
+
+
+def subspace_overlap(one: Directions, other: Directions) -> float:
+    """Return how much of one span lies in another: the mean squared cosine of their angles.
+
+    Args:
+        one: n directions.
+        other: n directions of the same parameters.
+
+    Returns:
+        ‖Q₁ᵀQ₂‖² / n of orthonormal bases Q, 0 to 1; 1 for equal spans.
+    """
+    bases = []
+    for directions in (one, other):
+        tensors = [list(vector.values()) for vector in directions.vectors]
+        rows = empty_rows(len(directions), tensors[0])
+        for row, vector in zip(rows, tensors):
+            fill(row, vector)
+        bases.append(orthonormalize(rows))
+    cosines = [dots(bases[0], row) for row in bases[1]]
+    return float(np.square(cosines).sum() / len(one))
 
 
 def check_number(n: int, model: nn.Module) -> None:

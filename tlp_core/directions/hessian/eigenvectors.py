@@ -23,11 +23,21 @@ from tlp_core.choices import (
     SpectrumOrder,
 )
 from tlp_core.directions.base import Directions, as_directions, check_number
-from tlp_core.directions.flat import Numbers, combine, dots, norm, orthonormalize, rotate
+from tlp_core.directions.flat import (
+    Numbers,
+    combine,
+    dots,
+    empty_rows,
+    fill,
+    norm,
+    orthonormalize,
+    rotate,
+)
 from tlp_core.directions.hessian.lanczos import lanczos
 from tlp_core.directions.hessian.operator import HessianOperator
 from tlp_core.directions.hessian.power_iteration import power_iteration
 from tlp_core.directions.hessian.verification import verify_product
+from tlp_core.directions.random import draw_rows
 from tlp_core.directions.settings import DirectionSettings
 from tlp_core.kept_outputs import KEPT_BYTES, kept_outputs
 from tlp_core.model_state import evaluation_state, trainable_parameters
@@ -39,6 +49,9 @@ CONVERGED_RESIDUAL = 0.1
 
 Eigenvectors of close eigenvalues mix long before their plane is wrong, so a tenth does no harm to
 the landscape; beyond it, the direction is another one."""
+
+_WARM_DEPTH, _COLD_DEPTH = 1, 3
+"""Powers of the Hessian in the Krylov space of a start that is known, and of a random one."""
 
 _RETRIES = 3
 """How often power iteration is repeated for a residual, each time with a hundredth of the
@@ -156,6 +169,68 @@ def eigenvector_directions(
     )
 
 
+def follow_eigenvectors(
+    problem: Problem, settings: DirectionSettings, start: Directions | None = None
+) -> Directions:
+    """Return approximate eigenvectors, from those of a model nearby, such as that of a step before.
+
+    The Hessian is restricted to the Krylov space span{V, HV} of the start V (Rayleigh-Ritz), which
+    takes 3n products: one block step of Lanczos. Along a training, the estimates of earlier steps
+    make later ones better; the residuals tell how good they are. Without a start, V is random and
+    the space is span{V, HV, H²V, H³V}.
+
+    Args:
+        problem: model, loss and batches.
+        settings: n, order, parameters, normalization and seed; the method is recorded only.
+        start: directions of the same parameters; they are made orthonormal. The step of finite
+            differences is theirs, too. Default: random ones.
+
+    Raises:
+        ValueError, LossError, RuntimeError: as :func:`hessian_directions`, except that nothing must
+            converge.
+    """
+    n = settings.n
+    with (
+        evaluation_state(problem.model, settings.parameters),
+        kept_outputs(problem, trainable_parameters(problem.model).values(), KEPT_BYTES) as kept,
+    ):
+        check_number(n, problem.model)
+        depth = _WARM_DEPTH if start is not None else _COLD_DEPTH
+        operator = HessianOperator(kept, silent, n * (2 * depth + 1), settings.product)
+        depth = max(1, min(depth, operator.size // n - 1))
+        space = empty_rows(n * (depth + 1), operator.parameters)
+        if start is None:
+            draw_rows(space[:n], operator.parameters, settings.seed)
+        else:
+            named = trainable_parameters(problem.model)
+            used = [name for name, p in named.items() if any(p is q for q in operator.parameters)]
+            operator.step = start.provenance.get("hessian_step")
+            for row, vector in zip(space, start.vectors):
+                fill(row, [vector[name] for name in used])
+        for i in range(depth):
+            last, following = space[i * n : (i + 1) * n], space[(i + 1) * n : (i + 2) * n]
+            orthonormalize(last)
+            for row, image in zip(last, following):
+                image.copy_(operator.apply(row))
+        pairs = _rayleigh_ritz(operator, space, settings.order, least=n)
+        rows = operator.expand(pairs.vectors[:n])
+        vectors = as_directions(rows, problem.model, settings.normalization)
+    return Directions(
+        vectors=vectors,
+        eigenvalues=pairs.values[:n],
+        residuals=pairs.residuals[:n],
+        method=settings.method,
+        normalization=settings.normalization,
+        seed=settings.seed,
+        provenance={
+            "parameters": settings.parameters or "*",
+            "order": settings.order,
+            "hessian_vector_products": operator.products,
+            **_step_of(operator),
+        },
+    )
+
+
 def _step_of(operator: HessianOperator) -> dict[str, object]:
     """Return the provenance of finite differences."""
     if operator.step is None:
@@ -200,8 +275,13 @@ def _find_span(operator: HessianOperator, settings: DirectionSettings, tolerance
     )
 
 
-def _rayleigh_ritz(operator: HessianOperator, span: Tensor, order: SpectrumOrder) -> _Eigenpairs:
-    """Return the eigenpairs of H restricted to a span (n, p), in the wanted order."""
+def _rayleigh_ritz(
+    operator: HessianOperator, span: Tensor, order: SpectrumOrder, *, least: int | None = None
+) -> _Eigenpairs:
+    """Return the eigenpairs of H restricted to a span (n, p), in the wanted order.
+
+    At least ``least`` of the vectors must be independent; default: all.
+    """
     if not all(np.isfinite(norm(row)) for row in span):
         raise RuntimeError(
             "the Hessian must be finite at the model, and is not; check the loss's derivatives"
@@ -217,9 +297,10 @@ def _rayleigh_ritz(operator: HessianOperator, span: Tensor, order: SpectrumOrder
             f"the Hessian must be finite and not zero, got products of size {largest:g}; a loss "
             "that is linear in the parameters has no Hessian directions"
         )
-    if len(basis) < len(span):
+    wanted = least or len(span)
+    if len(basis) < wanted:
         raise RuntimeError(
-            f"the Hessian must have curvature along {len(span)} directions, found {len(basis)}"
+            f"the Hessian must have curvature along {wanted} directions, found {len(basis)}"
         )
     values, rotation = np.linalg.eigh((within + within.T) / 2)
     keys = np.abs(values) if order == "magnitude" else values

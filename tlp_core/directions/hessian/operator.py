@@ -45,6 +45,10 @@ _DISAGREEMENT = 0.3
 """Relative difference of the best two products above which finite differences are of no use."""
 
 
+class NoSecondDerivativeError(RuntimeError):
+    """The loss is not differentiable twice in the parameters."""
+
+
 class HessianOperator:
     """The linear map v → Hv of a problem's mean loss at its model.
 
@@ -101,8 +105,8 @@ class HessianOperator:
         """Return H v, one tensor for each of :attr:`parameters`, as ``vector`` has.
 
         Raises:
-            RuntimeError: if the loss is not differentiable twice in the parameters, or, with finite
-                differences, if no two steps agree.
+            NoSecondDerivativeError: if the loss is not differentiable twice in the parameters.
+            RuntimeError: with finite differences, if no two steps agree.
         """
         if self.is_difference:
             row = fill(empty_rows(1, self.parameters)[0], vector)
@@ -247,8 +251,8 @@ class HessianOperator:
             raise self._no_second_derivative(error) from error
         return list(images)
 
-    def _no_second_derivative(self, reason: object) -> RuntimeError:
-        return RuntimeError(
+    def _no_second_derivative(self, reason: object) -> NoSecondDerivativeError:
+        return NoSecondDerivativeError(
             f"the loss of {self._problem.name!r} must be differentiable twice in the parameters: "
             f"{reason}; use finite differences (product finite-difference)"
         )
