@@ -25,7 +25,14 @@ def entries(text):
 
 def test_the_public_names_are_functions_and_records():
     others = set(tlp_core.__all__) - {*FUNCTIONS, *RECORDS}
-    assert others == {"__version__"}
+    assert others == {"__version__", "LandscapeRecorder"}
+
+
+def test_the_recorder_explains_its_arguments():
+    create = tlp_core.LandscapeRecorder.__init__
+    parameters = set(inspect.signature(create).parameters) - {"self"}
+    assert entries(section(create.__doc__, "Args")) == parameters
+    assert section(create.__doc__, "Raises")
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

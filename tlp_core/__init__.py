@@ -14,6 +14,7 @@ only.
 - ``pictures``: profiles, landscapes and diagrams drawn by matplotlib
 - ``vtk_bridge``: records to and from VTK data and files
 - ``pipeline``: from settings to a landscape, for ParaView's source and the command
+- ``recorder``: landscapes of a network while it trains
 - ``experiments``: the papers' experiments
 - ``cli``: the command ``tlp``
 
@@ -45,11 +46,13 @@ if TYPE_CHECKING:
     from tlp_core.directions.trajectory import trajectory_directions
     from tlp_core.problem import Problem
     from tlp_core.problems.loading import load_problem
+    from tlp_core.recorder import LandscapeRecorder
     from tlp_core.sampling.grid import sample_grid
     from tlp_core.sampling.scattered import sample_scattered
 
 _NEEDS_TORCH = {
     "Directions": "directions.base",
+    "LandscapeRecorder": "recorder",
     "Problem": "problem",
     "checkpoint_directions": "directions.checkpoints",
     "gradient_directions": "directions.gradient",
@@ -69,6 +72,7 @@ __all__ = [
     "EdgeGraph",
     "GridGraph",
     "Landscape",
+    "LandscapeRecorder",
     "MergeTree",
     "Problem",
     "Profile",

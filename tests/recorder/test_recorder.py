@@ -1,0 +1,249 @@
+"""Tests of the recorder: it records, keeps to its share of the time, and changes nothing."""
+
+import csv
+import logging
+import random
+import time
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from tests.tiny_models import gpt2
+from tlp_core import Landscape, LandscapeRecorder, Problem, describe
+from tlp_core.landscape.series import find_landscapes
+from tlp_core.recorder.budget import TimeBudget
+from tlp_core.recorder.measurement import coarser
+from tlp_core.recorder.schedule import EverySteps, LogSteps
+from tlp_core.sampling.settings import GridSettings
+from tlp_core.topology.landscape_tree import landscape_tree
+
+TOKENS = torch.randint(0, 32, (32, 8), generator=torch.Generator().manual_seed(1))
+
+
+def text_loss(model, batch):
+    return model(input_ids=batch, labels=batch).loss
+
+
+def rows_of(folder):
+    with open(folder / "descriptors.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def state_of(model, optimizer):
+    """Every byte that the rest of a training depends on."""
+    tensors = [*model.state_dict().values()]
+    for entry in optimizer.state_dict()["state"].values():
+        tensors += [value for value in entry.values() if torch.is_tensor(value)]
+    tensors += [p.grad for p in model.parameters() if p.grad is not None]
+    bytes_ = b"".join(t.detach().numpy().tobytes() for t in tensors)
+    modes = [module.training for module in model.modules()]
+    draws = (random.random(), np.random.random(), float(torch.rand(())))
+    return bytes_, modes, draws
+
+
+def train(folder=None, steps=200, **options):
+    """Train with dropout, gradients of two batches a step, and shuffled data."""
+    random.seed(0), np.random.seed(0), torch.manual_seed(0)
+    model = gpt2()
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+    recorder = None
+    if folder is not None:
+        batches = DataLoader(TOKENS[:8], batch_size=4)  # a loader draws a random seed
+        problem = Problem(model, text_loss, batches, name="gpt")
+        recorder = LandscapeRecorder(problem, folder, **options)
+    model.train()
+    step = calls = 0
+    while step < steps:
+        for batch in DataLoader(TOKENS, batch_size=4, shuffle=True):
+            text_loss(model, batch).backward()
+            calls += 1
+            if calls % 2 == 0:
+                optimizer.step()
+                step += 1
+                if recorder is not None:
+                    recorder.step(step)  # while gradients are there
+                optimizer.zero_grad()
+            if step == steps:
+                break
+    if recorder is not None:
+        recorder.close()
+    return state_of(model, optimizer)
+
+
+@pytest.fixture(scope="module")
+def undisturbed_end():
+    return train()
+
+
+@pytest.mark.parametrize("directions", ["random", "gradient", "eigenvectors"])
+def test_a_training_ends_in_the_same_bytes(directions, undisturbed_end, tmp_path):
+    end = train(tmp_path, schedule=50, resolution=5, share=None, directions=directions)
+    assert end == undisturbed_end
+    rows = rows_of(tmp_path)
+    assert [int(row["step"]) for row in rows] == [1, 50, 100, 150, 200]
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+    for row, member in zip(rows, find_landscapes([tmp_path]), strict=True):
+        landscape = Landscape.open(member.path)
+        assert landscape.is_complete
+        assert landscape.center == float(row["loss"])
+        found = describe(landscape_tree(landscape, threshold=1e-3)).as_dict()
+        assert {name: repr(float(row[name])) for name in found} == {
+            name: repr(float(value)) for name, value in found.items()
+        }
+        assert row["resolution"] == "5.0"
+        assert 0 <= float(row["overlap"]) <= 1
+    hashes = {
+        Landscape.open(m.path).provenance["directions_hash"] for m in find_landscapes([tmp_path])
+    }
+    assert len(hashes) == 1
+    if directions == "eigenvectors":
+        assert float(rows[0]["overlap"]) > 0.5
+
+
+def test_followed_eigenvalues_become_those_of_the_hessian(small_problem, tmp_path):
+    from tlp_core import hessian_directions
+
+    true = hessian_directions(small_problem, 2, method="lanczos")
+    with LandscapeRecorder(
+        small_problem, tmp_path, schedule=1, resolution=3, share=None, engine="single"
+    ) as recorder:
+        for step in range(6):
+            recorder.step(step)
+    rows = rows_of(tmp_path)
+    found = [float(rows[-1][f"eigenvalue_{i}"]) for i in (1, 2)]
+    assert found == pytest.approx(true.eigenvalues, rel=1e-4)
+    errors = [float(row["residual_1"]) for row in rows]
+    assert errors[-1] < 1e-3 * abs(found[0])
+    assert errors[-1] < errors[0]
+
+
+def test_a_failure_is_logged_once_and_the_training_goes_on(small_problem, tmp_path, caplog):
+    calls = []
+
+    def failing(model, batch):
+        calls.append(1)
+        raise ValueError("a broken loss")
+
+    model = small_problem.model
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    recorder = LandscapeRecorder(
+        replace(small_problem, loss=failing), tmp_path, schedule=1, share=None
+    )
+    with caplog.at_level(logging.WARNING):
+        assert [recorder.step(step) for step in range(5)] == [None] * 5
+    assert len(calls) == 5
+    (record,) = caplog.records
+    assert "a step was not recorded: LossError" in record.message
+    assert "a broken loss" in record.message
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert model.training
+
+
+def test_a_training_that_resumes_goes_on_in_its_folder(small_problem, tmp_path):
+    options = {"schedule": 1, "share": None, "sharpness": False, "eigenvalues": 0}
+    with LandscapeRecorder(small_problem, tmp_path, resolution=5, **options) as recorder:
+        for step in range(3):
+            recorder.step(step)
+    directions = (tmp_path / "directions.safetensors").read_bytes()
+    (tmp_path / "step_3.zarr").mkdir()  # of a record that was cut off, as the line below
+    with open(tmp_path / "descriptors.csv", "a") as table:
+        table.write("3,0.5,")
+    with LandscapeRecorder(small_problem, tmp_path, resolution=11, **options) as recorder:
+        made = [recorder.step(step) is not None for step in range(2, 5)]
+    assert made == [False, True, True]
+    assert [row["step"] for row in rows_of(tmp_path)] == ["0", "1", "2", "3", "4"]
+    assert {row["resolution"] for row in rows_of(tmp_path)} == {"5.0"}
+    assert (tmp_path / "directions.safetensors").read_bytes() == directions
+    with LandscapeRecorder(small_problem, tmp_path, schedule=1, share=None) as recorder:
+        assert recorder.step(9) is None  # other columns are refused, and logged
+    assert len(rows_of(tmp_path)) == 5
+
+
+def test_a_recorder_keeps_to_its_share(small_problem, tmp_path, monkeypatch):
+    """Each step of the training takes a second of a clock that records take time of, too."""
+    offset = [0.0]
+    real = time.perf_counter
+    monkeypatch.setattr(time, "perf_counter", lambda: real() + offset[0])
+    recorder = LandscapeRecorder(
+        small_problem, tmp_path, schedule=5, share=0.05, eigenvalues=0, sharpness=False
+    )
+    original = recorder._measurement.at
+
+    def slow(*arguments):
+        offset[0] += 0.9  # more than the 0.25 s that are allowed for 5 steps
+        return original(*arguments)
+
+    monkeypatch.setattr(recorder._measurement, "at", slow)
+    monkeypatch.setattr(recorder._measurement, "time_evaluation", lambda: 0.005)
+    made = []
+    for step in range(120):
+        offset[0] += 1.0
+        made.append(recorder.step(step) is not None)
+    rows = rows_of(tmp_path)
+    assert {row["resolution"] for row in rows} == {"5.0"}  # 121 + 12 evaluations would take 0.67 s
+    assert 3 <= len(rows) <= 6
+    assert max(float(row["share"]) for row in rows[1:]) <= 0.055
+    late = [int(row["step"]) - int(float(row["due_step"])) for row in rows]
+    assert max(late) < 5  # a later one replaces it
+    gaps = [b - a for a, b in pairwise(int(row["step"]) for row in rows)]
+    assert min(gaps[1:]) >= 15
+
+
+def test_the_share_is_that_of_the_whole_training_where_its_length_is_known(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    for total, expected in ((None, False), (1000, True)):
+        budget = TimeBudget(0.05, total)
+        for step in range(6):
+            budget.enter(step)
+            budget.leave(step)
+            clock[0] += 1.0
+        assert budget.has_measured()
+        assert budget.training == 5.0
+        assert budget.seconds_for(10) == pytest.approx(0.5)
+        assert budget.allows(0.2)
+        assert budget.allows(40.0) is expected
+
+
+def test_schedules():
+    assert [
+        EverySteps(10).due(after, step) for after, step in ((-1, 0), (0, 9), (9, 10), (10, 35))
+    ] == [
+        0,
+        None,
+        10,
+        30,
+    ]
+    schedule = LogSteps(1000, 10)
+    assert schedule.steps[:3] == (0, 1, 2)
+    assert schedule.steps[-1] == 1000
+    assert len(schedule.steps) <= 10
+    ratios = [b / a for a, b in pairwise(schedule.steps[3:])]
+    assert max(ratios) / min(ratios) < 1.3
+    assert (schedule.due(2, 4), schedule.due(-1, 2000)) == (None, 1000)
+
+
+def test_coarser_grids_are_odd():
+    sizes = [grid.resolution for grid in coarser(GridSettings(41, 0.5))]
+    assert sizes == [41, 21, 11, 5]
+    assert [grid.resolution for grid in coarser(GridSettings(3))] == [3]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resolution": 10}, "resolution must be odd"),
+        ({"share": 0.0}, "share must be > 0"),
+        ({"directions": "lanczos"}, "directions must be one of random, gradient, eigenvectors"),
+        ({"directions": "eigenvectors", "eigenvalues": 1}, "eigenvalues must be >= 2"),
+        ({"schedule": 0}, "interval must be >= 1"),
+        ({"threshold": 2.0}, "threshold must lie between 0 and 1"),
+    ],
+)
+def test_bad_options_are_reported(options, message, small_problem, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        LandscapeRecorder(small_problem, tmp_path, **options)

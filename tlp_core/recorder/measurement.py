@@ -1,0 +1,253 @@
+"""The measurements of a recorder on one network, whose weights change from call to call."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from tlp_core.analysis.descriptors import describe
+from tlp_core.choices import HessianProduct
+from tlp_core.directions.base import Directions, subspace_overlap
+from tlp_core.directions.gradient import steepest_directions
+from tlp_core.directions.hessian.critical_sharpness import critical_sharpness
+from tlp_core.directions.hessian.eigenvectors import follow_eigenvectors
+from tlp_core.directions.hessian.operator import NoSecondDerivativeError
+from tlp_core.directions.random import draw_directions
+from tlp_core.directions.settings import DirectionSettings
+from tlp_core.model_state import evaluation_state
+from tlp_core.problem import Problem, convert_problem, mean_loss
+from tlp_core.recorder.record import Record
+from tlp_core.recorder.settings import RecorderSettings
+from tlp_core.sampling.chunks import sample_plan
+from tlp_core.sampling.grid import grid_plan
+from tlp_core.sampling.settings import EvaluationSettings, GridSettings, RunSettings
+from tlp_core.topology.landscape_tree import landscape_tree
+
+DIRECTIONS_FILE = "directions.safetensors"
+
+LEAST_RESOLUTION = 5
+"""Smallest number of points per axis of a grid that is made coarser to save time."""
+
+_BESIDES = 12
+"""Evaluations of the loss for each landscape besides its samples: checks of the loss at the centre,
+and of the engine at two points."""
+
+_SHARPNESS = 20
+"""Evaluations of the loss for a critical sharpness, with its gradient."""
+
+_PRODUCT = 6
+"""A Hessian-vector product in units of an evaluation: two passes forward, two backward."""
+
+NAN = float("nan")
+
+Result = TypeVar("Result")
+
+_LOG = logging.getLogger(__name__)
+
+
+class Measurement:
+    """Measures one network again and again along the same directions."""
+
+    def __init__(self, problem: Problem, folder: Path, settings: RecorderSettings) -> None:
+        """Set up the measurement; nothing is evaluated.
+
+        Args:
+            problem: its model is the one that trains.
+            folder: of the landscapes and the directions.
+            settings: what is measured.
+        """
+        self._problem, self._folder, self._settings = problem, folder, settings
+        self._samples = settings.samples
+        self._directions: Directions | None = None
+        self._eigenvectors: Directions | None = None
+        self._product: HessianProduct = "autograd"
+        self._reported = set[str]()
+
+    @property
+    def resolution(self) -> int:
+        """Number of points per axis."""
+        return self._samples.resolution
+
+    def use_resolution(self, resolution: int) -> None:
+        """Make the grid coarser; all landscapes of a series must have one size."""
+        self._samples = replace(self._samples, resolution=resolution)
+
+    def time_evaluation(self) -> float:
+        """Return the seconds of one evaluation of the loss, without gradients."""
+        problem = self._here()
+        with evaluation_state(problem.model), torch.no_grad():
+            mean_loss(problem)
+            start = time.perf_counter()
+            mean_loss(problem)
+            return time.perf_counter() - start
+
+    def evaluations(self, samples: GridSettings) -> int:
+        """Return about how many evaluations of the loss one step takes with a grid."""
+        settings = self._settings
+        products = 3 * settings.eigenvalues * _PRODUCT
+        besides = _BESIDES + products + (_SHARPNESS if settings.sharpness else 0)
+        losses = 1 + len(self._problem.other_batches)
+        return int(besides + losses * samples.resolution**settings.n)
+
+    def at(self, step: int, path: Path) -> Record:
+        """Measure the network as it is now, and write its landscape.
+
+        Args:
+            step: number of the step.
+            path: store of the landscape.
+
+        Raises:
+            ValueError, TypeError, LossError, RuntimeError, OSError: as the functions that measure.
+        """
+        problem = self._here()
+        values = {**self._follow(problem), **self._sharpness(problem)}
+        directions = self._directions_of(problem)
+        if self._settings.eigenvalues:
+            values["overlap"] = self._overlap(directions)
+        landscape = sample_plan(
+            problem,
+            directions,
+            grid_plan(self._samples, self._settings.n),
+            EvaluationSettings(self._settings.engine),
+            RunSettings(),
+            store=path,
+        )
+        tree = landscape_tree(landscape, threshold=self._settings.threshold)
+        every = {
+            "loss": landscape.center,
+            **{f"loss {name}": landscape.of_loss(name).center for name in landscape.other_losses},
+            **landscape.provenance["metrics"],
+            **describe(tree).as_dict(),
+            **values,
+            "resolution": float(self.resolution),
+        }
+        return Record(step, every, landscape, tree, path)
+
+    def report_once(self, text: str) -> None:
+        """Log a warning, each text once."""
+        if text not in self._reported:
+            self._reported.add(text)
+            _LOG.warning("%s", text)
+
+    def _here(self) -> Problem:
+        """Return the problem with its batches on the device on which the model is now."""
+        device = next(self._problem.model.parameters()).device
+        return convert_problem(self._problem, device=str(device))
+
+    def _settings_of(self, n: int, method: str) -> DirectionSettings:
+        return DirectionSettings(
+            n=n,
+            method=method,  # type: ignore[arg-type]
+            normalization=self._settings.used_normalization(),
+            parameters=self._settings.parameters,
+            seed=self._settings.seed,
+        )
+
+    def _follow(self, problem: Problem) -> dict[str, float]:
+        """Return the top eigenvalues with their residuals, from the eigenvectors of before."""
+        count = self._settings.eigenvalues
+        if not count:
+            return {}
+        settings = replace(self._settings_of(count, "lanczos"), normalization="none")
+        found = self._attempt("eigenvalues", lambda: self._eigenvectors_of(problem, settings))
+        self._eigenvectors = found or self._eigenvectors
+        return {
+            f"{name}_{i + 1}": float(numbers[i]) if found is not None else NAN
+            for name, numbers in (
+                ("eigenvalue", found.eigenvalues if found else ()),
+                ("residual", found.residuals if found else ()),
+            )
+            for i in range(count)
+        }
+
+    def _eigenvectors_of(self, problem: Problem, settings: DirectionSettings) -> Directions:
+        """Return the eigenvectors; by finite differences if there is no second derivative."""
+        own = replace(settings, product=self._product)
+        try:
+            return follow_eigenvectors(problem, own, start=self._eigenvectors)
+        except NoSecondDerivativeError:
+            self._product = "finite-difference"
+        return self._eigenvectors_of(problem, settings)
+
+    def _overlap(self, directions: Directions) -> float:
+        """Return how much of the current eigenvectors lies in the span of the landscape."""
+        current = self._eigenvectors
+        if current is None or len(current) != len(directions):
+            return NAN
+        return subspace_overlap(directions, current)
+
+    def _sharpness(self, problem: Problem) -> dict[str, float]:
+        if not self._settings.sharpness:
+            return {}
+        found = self._attempt(
+            "the critical sharpness",
+            lambda: critical_sharpness(problem, parameters=self._settings.parameters),
+        )
+        return {"critical_sharpness": found.value if found is not None else NAN}
+
+    def _attempt(self, what: str, measure: Callable[[], Result]) -> Result | None:
+        """Return a measurement, or None where it does not exist, which is logged once."""
+        try:
+            return measure()
+        except RuntimeError as error:
+            self.report_once(f"{what} cannot be measured at some steps: {error}")
+            return None
+
+    def _directions_of(self, problem: Problem) -> Directions:
+        """Return the directions of all landscapes: those of the folder, or new ones."""
+        if self._directions is not None:
+            return self._directions
+        file, settings = self._folder / DIRECTIONS_FILE, self._settings
+        if file.exists():
+            found = Directions.load(file, problem.model)
+        elif settings.directions == "eigenvectors":
+            if self._eigenvectors is None:
+                raise RuntimeError("the eigenvectors could not be computed; use random directions")
+            found = follow_eigenvectors(
+                problem, self._settings_of(settings.n, "lanczos"), start=self._leading()
+            )
+        elif settings.directions == "gradient":
+            found = steepest_directions(problem, self._settings_of(settings.n, "gradient"))
+        else:
+            found = draw_directions(problem, self._settings_of(settings.n, "random"))
+        found = _detached(found)
+        if not file.exists():
+            found.save(file)
+        self._directions = found
+        return found
+
+    def _leading(self) -> Directions:
+        """Return the first n of the eigenvectors that are followed."""
+        found, n = self._eigenvectors, self._settings.n
+        assert found is not None
+        return replace(
+            found,
+            vectors=found.vectors[:n],
+            eigenvalues=found.eigenvalues[:n],
+            residuals=found.residuals[:n],
+        )
+
+
+def _detached(directions: Directions) -> Directions:
+    """Return directions that do not share memory with anything that changes."""
+    vectors = tuple(
+        {name: part.detach().clone() for name, part in vector.items()}
+        for vector in directions.vectors
+    )
+    return replace(directions, vectors=vectors)
+
+
+def coarser(samples: GridSettings) -> list[GridSettings]:
+    """Return a grid and the coarser ones, each with about half the points per axis."""
+    found = [samples]
+    while (half := (found[-1].resolution - 1) // 2 | 1) >= LEAST_RESOLUTION:
+        if half >= found[-1].resolution:
+            break
+        found.append(replace(samples, resolution=half))
+    return found

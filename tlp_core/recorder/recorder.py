@@ -1,0 +1,299 @@
+"""A recorder of loss landscapes for a training loop.
+
+It measures a small landscape on fixed directions, its descriptors, the top eigenvalues of the
+Hessian and the critical sharpness while a network trains, and changes nothing of the training.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+
+from tlp_core.choices import EngineChoice, Normalization, RecorderDirections
+from tlp_core.landscape.series import LANDSCAPE_ENDING, find_landscapes
+from tlp_core.landscape.store import LandscapeStore
+from tlp_core.problem import Problem
+from tlp_core.progress import format_seconds
+from tlp_core.recorder.budget import TimeBudget
+from tlp_core.recorder.measurement import Measurement, coarser
+from tlp_core.recorder.outputs import Output
+from tlp_core.recorder.record import Record, RecordTable
+from tlp_core.recorder.schedule import EverySteps, Schedule
+from tlp_core.recorder.settings import RecorderSettings
+from tlp_core.recorder.undisturbed import undisturbed
+from tlp_core.sampling.settings import GridSettings
+from tlp_core.topology.graphs import grid_graph
+from tlp_core.topology.merge_tree import merge_tree
+
+TABLE = "descriptors.csv"
+
+_LOG = logging.getLogger(__name__)
+
+
+class LandscapeRecorder:
+    """Records the loss landscape of a network while it trains.
+
+    Call :meth:`step` after each optimizer step. The recorder evaluates the problem's own batches in
+    evaluation mode, and restores weights, buffers, gradients, modes and random states afterwards,
+    so that the training ends in the same bytes as without it. If something fails, the reason is
+    logged once, and the training goes on.
+
+    The folder gets one landscape for each record (``step_100.zarr``), which TLP Landscape Reader
+    follows, the directions, and ``descriptors.csv`` with one line for each record: losses,
+    descriptors, eigenvalues, critical sharpness, and the time that was taken. A training that
+    resumes goes on in its folder.
+
+    With a share of the time, a record that does not fit is put off until it does. The grid is made
+    coarser once, before the first record, so that all landscapes have one size. ``due_step``,
+    ``recorder_seconds``, ``share`` and ``resolution`` in the table tell what was done.
+
+    Of several processes of ``torch.distributed``, rank 0 records.
+
+    Example:
+        >>> model = torch.nn.Linear(2, 1)
+        >>> x, y = torch.eye(2), torch.ones(2, 1)
+        >>> def loss(model, batch):
+        ...     return torch.nn.functional.mse_loss(model(batch[0]), batch[1])
+        >>> problem = Problem(model, loss, [(x, y)], name="line")
+        >>> optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        >>> folder = Path(getfixture("tmp_path"))
+        >>> with LandscapeRecorder(problem, folder, schedule=2, share=None) as recorder:
+        ...     for step in range(5):
+        ...         loss(model, (x, y)).backward()
+        ...         optimizer.step()
+        ...         record = recorder.step(step)
+        >>> sorted(path.name for path in folder.glob("*.zarr"))
+        ['step_0.zarr', 'step_2.zarr', 'step_4.zarr']
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        folder: str | os.PathLike[str],
+        *,
+        schedule: Schedule | int = 100,
+        directions: RecorderDirections = "random",
+        n: int = 2,
+        resolution: int = 11,
+        distance: float | tuple[float, ...] = 1.0,
+        normalization: Normalization | None = None,
+        parameters: str | None = None,
+        eigenvalues: int = 2,
+        sharpness: bool = True,
+        threshold: float = 1e-3,
+        share: float | None = 0.05,
+        engine: EngineChoice | None = None,
+        seed: int = 0,
+        outputs: Iterable[Output] = (),
+    ) -> None:
+        """Set up the recorder; nothing is evaluated before the first step.
+
+        Args:
+            problem: the model that trains (not a copy), a deterministic loss, and the batches on
+                which landscapes are taken; few are enough.
+            folder: of landscapes, directions and table; it is made if it does not exist.
+            schedule: when a landscape is due: every so many steps, or a
+                :class:`~tlp_core.recorder.schedule.LogSteps`.
+            directions: which directions all landscapes share: ``random`` (by the seed),
+                ``gradient`` or ``eigenvectors`` of the first record. The column ``overlap`` tells
+                how much of the current eigenvectors lies in their span, if there are as many.
+            n: number of directions, >= 1.
+            resolution: number of points per axis, odd, >= 3; an upper limit where ``share`` is one.
+            distance: half-width of the landscape, > 0.
+            normalization: length of the directions, by the weights of the first record; default:
+                ``filter`` for random ones, ``none`` for the others, which keeps what they mean.
+            parameters: pattern of the names of the parameters that move; default: all.
+            eigenvalues: number of top eigenvalues that are followed from step to step, each with
+                its residual, >= 0. Each step takes 3 products of the Hessian for one eigenvalue.
+            sharpness: measure the critical sharpness.
+            threshold: smallest persistence that descriptors count, as a fraction, 0 to 1, of the
+                range of the losses; below it are rounding errors.
+            share: largest fraction of the training's time that is taken, > 0; None for no limit.
+                It is that of the whole training where the schedule knows its length, else that of
+                the training so far.
+            engine: how losses are evaluated, as in :func:`~tlp_core.sample_grid`.
+            seed: random seed, >= 0.
+            outputs: further places for the records, such as
+                :class:`~tlp_core.recorder.outputs.TensorBoard`, and alarms.
+
+        Raises:
+            ValueError: for an option out of range, or a table of something else in the folder.
+            TypeError: for an option of the wrong type.
+            OSError: if the folder cannot be made.
+        """
+        self._settings = RecorderSettings(
+            directions=directions,
+            n=n,
+            samples=GridSettings(resolution, distance),
+            normalization=normalization,
+            parameters=parameters,
+            eigenvalues=eigenvalues,
+            sharpness=sharpness,
+            threshold=threshold,
+            share=share,
+            engine=engine,
+            seed=seed,
+        )
+        if not isinstance(problem, Problem):
+            raise TypeError(f"problem must be a tlp_core.Problem, got {type(problem).__name__}")
+        self._problem, self._folder = problem, Path(folder)
+        is_schedule = hasattr(schedule, "due")
+        self._schedule: Schedule = schedule if is_schedule else EverySteps(schedule)  # type: ignore
+        self._outputs: Sequence[Output] = tuple(outputs)
+        self._is_recording = not _rank()
+        self._budget = TimeBudget(share, self._schedule.number_of_steps())
+        self._measurement = Measurement(problem, self._folder, self._settings)
+        self._last, self._cost = -1, 0.0
+        self._due: int | None = None
+        self._has_grid = False
+        if self._is_recording:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._table = RecordTable(self._folder / TABLE)
+            self._use_existing_grid()
+            merge_tree([0.0, 1.0], grid_graph((2,)))  # compiles, or loads what was compiled
+
+    def step(self, step: int) -> Record | None:
+        """Record the network, if a landscape is due and there is time.
+
+        Args:
+            step: number of optimizer steps that were done; it increases from call to call.
+
+        Returns:
+            The record; None if none was made.
+        """
+        if not self._is_recording:
+            return None
+        self._budget.enter(step)
+        due = self._schedule.due(self._last, step)
+        self._last = max(self._last, step)
+        self._due = self._due if due is None else due
+        start, record = time.perf_counter(), None
+        if self._due is not None and step not in self._table.steps and self._budget.has_measured():
+            self._wait_for_device()
+            start = time.perf_counter()
+            try:
+                record = self._record_if_affordable(step, self._due)
+            except Exception as error:
+                self._due = None
+                text = " ".join(str(error).split())
+                self._measurement.report_once(
+                    f"a step was not recorded: {type(error).__name__}: {text}"
+                )
+        self._budget.leave(step, time.perf_counter() - start)
+        return record
+
+    def close(self) -> None:
+        """Close the outputs; further steps are not recorded."""
+        if self._is_recording:
+            self._is_recording = False
+            training, spent = self._budget.training, self._budget.spent
+            _LOG.info(
+                "%d landscapes in %s; recording took %s beside %s of training",
+                len(self._table.steps),
+                self._folder,
+                format_seconds(spent),
+                format_seconds(training),
+            )
+            for output in self._outputs:
+                self._try_output(output.close)
+
+    def __enter__(self) -> Self:
+        """Return the recorder."""
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        """Close the recorder."""
+        self.close()
+
+    def _record_if_affordable(self, step: int, due: int) -> Record | None:
+        if not self._has_grid:
+            self._choose_grid()
+        if not self._budget.allows(self._cost):
+            return None
+        path = self._folder / f"step_{step}{LANDSCAPE_ENDING}"
+        if path.exists():  # of a training that was killed before the table had its line
+            shutil.rmtree(path)
+        start = time.perf_counter()
+        with warnings.catch_warnings(), undisturbed(self._problem.model):
+            warnings.simplefilter("ignore")  # the table has the residuals
+            found = self._measurement.at(step, path)
+        self._wait_for_device()
+        took = time.perf_counter() - start
+        self._due, self._cost = None, took
+        training, spent = self._budget.training, self._budget.spent + took
+        values = {
+            **found.values,
+            "due_step": float(due),
+            "training_seconds": training,
+            "recorder_seconds": took,
+            "share": spent / training if training > 0 else float("nan"),
+        }
+        record = Record(step, values, found.landscape, found.tree, path)
+        self._table.append(record)
+        for output in self._outputs:
+            self._try_output(lambda output=output: output.write(record))
+        return record
+
+    def _try_output(self, call: Any) -> None:
+        """Call an output, which must not keep the other outputs from their records."""
+        try:
+            with undisturbed(self._problem.model):
+                call()
+        except Exception as error:
+            self._measurement.report_once(f"an output failed: {type(error).__name__}: {error}")
+
+    def _choose_grid(self) -> None:
+        """Choose the finest grid that the share allows for each landscape of the schedule."""
+        with undisturbed(self._problem.model):
+            seconds = self._measurement.time_evaluation()
+        allowed = self._budget.seconds_for(self._schedule.steps_for_each())
+        grids = coarser(self._settings.samples)
+        costs = [seconds * self._measurement.evaluations(grid) for grid in grids]
+        fitting = [i for i, cost in enumerate(costs) if cost <= allowed]
+        chosen = min(fitting, default=len(grids) - 1)
+        self._measurement.use_resolution(grids[chosen].resolution)
+        self._cost, self._has_grid = costs[chosen], True
+        if chosen or not fitting:
+            _LOG.info(
+                "landscapes have %d points per axis instead of %d, and take about %s each: %s are "
+                "allowed for each that is due",
+                grids[chosen].resolution,
+                self._settings.samples.resolution,
+                format_seconds(costs[chosen]),
+                format_seconds(allowed),
+            )
+
+    def _use_existing_grid(self) -> None:
+        """Use the grid of the landscapes that are in the folder; all of a series have one size."""
+        if self._table.steps:
+            first = find_landscapes([self._folder])[0]
+            self._measurement.use_resolution(LandscapeStore.open(first.path).shape[0])
+            self._has_grid = True
+
+    def _wait_for_device(self) -> None:
+        """Wait until the device has done what was asked of it, so that times are right."""
+        device = next(self._problem.model.parameters()).device
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+
+def _rank() -> int:
+    """Return the rank of this process in torch's group of processes; 0 without one."""
+    distributed = torch.distributed
+    if not distributed.is_available() or not distributed.is_initialized():
+        return 0
+    return distributed.get_rank()
