@@ -15,6 +15,7 @@ only.
 - ``vtk_bridge``: records to and from VTK data and files
 - ``pipeline``: from settings to a landscape, for ParaView's source and the command
 - ``recorder``: landscapes of a network while it trains
+- ``report``: one page for one training, for a browser
 - ``experiments``: the papers' experiments
 - ``cli``: the command ``tlp``
 

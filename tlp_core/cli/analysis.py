@@ -1,4 +1,4 @@
-"""The commands ``profile``, ``plot``, ``describe`` and ``compare``."""
+"""The commands ``profile``, ``plot``, ``report``, ``describe`` and ``compare``."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tlp_core.landscape.series import LANDSCAPE_ENDING, landscape_paths
 from tlp_core.landscape.table import arrange, find_runs
 from tlp_core.pictures import Pictured, draw_landscapes, require_picture, write_picture
 from tlp_core.profile import Basins, landscape_profile
+from tlp_core.report import write_report
 from tlp_core.topology.landscape_tree import landscape_tree
 from tlp_core.topology.merge_tree import MergeTree
 
@@ -39,6 +40,7 @@ def add_commands(commands: Parsers) -> None:
     """Add the commands to the parser of ``tlp``."""
     _add_profile(commands)
     _add_plot(commands)
+    _add_report(commands)
     _add_describe(commands)
     _add_compare(commands)
 
@@ -95,6 +97,20 @@ def _pictured(path: Path, heading: str, options: argparse.Namespace) -> Pictured
     landscape = Landscape.open(path).of_loss(options.loss)
     tree = landscape_tree(landscape, rule=options.rule, threshold=options.threshold)
     return Pictured(heading, landscape, tree)
+
+
+def write_page(options: argparse.Namespace) -> int:
+    """Write a page about the landscapes of a training."""
+    steps = write_report(
+        options.places,
+        options.output,
+        rule=options.rule,
+        threshold=options.threshold,
+        loss=options.loss,
+        table=options.table,
+    )
+    print_result({"output": options.output, "steps": steps}, as_json=options.json)
+    return 0
 
 
 def print_descriptors(options: argparse.Namespace) -> int:
@@ -165,6 +181,23 @@ def _add_plot(commands: Parsers) -> None:
         choices=PROFILE_WIDTHS,
         default="samples",
         help="width of the basins (default: samples)",
+    )
+
+
+def _add_report(commands: Parsers) -> None:
+    command = add_command(
+        commands, "report", write_page, "write a page about the landscapes of a training"
+    )
+    add_json(command)
+    command.add_argument(
+        "places", nargs="+", help="landscapes of its steps: stores, folders of them and patterns"
+    )
+    add_tree(command)
+    add_output(command, "the page, NAME.html, which needs no server and no net")
+    command.add_argument(
+        "--table",
+        help="a .csv file with a column 'step' and numbers of the training, such as its losses "
+        "(default: descriptors.csv in a folder of landscapes)",
     )
 
 

@@ -222,7 +222,7 @@ def _draw_basins(axes: Axes, basins: Basins, pixel: float) -> list[Any]:
     """Draw all basins: the widest as polygons, those beyond a number of polygons as an image."""
     from matplotlib.collections import PolyCollection
 
-    polygons = _polygons(basins, _FINENESS * pixel)
+    polygons = basin_polygons(basins, _FINENESS * pixel)
     by_width = np.argsort(-basins.top_width, kind="stable")
     wide, narrow = by_width[:_VECTORS], by_width[_VECTORS:]
     drawn = []
@@ -242,7 +242,7 @@ def _draw_basins(axes: Axes, basins: Basins, pixel: float) -> list[Any]:
     return drawn
 
 
-def _polygons(basins: Basins, fineness: float) -> list[Array]:
+def basin_polygons(basins: Basins, fineness: float) -> list[Array]:
     """Return the polygon of each basin, (2 S, 2), without steps by less than the fineness."""
     arc = np.repeat(np.arange(len(basins)), np.diff(basins.step_start))
     kept = _changes(np.floor(basins.step_width / fineness), arc)
