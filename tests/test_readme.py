@@ -88,3 +88,15 @@ def test_the_numbers_alone(capsys, monkeypatch, tmp_path):
     exec(code, {})
     assert capsys.readouterr().out == "2\n"
     assert "average loss" in (tmp_path / "profile.svg").read_text()
+
+
+def test_a_training_with_a_recorder_has_a_page(tmp_path, monkeypatch):
+    pytest.importorskip("plotly")
+    (code,) = [block for block in BLOCKS if "LandscapeRecorder(" in block]
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {})
+    steps = [int(path.stem.removeprefix("step_")) for path in Path("landscapes").glob("*.zarr")]
+    assert sorted(steps) == [0, 50, 100, 150, 200]
+    centers = [Landscape.open(f"landscapes/step_{step}.zarr").center for step in sorted(steps)]
+    assert centers[-1] < 0.5 * centers[0]
+    assert main(["report", "landscapes", "-o", "report.html"]) == 0
