@@ -8,7 +8,8 @@ from PIL import Image
 
 from tlp_core import Landscape
 from tlp_core.choices import PANELS
-from tlp_core.pictures import Pictured, draw_landscapes, write_picture
+from tlp_core.cli.main import main
+from tlp_core.pictures import Pictured, draw_landscapes, draw_series, write_picture
 from tlp_core.topology.landscape_tree import landscape_tree
 
 
@@ -109,3 +110,25 @@ def test_vector_graphics_are_well_formed_and_repeat(tmp_path):
     document = (tmp_path / "0.pdf").read_bytes()
     assert document.startswith(b"%PDF")
     assert document.rstrip().endswith(b"%%EOF")
+
+
+def test_series_are_drawn_over_the_steps_of_a_table(tmp_path, capsys):
+    rows = [f"{10 * i},{1.0 + 9.0 * (i >= 20) + 0.1 * (i % 3)},{i}" for i in range(40)]
+    table = tmp_path / "descriptors.csv"
+    table.write_text("\n".join(["step,number_of_minima,note", *rows]) + "\n")
+    figure = draw_series(
+        [0, 10, 20], {"loss": [3.0, np.nan, 1.0]}, {"loss": [10]}, logarithmic=True
+    )
+    (axes,) = figure.axes
+    assert axes.lines[0].get_xdata().tolist() == [5.0, 10.0, 20.0]
+    assert axes.lines[1].get_xdata() == [10, 10]
+    picture = tmp_path / "series.svg"
+    command = ["plot", str(table), "-o", str(picture), "--series"]
+    assert main([*command, "number_of_minima", "note"]) == 0
+    text = picture.read_text()
+    assert "number of minima" in text
+    assert text.count("stroke-dasharray") == 1  # the change of the first; the second is a slope
+    assert main([*command, "depth"]) == 1
+    assert "series must be one of number_of_minima, note, got 'depth'" in capsys.readouterr().err
+    assert main(["plot", str(tmp_path), "-o", str(picture), "--series", "note"]) == 1
+    assert "--series needs one .csv table" in capsys.readouterr().err

@@ -1,5 +1,7 @@
 """The README's examples of users' own models, run on small data."""
 
+import ast
+import json
 import re
 from pathlib import Path
 
@@ -100,3 +102,26 @@ def test_a_training_with_a_recorder_has_a_page(tmp_path, monkeypatch):
     centers = [Landscape.open(f"landscapes/step_{step}.zarr").center for step in sorted(steps)]
     assert centers[-1] < 0.5 * centers[0]
     assert main(["report", "landscapes", "-o", "report.html"]) == 0
+
+
+def test_the_notebook_runs_and_shows_a_profile(tmp_path, monkeypatch):
+    """Each cell, with the value of its last expression as a notebook shows it."""
+    pytest.importorskip("plotly")
+    monkeypatch.chdir(tmp_path)
+    notebook = json.loads((README.parent / "state_files" / "notebook.ipynb").read_text("utf-8"))
+    names, shown = {}, []
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == []
+            body = ast.parse("".join(cell["source"])).body
+            last = body.pop() if isinstance(body[-1], ast.Expr) else None
+            exec(compile(ast.Module(body, []), "notebook.ipynb", "exec"), names)
+            if last is not None:
+                shown.append(
+                    eval(compile(ast.Expression(last.value), "notebook.ipynb", "eval"), names)
+                )
+    profile, numbers, steps = shown
+    assert "<img" in profile._repr_html_()
+    assert numbers["number_of_samples"] == 441
+    assert steps == 5
+    assert (tmp_path / "report.html").stat().st_size > 1_000_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,9 @@ PICTURE_ENDINGS = (".svg", ".pdf", ".png")
 
 _PANEL = (4.6, 3.6)
 """Width and height of a panel in inches."""
+
+_SERIES = (6.4, 1.7)
+"""Width and height of the panel of a series in inches."""
 
 _BESIDE = 1.1
 """Width of the colour bar with its labels, in inches."""
@@ -155,6 +158,52 @@ def draw_landscapes(
         shape = {"fraction": 0.05, "aspect": 20.0 * len(cells)}
         add_color_bar(drawn, beside, text, span, logarithmic=logarithmic, **shape)
     _add_legend(grid)
+    return figure
+
+
+def draw_series(
+    steps: Sequence[float],
+    columns: Mapping[str, Sequence[float]],
+    transitions: Mapping[str, Sequence[float]] | None = None,
+    *,
+    logarithmic: bool = False,
+) -> Figure:
+    """Draw numbers over the steps of a training, one below the other.
+
+    Args:
+        steps: (T,) steps, in ascending order.
+        columns: (T,) values of each number by name; NaN leaves a gap.
+        transitions: steps of the changes of each number, drawn as dashed lines. Default: none.
+        logarithmic: draw the steps logarithmically; step 0 is drawn at half of the next one.
+            Default: False.
+
+    Returns:
+        The figure; :func:`write_picture` writes it.
+
+    Raises:
+        ModuleNotFoundError: if matplotlib is not installed.
+        ValueError: if there are no columns, or a column has another length than the steps.
+    """
+    from matplotlib.figure import Figure
+
+    if not columns:
+        raise ValueError("a picture of series must have a column, got none")
+    places = np.asarray(steps, dtype=np.float64)
+    if logarithmic and len(places) > 1 and places[0] == 0:
+        places = np.append(places[1] / 2, places[1:])
+    figure = Figure(figsize=(_SERIES[0], _SERIES[1] * len(columns) + 0.4), layout="constrained")
+    grid = figure.subplots(len(columns), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (name, values) in zip(grid, columns.items()):
+        if len(values) != len(places):
+            raise ValueError(f"{name} must have {len(places)} values, got {len(values)}")
+        axes.plot(places, values, color=blues()(0.0), marker="o", markersize=3, linewidth=1)
+        axes.set_title(name.replace("_", " "), loc="left", fontsize="medium")
+        axes.grid(color="0.93")
+        for step in (transitions or {}).get(name, ()):
+            axes.axvline(step, color=RED, linestyle="--", linewidth=1)
+    if logarithmic:
+        grid[-1].set_xscale("log")
+    grid[-1].set_xlabel("step", loc="left")
     return figure
 
 

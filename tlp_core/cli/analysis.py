@@ -6,6 +6,10 @@ import argparse
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
+
+from tlp_core import checks
+from tlp_core.analysis.change_points import MINIMUM_POINTS, find_transitions
 from tlp_core.analysis.descriptors import describe
 from tlp_core.analysis.distances import landscape_distances
 from tlp_core.atomic_files import atomic_write, write_npz
@@ -14,8 +18,14 @@ from tlp_core.cli.options import Parsers, add_command, add_json, add_output, add
 from tlp_core.cli.output import print_result, write_rows
 from tlp_core.landscape.landscape import Landscape
 from tlp_core.landscape.series import LANDSCAPE_ENDING, landscape_paths
-from tlp_core.landscape.table import arrange, find_runs
-from tlp_core.pictures import Pictured, draw_landscapes, require_picture, write_picture
+from tlp_core.landscape.table import arrange, find_runs, read_series
+from tlp_core.pictures import (
+    Pictured,
+    draw_landscapes,
+    draw_series,
+    require_picture,
+    write_picture,
+)
 from tlp_core.profile import Basins, landscape_profile
 from tlp_core.report import write_report
 from tlp_core.topology.landscape_tree import landscape_tree
@@ -61,6 +71,8 @@ def write_profile(options: argparse.Namespace) -> int:
 def write_plot(options: argparse.Namespace) -> int:
     """Draw landscapes side by side, or those of a table in rows and columns."""
     require_picture(options.output)
+    if options.series:
+        return _write_series(options)
     cells = _cells(options)
     figure = draw_landscapes(
         cells,
@@ -71,6 +83,27 @@ def write_plot(options: argparse.Namespace) -> int:
     write_picture(figure, options.output)
     count = sum(each is not None for row in cells for each in row)
     print_result({"output": options.output, "landscapes": count}, as_json=options.json)
+    return 0
+
+
+def _write_series(options: argparse.Namespace) -> int:
+    """Draw columns of a table over its steps, with the changes of level."""
+    if len(options.places) != 1 or not options.places[0].endswith(".csv"):
+        raise ValueError(f"--series needs one .csv table, got {' '.join(options.places)}")
+    every = read_series(options.places[0])
+    for name in options.series:
+        checks.choice(name, every, name="series")
+    chosen = {name: every[name] for name in options.series}
+    changes = {
+        name: [change.step for change in find_transitions(one.values, one.steps)]
+        for name, one in chosen.items()
+        if np.isfinite(one.values).sum() >= MINIMUM_POINTS
+    }
+    first = next(iter(chosen.values()))
+    values = {name: one.values for name, one in chosen.items()}
+    figure = draw_series(first.steps, values, changes, logarithmic=options.logarithmic)
+    write_picture(figure, options.output)
+    print_result({"output": options.output, "series": len(chosen)}, as_json=options.json)
     return 0
 
 
@@ -171,10 +204,19 @@ def _add_plot(commands: Parsers) -> None:
         default=["profile"],
         help="what is drawn of each landscape, one below the other (default: profile)",
     )
+    command.add_argument(
+        "--series",
+        nargs="+",
+        metavar="COLUMN",
+        help="columns of a .csv table, such as descriptors.csv of a recorder, over its steps; "
+        "dashed lines are changes of level (p <= 0.01)",
+    )
     command.add_argument("--rows", help="parameter of the rows of a table of landscapes")
     command.add_argument("--columns", help="parameter of its columns")
     command.add_argument(
-        "--logarithmic", action="store_true", help="draw logarithmic axes and colours of the losses"
+        "--logarithmic",
+        action="store_true",
+        help="draw logarithmic axes and colours of the losses; of --series, logarithmic steps",
     )
     command.add_argument(
         "--width",

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from tlp_core.landscape.series import LANDSCAPE_ENDING, landscape_paths
 
 COLUMN = "landscape"
@@ -49,6 +51,43 @@ class LandscapeTable:
         """Return the text above a cell, such as ``beta = 10, seed = 2``."""
         pairs = ((self.rows[0], row), (self.columns[0], column))
         return ", ".join(f"{name} = {value}" for name, value in pairs if name)
+
+
+@dataclass(frozen=True)
+class Series:
+    """A number over the steps of a training.
+
+    Attributes:
+        steps: (T,) the steps, in ascending order.
+        values: (T,) the number at each; NaN where it has none.
+    """
+
+    steps: list[float]
+    values: list[float]
+
+
+def read_series(path: str | os.PathLike[str]) -> dict[str, Series]:
+    """Return the columns of numbers of a .csv table with a column ``step``, by name.
+
+    Args:
+        path: such as ``descriptors.csv`` of a recorder; rows without a step do not count.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it has no steps.
+    """
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        rows = [(_number(row.get("step")), row) for row in csv.DictReader(file)]
+    known = sorted(((step, row) for step, row in rows if np.isfinite(step)), key=lambda p: p[0])
+    if not known:
+        raise ValueError(f"table {path} must have a column 'step' with numbers, and has none")
+    steps = [step for step, _ in known]
+    columns = {name: [_number(row.get(name)) for _, row in known] for name in known[0][1] if name}
+    return {
+        name: Series(steps, values)
+        for name, values in columns.items()
+        if name != "step" and np.isfinite(values).any()
+    }
 
 
 def find_runs(places: Sequence[str | os.PathLike[str]]) -> list[Run]:
@@ -136,3 +175,10 @@ def _by_number(value: str) -> tuple[int, float, str]:
         return 0, float(value), value
     except ValueError:
         return 1, 0.0, value
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return float("nan")

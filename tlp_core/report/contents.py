@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ from tlp_core.array_names import CriticalType
 from tlp_core.choices import GridRule
 from tlp_core.landscape.landscape import Landscape
 from tlp_core.landscape.series import find_landscapes
+from tlp_core.landscape.table import read_series
 from tlp_core.profile import landscape_profile
 from tlp_core.profile.plot import basin_polygons
 from tlp_core.topology.landscape_tree import landscape_tree
@@ -80,10 +79,12 @@ def page_contents(places: Sequence[str], settings: TreeSettings, table: str = ""
     assert first is not None
     at = [member.step for member in members]
     series = {name: [row[name] for row in rows] for name in rows[0]}
-    more = _columns_of(Path(table)) if table else {}
+    more = read_series(table) if table else {}
     every = {
         **{name: _series(at, values) for name, values in series.items()},
-        **{name: _series(*pairs) for name, pairs in more.items() if name not in series},
+        **{
+            name: _series(one.steps, one.values) for name, one in more.items() if name not in series
+        },
     }
     losses = [name for name in every if "loss" in name.lower() and not name.endswith("um_loss")]
     return {
@@ -168,22 +169,6 @@ def _series(steps: Sequence[float], values: Sequence[float]) -> Values:
     return {"steps": list(steps), "values": _list(numbers), "transitions": transitions}
 
 
-def _columns_of(path: Path) -> dict[str, tuple[list[float], list[float]]]:
-    """Return steps and values of each column of numbers of a table."""
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if _number(row.get("step")) is not None]
-    if not rows:
-        raise ValueError(f"table {path} must have a column 'step' with numbers, and has none")
-    rows.sort(key=lambda row: float(row["step"]))
-    columns = {}
-    for name in rows[0]:
-        numbers = [_number(row.get(name)) for row in rows]
-        if name != "step" and any(number is not None for number in numbers):
-            values = [math.nan if number is None else number for number in numbers]
-            columns[name] = ([float(row["step"]) for row in rows], values)
-    return columns
-
-
 def _facts(landscape: Landscape, count: int, settings: TreeSettings) -> list[list[str]]:
     provenance: Mapping[str, Any] = landscape.provenance
     size = " x ".join(map(str, landscape.shape))
@@ -198,13 +183,6 @@ def _facts(landscape: Landscape, count: int, settings: TreeSettings) -> list[lis
         ["trees", ", ".join(own)],
         ["versions", ", ".join(f"{name} {value}" for name, value in versions.items())],
     ]
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        return float(text)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return None
 
 
 def _short(number: float) -> float | None:
