@@ -44,7 +44,7 @@ def train(steps, share, folder):
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     recorder = None
     if share is not None:
-        problem = Problem(model, text_loss, [tokens[:16]], name="gpt")
+        problem = Problem(model, text_loss, [tokens[:4]], name="gpt")
         recorder = LandscapeRecorder(problem, folder, schedule=max(1, steps // 10), share=share)
     start = time.perf_counter()
     for step in range(1, steps + 1):
@@ -58,7 +58,7 @@ def train(steps, share, folder):
     return seconds, b"".join(p.detach().numpy().tobytes() for p in model.parameters())
 
 
-def main(steps=400):
+def main(steps=600):
     alone, end = train(steps, None, "")
     print(f"{steps} steps without a recorder: {alone:.1f} s")
     for share in (0.02, 0.05, 0.2):
@@ -68,7 +68,7 @@ def main(steps=400):
             rows = list(csv.DictReader(table.open())) if table.exists() else []
         sizes = {row["resolution"] for row in rows}
         took = sum(float(row["recorder_seconds"]) for row in rows)
-        training = float(rows[-1]["training_seconds"]) if rows else seconds
+        training = seconds - took
         print(
             f"share {share:.0%}: {seconds:.1f} s in all; {len(rows)} landscapes with "
             f"{', '.join(sizes) or 'no'} points per axis took {took:.1f} s, "

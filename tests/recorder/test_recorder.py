@@ -227,6 +227,23 @@ def test_schedules():
     assert (schedule.due(2, 4), schedule.due(-1, 2000)) == (None, 1000)
 
 
+def test_a_small_share_leaves_out_what_takes_long(small_problem, tmp_path, caplog, monkeypatch):
+    """At first the grid becomes coarser, then eigenvalues and sharpness are left out."""
+    for seconds, resolution, has_extras in ((1e-4, 11, True), (4e-3, 5, True), (6e-3, 5, False)):
+        folder = tmp_path / str(seconds)
+        recorder = LandscapeRecorder(small_problem, folder, schedule=10, share=0.5)
+        monkeypatch.setattr(recorder._measurement, "time_evaluation", lambda s=seconds: s)
+        monkeypatch.setattr(recorder._budget, "has_measured", lambda: True)
+        monkeypatch.setattr(recorder._budget, "seconds_for", lambda _steps: 0.5)
+        monkeypatch.setattr(recorder._budget, "allows", lambda _seconds: True)
+        recorder.step(0)
+        (row,) = rows_of(folder)
+        assert int(float(row["resolution"])) == resolution
+        assert np.isfinite(float(row["eigenvalue_1"])) == has_extras
+        assert np.isfinite(float(row["critical_sharpness"])) == has_extras
+        assert ("points per axis (wanted: 11)" in caplog.text) == (resolution < 11)
+
+
 def test_coarser_grids_are_odd():
     sizes = [grid.resolution for grid in coarser(GridSettings(41, 0.5))]
     assert sizes == [41, 21, 11, 5]

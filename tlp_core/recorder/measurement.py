@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,7 +20,8 @@ from tlp_core.directions.hessian.eigenvectors import follow_eigenvectors
 from tlp_core.directions.hessian.operator import NoSecondDerivativeError
 from tlp_core.directions.random import draw_directions
 from tlp_core.directions.settings import DirectionSettings
-from tlp_core.model_state import evaluation_state
+from tlp_core.kept_outputs import KEPT_BYTES, kept_outputs
+from tlp_core.model_state import evaluation_state, trainable_parameters
 from tlp_core.problem import Problem, convert_problem, mean_loss
 from tlp_core.recorder.record import Record
 from tlp_core.recorder.settings import RecorderSettings
@@ -51,6 +52,21 @@ Result = TypeVar("Result")
 _LOG = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured at each step.
+
+    Attributes:
+        resolution: number of points per axis.
+        has_extras: whether eigenvalues and the critical sharpness are measured.
+        evaluations: about how many evaluations of the loss this takes.
+    """
+
+    resolution: int
+    has_extras: bool
+    evaluations: int
+
+
 class Measurement:
     """Measures one network again and again along the same directions."""
 
@@ -63,7 +79,7 @@ class Measurement:
             settings: what is measured.
         """
         self._problem, self._folder, self._settings = problem, folder, settings
-        self._samples = settings.samples
+        self._samples, self._has_extras = settings.samples, True
         self._directions: Directions | None = None
         self._eigenvectors: Directions | None = None
         self._product: HessianProduct = "autograd"
@@ -74,26 +90,37 @@ class Measurement:
         """Number of points per axis."""
         return self._samples.resolution
 
-    def use_resolution(self, resolution: int) -> None:
-        """Make the grid coarser; all landscapes of a series must have one size."""
-        self._samples = replace(self._samples, resolution=resolution)
+    def use(self, effort: Effort) -> None:
+        """Measure less; all landscapes of a series must have one size."""
+        self._samples = replace(self._samples, resolution=effort.resolution)
+        self._has_extras = effort.has_extras
+
+    def efforts(self) -> list[Effort]:
+        """Return what can be measured, from all that is wanted to the least.
+
+        The grid becomes coarser, then eigenvalues and critical sharpness are left out.
+        """
+        wanted = self._settings
+        grids = coarser(wanted.samples)
+        extras = 3 * wanted.eigenvalues * _PRODUCT + (_SHARPNESS if wanted.sharpness else 0)
+        losses = 1 + len(self._problem.other_batches)
+        sizes = [int(_BESIDES + losses * grid.resolution**wanted.n) for grid in grids]
+        every = [
+            Effort(grid.resolution, has_extras=True, evaluations=size + extras)
+            for grid, size in zip(grids, sizes)
+        ]
+        return [*every, Effort(grids[-1].resolution, has_extras=False, evaluations=sizes[-1])]
 
     def time_evaluation(self) -> float:
         """Return the seconds of one evaluation of the loss, without gradients."""
         problem = self._here()
-        with evaluation_state(problem.model), torch.no_grad():
-            mean_loss(problem)
-            start = time.perf_counter()
-            mean_loss(problem)
-            return time.perf_counter() - start
-
-    def evaluations(self, samples: GridSettings) -> int:
-        """Return about how many evaluations of the loss one step takes with a grid."""
-        settings = self._settings
-        products = 3 * settings.eigenvalues * _PRODUCT
-        besides = _BESIDES + products + (_SHARPNESS if settings.sharpness else 0)
-        losses = 1 + len(self._problem.other_batches)
-        return int(besides + losses * samples.resolution**settings.n)
+        with evaluation_state(problem.model, self._settings.parameters):
+            moving = trainable_parameters(problem.model).values()
+            with kept_outputs(problem, moving, KEPT_BYTES) as kept, torch.no_grad():
+                mean_loss(kept)
+                start = time.perf_counter()
+                mean_loss(kept)
+                return time.perf_counter() - start
 
     def at(self, step: int, path: Path) -> Record:
         """Measure the network as it is now, and write its landscape.
@@ -155,8 +182,10 @@ class Measurement:
         if not count:
             return {}
         settings = replace(self._settings_of(count, "lanczos"), normalization="none")
-        found = self._attempt("eigenvalues", lambda: self._eigenvectors_of(problem, settings))
-        self._eigenvectors = found or self._eigenvectors
+        found = None
+        if self._has_extras:
+            found = self._attempt("eigenvalues", lambda: self._eigenvectors_of(problem, settings))
+            self._eigenvectors = found or self._eigenvectors
         return {
             f"{name}_{i + 1}": float(numbers[i]) if found is not None else NAN
             for name, numbers in (
@@ -185,10 +214,12 @@ class Measurement:
     def _sharpness(self, problem: Problem) -> dict[str, float]:
         if not self._settings.sharpness:
             return {}
-        found = self._attempt(
-            "the critical sharpness",
-            lambda: critical_sharpness(problem, parameters=self._settings.parameters),
-        )
+        found = None
+        if self._has_extras:
+            found = self._attempt(
+                "the critical sharpness",
+                lambda: critical_sharpness(problem, parameters=self._settings.parameters),
+            )
         return {"critical_sharpness": found.value if found is not None else NAN}
 
     def _attempt(self, what: str, measure: Callable[[], Result]) -> Result | None:

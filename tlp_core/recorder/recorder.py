@@ -24,7 +24,7 @@ from tlp_core.landscape.store import LandscapeStore
 from tlp_core.problem import Problem
 from tlp_core.progress import format_seconds
 from tlp_core.recorder.budget import TimeBudget
-from tlp_core.recorder.measurement import Measurement, coarser
+from tlp_core.recorder.measurement import Effort, Measurement
 from tlp_core.recorder.outputs import Output
 from tlp_core.recorder.record import Record, RecordTable
 from tlp_core.recorder.schedule import EverySteps, Schedule
@@ -52,9 +52,10 @@ class LandscapeRecorder:
     descriptors, eigenvalues, critical sharpness, and the time that was taken. A training that
     resumes goes on in its folder.
 
-    With a share of the time, a record that does not fit is put off until it does. The grid is made
-    coarser once, before the first record, so that all landscapes have one size. ``due_step``,
-    ``recorder_seconds``, ``share`` and ``resolution`` in the table tell what was done.
+    With a share of the time, a record that does not fit is put off until it does. Before the first
+    record, the grid is made coarser, once, so that all landscapes have one size; if that is not
+    enough, eigenvalues and critical sharpness are left out (NaN in the table). The log tells, and
+    ``due_step``, ``recorder_seconds``, ``share`` and ``resolution`` in the table.
 
     Of several processes of ``torch.distributed``, rank 0 records.
 
@@ -154,7 +155,7 @@ class LandscapeRecorder:
         self._measurement = Measurement(problem, self._folder, self._settings)
         self._last, self._cost = -1, 0.0
         self._due: int | None = None
-        self._has_grid = False
+        self._has_effort = False
         if self._is_recording:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._table = RecordTable(self._folder / TABLE)
@@ -196,7 +197,8 @@ class LandscapeRecorder:
         if self._is_recording:
             self._is_recording = False
             training, spent = self._budget.training, self._budget.spent
-            _LOG.info(
+            _LOG.log(
+                logging.INFO if self._table.steps else logging.WARNING,
                 "%d landscapes in %s; recording took %s beside %s of training",
                 len(self._table.steps),
                 self._folder,
@@ -220,8 +222,8 @@ class LandscapeRecorder:
         self.close()
 
     def _record_if_affordable(self, step: int, due: int) -> Record | None:
-        if not self._has_grid:
-            self._choose_grid()
+        if not self._has_effort:
+            self._choose_effort()
         if not self._budget.allows(self._cost):
             return None
         path = self._folder / f"step_{step}{LANDSCAPE_ENDING}"
@@ -256,33 +258,37 @@ class LandscapeRecorder:
         except Exception as error:
             self._measurement.report_once(f"an output failed: {type(error).__name__}: {error}")
 
-    def _choose_grid(self) -> None:
-        """Choose the finest grid that the share allows for each landscape of the schedule."""
+    def _choose_effort(self) -> None:
+        """Choose the most that the share allows for each landscape of the schedule."""
         with undisturbed(self._problem.model):
             seconds = self._measurement.time_evaluation()
         allowed = self._budget.seconds_for(self._schedule.steps_for_each())
-        grids = coarser(self._settings.samples)
-        costs = [seconds * self._measurement.evaluations(grid) for grid in grids]
+        efforts = self._measurement.efforts()
+        costs = [seconds * effort.evaluations for effort in efforts]
         fitting = [i for i, cost in enumerate(costs) if cost <= allowed]
-        chosen = min(fitting, default=len(grids) - 1)
-        self._measurement.use_resolution(grids[chosen].resolution)
-        self._cost, self._has_grid = costs[chosen], True
-        if chosen or not fitting:
-            _LOG.info(
-                "landscapes have %d points per axis instead of %d, and take about %s each: %s are "
-                "allowed for each that is due",
-                grids[chosen].resolution,
+        number = min(fitting, default=len(efforts) - 1)
+        chosen = efforts[number]
+        self._measurement.use(chosen)
+        self._cost, self._has_effort = costs[number], True
+        if number or not fitting:
+            _LOG.warning(
+                "to take %.3g s for each landscape that is due, they have %d points per axis "
+                "(wanted: %d), are recorded %s eigenvalues and critical sharpness, and take about %.3g s "
+                "each; a larger share, fewer batches or a longer interval allow more",
+                allowed,
+                chosen.resolution,
                 self._settings.samples.resolution,
-                format_seconds(costs[chosen]),
-                format_seconds(allowed),
+                "with" if chosen.has_extras else "without",
+                costs[number],
             )
 
     def _use_existing_grid(self) -> None:
         """Use the grid of the landscapes that are in the folder; all of a series have one size."""
         if self._table.steps:
             first = find_landscapes([self._folder])[0]
-            self._measurement.use_resolution(LandscapeStore.open(first.path).shape[0])
-            self._has_grid = True
+            resolution = LandscapeStore.open(first.path).shape[0]
+            self._measurement.use(Effort(resolution, has_extras=True, evaluations=0))
+            self._has_effort = True
 
     def _wait_for_device(self) -> None:
         """Wait until the device has done what was asked of it, so that times are right."""
