@@ -126,9 +126,12 @@ def test_algorithms_do_not_import_what_connects_to_a_server():
     [
         ("gudhi", "analysis/distances.py"),
         ("h5py", "landscape/exchange.py"),
+        ("lightning", "recorder/lightning.py"),
         ("mpi4py", "sampling/partition.py"),
+        ("plotly", "report/page.py"),
         ("pyhessian", "directions/hessian/power_iteration.py"),
         ("pynndescent", "topology/graphs.py"),
+        ("wandb", "recorder/outputs.py"),
         ("zarr", "landscape/store.py"),
     ],
 )

@@ -273,8 +273,8 @@ class LandscapeRecorder:
         if number or not fitting:
             _LOG.warning(
                 "to take %.3g s for each landscape that is due, they have %d points per axis "
-                "(wanted: %d), are recorded %s eigenvalues and critical sharpness, and take about %.3g s "
-                "each; a larger share, fewer batches or a longer interval allow more",
+                "(wanted: %d), are recorded %s eigenvalues and critical sharpness, and take about "
+                "%.3g s each; a larger share, fewer batches or a longer interval allow more",
                 allowed,
                 chosen.resolution,
                 self._settings.samples.resolution,
