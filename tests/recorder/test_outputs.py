@@ -22,7 +22,7 @@ def weights(model):
 
 def recorder_of(model, folder, **options):
     problem = Problem(model, text_loss, [TOKENS[:4]], name="gpt")
-    return LandscapeRecorder(problem, folder, schedule=10, resolution=5, share=None, **options)
+    return LandscapeRecorder(problem, folder, schedule=100, resolution=5, share=None, **options)
 
 
 def test_the_trainer_of_hugging_face_ends_in_the_same_bytes(tmp_path):
@@ -38,7 +38,7 @@ def test_the_trainer_of_hugging_face_ends_in_the_same_bytes(tmp_path):
         model = gpt2()
         arguments = TrainingArguments(
             str(tmp_path / "trainer"),
-            max_steps=20,
+            max_steps=200,
             per_device_train_batch_size=4,
             gradient_accumulation_steps=2,
             learning_rate=1e-2,
@@ -56,7 +56,7 @@ def test_the_trainer_of_hugging_face_ends_in_the_same_bytes(tmp_path):
         Trainer(model, arguments, train_dataset=data, callbacks=callbacks).train()
         ends.append(weights(model))
     assert ends[0] == ends[1]
-    assert [row["step"] for row in rows_of(tmp_path / "landscapes")] == ["0", "10", "20"]
+    assert [row["step"] for row in rows_of(tmp_path / "landscapes")] == ["0", "100", "200"]
 
 
 def test_lightning_ends_in_the_same_bytes(tmp_path):
@@ -83,7 +83,7 @@ def test_lightning_ends_in_the_same_bytes(tmp_path):
         if records:
             callbacks = [LandscapeCallback(recorder_of(module.model, tmp_path / "landscapes"))]
         trainer = lightning.Trainer(
-            max_steps=20,
+            max_steps=200,
             accumulate_grad_batches=2,
             accelerator="cpu",
             callbacks=callbacks,
@@ -96,7 +96,7 @@ def test_lightning_ends_in_the_same_bytes(tmp_path):
         trainer.fit(module, torch.utils.data.DataLoader(TOKENS, batch_size=4, shuffle=True))
         ends.append(weights(module))
     assert ends[0] == ends[1]
-    assert [row["step"] for row in rows_of(tmp_path / "landscapes")] == ["0", "10", "20"]
+    assert [row["step"] for row in rows_of(tmp_path / "landscapes")] == ["0", "100", "200"]
 
 
 def test_tensorboard_gets_numbers_and_pictures(small_problem, tmp_path):
