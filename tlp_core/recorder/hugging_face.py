@@ -9,7 +9,7 @@ from transformers import TrainerCallback
 from tlp_core.recorder.recorder import LandscapeRecorder
 
 
-class LandscapeCallback(TrainerCallback):
+class LandscapeCallback(TrainerCallback):  # type: ignore[misc]
     """Records after each optimizer step, accumulated gradients and mixed precision included.
 
     Example:

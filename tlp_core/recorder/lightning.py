@@ -9,7 +9,7 @@ from lightning.pytorch import Callback
 from tlp_core.recorder.recorder import LandscapeRecorder
 
 
-class LandscapeCallback(Callback):
+class LandscapeCallback(Callback):  # type: ignore[misc]
     """Records after each optimizer step, accumulated gradients and mixed precision included.
 
     Example:
