@@ -199,3 +199,42 @@ def test_a_compiled_module_is_refused_with_the_way_out(wrap):
     for model in (wrap(inner), nn.Sequential(wrap(inner), nn.Linear(2, 1))):
         with pytest.raises(TypeError, match=r"pass the module before torch\.compile"):
             Problem(model, lambda m, b: m(b).mean(), [torch.ones(1, 2)], name="compiled")
+
+
+class _Merging(torch.nn.Module):
+    """A layer that adds a part to its weight in evaluation mode, as low-rank adapters do."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.full((3,), 0.1))
+        self.part = torch.nn.Parameter(torch.full((3,), 0.3))
+        self.is_merged = False
+
+    def train(self, mode=True):
+        super().train(mode)
+        if self.is_merged == mode:
+            sign = -1.0 if mode else 1.0
+            self.weight.data.add_(self.part.data, alpha=sign)
+            self.is_merged = not mode
+        return self
+
+
+def test_a_module_with_its_own_train_method_is_restored():
+    model = torch.nn.Sequential(_Merging())
+    before = model[0].weight.detach().clone()
+    with preserve_model(model):
+        model.eval()
+        assert model[0].is_merged
+    assert not model[0].is_merged
+    assert torch.equal(model[0].weight, before)
+    assert model.training
+
+
+def test_the_sign_of_zero_and_new_buffers_are_restored():
+    model = torch.nn.Linear(1, 1)
+    model.register_buffer("zero", torch.tensor([-0.0]))
+    with preserve_model(model):
+        model.zero.abs_()
+        model.register_buffer("seen", torch.ones(1))
+    assert torch.signbit(model.zero).all()
+    assert list(model.state_dict()) == ["weight", "bias", "zero"]

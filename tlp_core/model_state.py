@@ -27,6 +27,9 @@ PIECE = 2**20
 _COPIED = 2**28
 """Bytes of a model above which parameters that do not move are not copied."""
 
+_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Integer types by their number of bytes, as which floating-point numbers are compared."""
+
 HALF_PRECISIONS = (torch.bfloat16, torch.float16)
 """Types in which θ* + Σ α_i d_i would be rounded to a few distinct values."""
 
@@ -168,8 +171,13 @@ def preserve_model(
         try:
             yield {name: values[parameters[name]] for name in moving}
         finally:
+            for module, training, _ in modules:
+                if type(module).train is not nn.Module.train:
+                    module.train(training)  # it does more, such as merging weights
             for module, training, buffers in modules:
                 module.training = training
+                for name in module._buffers.keys() - buffers.keys():
+                    del module._buffers[name]
                 module._buffers.update(buffers)  # forward may have bound another tensor
             for parameter, gradient, required in gradients:
                 parameter.requires_grad_(required)
@@ -187,9 +195,11 @@ def preserve_model(
 
 
 def _is_same(one: Tensor, other: Tensor) -> bool:
-    """Return whether two tensors hold the same bytes, NaN included."""
-    both_nan = (one != one) & (other != other)
-    return bool(((one == other) | both_nan).all())
+    """Return whether two tensors hold the same bytes, NaN and the sign of zero included."""
+    kind = _INTEGERS.get(one.element_size()) if one.is_floating_point() else None
+    if kind is not None:
+        one, other = one.contiguous().view(kind), other.contiguous().view(kind)
+    return torch.equal(one, other)
 
 
 @contextmanager

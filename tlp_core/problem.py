@@ -161,7 +161,8 @@ def _precision_of(problem: Problem) -> AbstractContextManager[Any]:
     if problem.autocast is None:
         return nullcontext()
     device = next(problem.model.parameters()).device.type
-    return torch.autocast(device, dtype=getattr(torch, problem.autocast))
+    # without a cache: within another autocast, it would keep weights that have moved since
+    return torch.autocast(device, dtype=getattr(torch, problem.autocast), cache_enabled=False)
 
 
 def mean_loss(problem: Problem) -> float:
@@ -273,6 +274,11 @@ def shard_problem(problem: Problem, mesh: Any, device: str = "") -> Problem:
     """
     shard_model(problem.model, mesh)
     return _with_batches(problem, torch.device(device)) if device else problem
+
+
+def move_batches(problem: Problem, device: torch.device) -> Problem:
+    """Return the problem with its batches on a device; the model stays where and what it is."""
+    return _with_batches(problem, device)
 
 
 def _with_batches(

@@ -189,12 +189,23 @@ def record(step, **values):
 def test_a_comparison_calls_when_it_begins_to_hold():
     calls = []
     alarm = Alarm("critical_sharpness >= 400", lambda record, text: calls.append(text))
-    for step, value in enumerate([1.0, 400.0, 500.0, math.nan, 450.0]):
+    for step, value in enumerate([1.0, 400.0, 500.0, math.nan, 450.0, 3.0, 410.0]):
         alarm.write(record(step, critical_sharpness=value))
     assert calls == [
         "step 1: critical_sharpness >= 400, it is 400",
-        "step 4: critical_sharpness >= 400, it is 450",
+        "step 6: critical_sharpness >= 400, it is 410",
     ]
+
+
+def test_a_training_without_a_change_calls_as_rarely_as_promised():
+    """Of 100 trainings, 5 are expected at most, whatever the number of looks."""
+    rng, calls = np.random.default_rng(0), []
+    for number in range(100):
+        alarm = Alarm("loss changes", lambda record, text, number=number: calls.append(number))
+        walk = np.cumsum(rng.standard_normal(40)) if number % 2 else rng.standard_normal(40)
+        for step, value in enumerate(walk):
+            alarm.write(record(step, loss=value))
+    assert len(set(calls)) <= 10
 
 
 def test_a_change_is_told_once_and_noise_that_remembers_never():
@@ -213,7 +224,7 @@ def test_a_change_is_told_once_and_noise_that_remembers_never():
 
 
 @pytest.mark.parametrize(
-    "rule", ["loss", "loss > high", "loss == 3", "changes", "loss changes now"]
+    "rule", ["loss", "loss > high", "loss == 3", "changes", "loss changes now", "loss < 3 changes"]
 )
 def test_bad_rules_are_reported(rule):
     with pytest.raises(ValueError, match="when must be 'NAME > NUMBER'"):

@@ -126,7 +126,7 @@ def test_a_failure_is_logged_once_and_the_training_goes_on(small_problem, tmp_pa
 
     def failing(model, batch):
         calls.append(1)
-        raise ValueError("a broken loss")
+        raise ValueError(f"a broken loss at {time.time()}")
 
     model = small_problem.model
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -143,23 +143,26 @@ def test_a_failure_is_logged_once_and_the_training_goes_on(small_problem, tmp_pa
     assert model.training
 
 
-def test_a_training_that_resumes_goes_on_in_its_folder(small_problem, tmp_path):
-    options = {"schedule": 1, "share": None, "sharpness": False, "eigenvalues": 0}
-    with LandscapeRecorder(small_problem, tmp_path, resolution=5, **options) as recorder:
-        for step in range(3):
+def test_a_training_that_resumes_goes_on_in_its_folder(small_problem, tmp_path, caplog):
+    options = {"schedule": 2, "share": None, "sharpness": False, "eigenvalues": 0, "resolution": 5}
+    with LandscapeRecorder(small_problem, tmp_path, **options) as recorder:
+        for step in range(5):
             recorder.step(step)
     directions = (tmp_path / "directions.safetensors").read_bytes()
-    (tmp_path / "step_3.zarr").mkdir()  # of a record that was cut off, as the line below
+    (tmp_path / "step_6.zarr").mkdir()  # of a record that was cut off, as the line below
     with open(tmp_path / "descriptors.csv", "a") as table:
-        table.write("3,0.5,")
-    with LandscapeRecorder(small_problem, tmp_path, resolution=11, **options) as recorder:
-        made = [recorder.step(step) is not None for step in range(2, 5)]
-    assert made == [False, True, True]
-    assert [row["step"] for row in rows_of(tmp_path)] == ["0", "1", "2", "3", "4"]
-    assert {row["resolution"] for row in rows_of(tmp_path)} == {"5.0"}
+        table.write("6,0.5,")
+    with LandscapeRecorder(small_problem, tmp_path, **options) as recorder:
+        made = [step for step in range(3, 9) if recorder.step(step) is not None]
+    assert made == [6, 8]
+    assert "those after step 4 are added" in caplog.text
+    assert [row["step"] for row in rows_of(tmp_path)] == ["0", "2", "4", "6", "8"]
     assert (tmp_path / "directions.safetensors").read_bytes() == directions
-    with LandscapeRecorder(small_problem, tmp_path, schedule=1, share=None) as recorder:
-        assert recorder.step(9) is None  # other columns are refused, and logged
+    for name, value in (("resolution", 7), ("eigenvalues", 1), ("seed", 3)):
+        with LandscapeRecorder(small_problem, tmp_path, **{**options, name: value}) as recorder:
+            assert recorder.step(10) is None
+        field = "samples" if name == "resolution" else name
+        assert f"{field} must be that of the records" in caplog.text
     assert len(rows_of(tmp_path)) == 5
 
 
@@ -218,6 +221,7 @@ def test_schedules():
         10,
         30,
     ]
+    assert LogSteps(1000, 2).steps == (0, 1000)
     schedule = LogSteps(1000, 10)
     assert schedule.steps[:3] == (0, 1, 2)
     assert schedule.steps[-1] == 1000
@@ -227,6 +231,99 @@ def test_schedules():
     assert (schedule.due(2, 4), schedule.due(-1, 2000)) == (None, 1000)
 
 
+def test_half_precision_stays_and_a_frozen_part_does_no_harm(tmp_path, caplog):
+    """A frozen bfloat16 part below a head in float32, and a model that is all bfloat16."""
+    x, y = torch.randn(32, 4), torch.randn(32, 1)
+
+    class Frozen(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.below = torch.nn.Linear(4, 8).bfloat16().requires_grad_(False)
+            self.head = torch.nn.Linear(8, 1)
+
+        def forward(self, x):
+            return self.head(torch.tanh(self.below(x.bfloat16())).float())
+
+    def loss(model, batch):
+        return (model(batch[0]).float() - batch[1]).square().mean()
+
+    for name, model in (("frozen", Frozen()), ("all", torch.nn.Linear(4, 1).bfloat16())):
+        kinds = {key: value.dtype for key, value in model.state_dict().items()}
+        batch = (x, y) if name == "frozen" else (x.bfloat16(), y)
+        optimizer = torch.optim.Adam(p for p in model.parameters() if p.requires_grad)
+        problem = Problem(model, loss, [batch], name=name)
+        options = {"schedule": 1, "resolution": 3, "share": None}
+        with LandscapeRecorder(problem, tmp_path / name, **options) as recorder:
+            for step in range(3):
+                optimizer.zero_grad()
+                loss(model, batch).backward()
+                optimizer.step()
+                made = recorder.step(step) is not None
+        assert made == (name == "frozen")
+        assert {key: value.dtype for key, value in model.state_dict().items()} == kinds
+    assert "parameters must be float32 or float64" in caplog.text
+
+
+def test_autocast_around_the_call_and_of_the_problem_sees_the_new_weights(tmp_path):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
+    x, y = torch.randn(64, 4), torch.randn(64, 1)
+
+    def loss(model, batch):
+        return (model(batch[0]).float() - batch[1]).square().mean()
+
+    problem = Problem(model, loss, [(x, y)], name="autocast", autocast="bfloat16")
+    optimizer = torch.optim.SGD(model.parameters(), 0.5)
+    with LandscapeRecorder(problem, tmp_path, schedule=1, resolution=3, share=None) as recorder:
+        for step in range(3):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                loss(model, (x, y)).backward()
+                optimizer.step()
+                optimizer.zero_grad()
+                record = recorder.step(step)
+            with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+                assert record.values["loss"] == float(loss(model, (x, y)))
+    assert all(np.isfinite(float(row["critical_sharpness"])) for row in rows_of(tmp_path))
+
+
+def test_a_step_of_several_calls_is_timed_as_a_whole(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    budget = TimeBudget(0.1, None)
+    for call in range(24):
+        budget.enter(call // 4)
+        budget.leave(call // 4)
+        clock[0] += 1.0
+    assert budget.seconds_for(10) == pytest.approx(4.0)
+
+
+def test_a_loader_or_a_model_that_the_training_shares_is_refused(small_problem, tmp_path):
+    shared = {
+        "shuffles": {"shuffle": True},
+        "has a generator": {"generator": torch.Generator()},
+        "keeps its workers": {"num_workers": 1, "persistent_workers": True},
+    }
+    for what, options in shared.items():
+        loader = DataLoader(TOKENS, batch_size=4, **options)
+        with pytest.raises(ValueError, match=f"got one that {what}"):
+            LandscapeRecorder(replace(small_problem, batches=loader), tmp_path)
+
+    class DistributedDataParallel(torch.nn.Linear):
+        """Named as the wrapper of torch."""
+
+    with pytest.raises(TypeError, match=r"use model\.module"):
+        LandscapeRecorder(replace(small_problem, model=DistributedDataParallel(2, 1)), tmp_path)
+
+
+def test_steps_that_are_no_integers_are_refused(small_problem, tmp_path):
+    recorder = LandscapeRecorder(small_problem, tmp_path, schedule=1, share=None)
+    with pytest.raises(TypeError, match=r"step must be an integer, got 4\.0"):
+        recorder.step(4.0)
+    with pytest.raises(ValueError, match="step must be >= 0"):
+        recorder.step(-1)
+    assert recorder.step(np.int64(3)).step == 3
+
+
 def test_a_small_share_leaves_out_what_takes_long(small_problem, tmp_path, caplog, monkeypatch):
     """At first the grid becomes coarser, then eigenvalues and sharpness are left out."""
     for seconds, resolution, has_extras in ((1e-4, 11, True), (4e-3, 5, True), (6e-3, 5, False)):
@@ -234,7 +331,7 @@ def test_a_small_share_leaves_out_what_takes_long(small_problem, tmp_path, caplo
         recorder = LandscapeRecorder(small_problem, folder, schedule=10, share=0.5)
         monkeypatch.setattr(recorder._measurement, "time_evaluation", lambda s=seconds: s)
         monkeypatch.setattr(recorder._budget, "has_measured", lambda: True)
-        monkeypatch.setattr(recorder._budget, "seconds_for", lambda _steps: 0.5)
+        monkeypatch.setattr(recorder._budget, "seconds_for", lambda _steps: 0.75)
         monkeypatch.setattr(recorder._budget, "allows", lambda _seconds: True)
         recorder.step(0)
         (row,) = rows_of(folder)

@@ -19,8 +19,11 @@ _COMPARISONS = {
 }
 
 _RULE = re.compile(
-    r"(?P<name>.+?)\s*(?:(?P<sign><=|>=|<|>)\s*(?P<limit>\S+)|\s(?P<change>changes))"
+    r"(?P<name>[^<>=]+?)\s*(?:(?P<sign><=|>=|<|>)\s*(?P<limit>\S+)|\s(?P<change>changes))"
 )
+
+_SIMULATIONS = 2
+"""Number of simulated series for a test, times its significance."""
 
 _SAME = 2
 """Number of records within which a change that was found again is the same one."""
@@ -35,20 +38,22 @@ class Alarm:
     not hold in between. A change (``number_of_minima changes``) calls when
     :func:`~tlp_core.analysis.change_points.find_transitions` finds a new change of level in the
     records so far; it takes trends and autocorrelated noise into account, and needs at least eight
-    records.
+    records. It looks each time that there are an eighth more records, at a level that keeps the
+    chance of a false alarm in the whole training.
 
     Example:
         >>> alarm = Alarm("loss > 5", lambda record, text: print(record.step, text))
     """
 
-    def __init__(self, when: str, call: Call, *, significance: float = 0.01) -> None:
+    def __init__(self, when: str, call: Call, *, significance: float = 0.05) -> None:
         """Read the rule.
 
         Args:
             when: ``NAME < NUMBER`` (also ``<=``, ``>``, ``>=``), or ``NAME changes``, where NAME is
                 a column of the recorder's table.
             call: called with the record and a sentence.
-            significance: largest p-value of a change, at each look, between 0 and 1.
+            significance: largest probability, between 0 and 1, that a training without a change
+                calls at all.
 
         Raises:
             ValueError: for a rule of another form, or a significance out of range.
@@ -71,6 +76,7 @@ class Alarm:
         self._steps: list[int] = []
         self._values: list[float] = []
         self._told: list[int] = []
+        self._looks, self._next_look = 0, MINIMUM_POINTS
 
     def write(self, record: Record) -> None:
         """Look at one record.
@@ -93,14 +99,26 @@ class Alarm:
         """Do nothing: the records are over."""
 
     def _compare(self, record: Record, value: float) -> None:
+        if math.isnan(value):
+            return
         held, self._holds = self._holds, _COMPARISONS[self._sign](value, self._limit)
         if self._holds and not held:
             self._call(record, f"step {record.step}: {self._when}, it is {value:.6g}")
 
     def _look_for_change(self, record: Record) -> None:
-        if len(self._values) < MINIMUM_POINTS:
+        """Test all records so far, each time that there are an eighth more of them.
+
+        The k-th look has the significance α / (k (k + 1)), so that all together have α.
+        """
+        if len(self._values) < self._next_look:
             return
-        for change in find_transitions(self._values, significance=self._significance):
+        self._looks += 1
+        self._next_look = len(self._values) + max(1, len(self._values) // 8)
+        level = self._significance / (self._looks * (self._looks + 1))
+        found = find_transitions(
+            self._values, significance=level, simulations=round(_SIMULATIONS / level)
+        )
+        for change in found:
             if all(abs(change.index - told) > _SAME for told in self._told):
                 self._told.append(change.index)
                 self._call(

@@ -29,7 +29,7 @@ class TimeBudget:
         """
         self._share, self._number_of_steps = share, number_of_steps
         self._left: tuple[float, int] | None = None
-        self._is_warm = False
+        self._is_warm, self._since_step = False, 0.0  # a step may have several calls
         self._seconds_of_steps: list[float] = []
         self.training = 0.0
         """Seconds of the training so far, without those of the recorder."""
@@ -43,9 +43,12 @@ class TimeBudget:
         left, last = self._left
         seconds, steps = time.perf_counter() - left, step - last
         self.training += seconds
-        if steps > 0 and self._is_warm:
-            self._seconds_of_steps = [*self._seconds_of_steps[1 - _REMEMBERED :], seconds / steps]
-        self._is_warm = self._is_warm or steps > 0
+        self._since_step += seconds
+        if steps > 0:
+            if self._is_warm:
+                recent = self._seconds_of_steps[1 - _REMEMBERED :]
+                self._seconds_of_steps = [*recent, self._since_step / steps]
+            self._is_warm, self._since_step = True, 0.0
 
     def leave(self, step: int, spent: float = 0.0) -> None:
         """Note that the training goes on, after so many seconds of recording."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from tlp_core.directions.random import draw_directions
 from tlp_core.directions.settings import DirectionSettings
 from tlp_core.kept_outputs import KEPT_BYTES, kept_outputs
 from tlp_core.model_state import evaluation_state, trainable_parameters
-from tlp_core.problem import Problem, convert_problem, mean_loss
+from tlp_core.problem import Problem, mean_loss, move_batches
 from tlp_core.recorder.record import Record
 from tlp_core.recorder.settings import RecorderSettings
 from tlp_core.sampling.chunks import sample_plan
@@ -149,7 +150,7 @@ class Measurement:
         every = {
             "loss": landscape.center,
             **{f"loss {name}": landscape.of_loss(name).center for name in landscape.other_losses},
-            **landscape.provenance["metrics"],
+            **{f"metric {name}": v for name, v in landscape.provenance["metrics"].items()},
             **describe(tree).as_dict(),
             **values,
             "resolution": float(self.resolution),
@@ -157,15 +158,15 @@ class Measurement:
         return Record(step, every, landscape, tree, path)
 
     def report_once(self, text: str) -> None:
-        """Log a warning, each text once."""
-        if text not in self._reported:
-            self._reported.add(text)
+        """Log a warning, once for all texts that differ in their numbers only."""
+        kind = re.sub(r"[-+]?\d[\d.e+-]*", "#", text)
+        if kind not in self._reported:
+            self._reported.add(kind)
             _LOG.warning("%s", text)
 
     def _here(self) -> Problem:
         """Return the problem with its batches on the device on which the model is now."""
-        device = next(self._problem.model.parameters()).device
-        return convert_problem(self._problem, device=str(device))
+        return move_batches(self._problem, next(self._problem.model.parameters()).device)
 
     def _settings_of(self, n: int, method: str) -> DirectionSettings:
         return DirectionSettings(

@@ -66,7 +66,7 @@ class RecordTable:
         columns = [STEP, *record.values]
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        if not self._columns:
+        if not self._columns or not self.path.exists():
             writer.writerow(columns)
         elif columns != self._columns:
             other = sorted(set(columns) ^ set(self._columns)) or ["their order"]

@@ -6,18 +6,23 @@ Hessian and the critical sharpness while a network trains, and changes nothing o
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
 import time
 import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import torch
+from torch import nn
+from torch.utils.data import DataLoader, RandomSampler
 
+from tlp_core import checks
 from tlp_core.choices import EngineChoice, Normalization, RecorderDirections
 from tlp_core.landscape.series import LANDSCAPE_ENDING, find_landscapes
 from tlp_core.landscape.store import LandscapeStore
@@ -31,10 +36,20 @@ from tlp_core.recorder.schedule import EverySteps, Schedule
 from tlp_core.recorder.settings import RecorderSettings
 from tlp_core.recorder.undisturbed import undisturbed
 from tlp_core.sampling.settings import GridSettings
+from tlp_core.shards import is_sharded
 from tlp_core.topology.graphs import grid_graph
 from tlp_core.topology.merge_tree import merge_tree
 
 TABLE = "descriptors.csv"
+
+SETTINGS = "recorder.json"
+"""File with the settings of a folder."""
+
+_MAY_CHANGE = {"share", "engine"}
+"""Settings that a training may change when it resumes."""
+
+_BESIDES = 0.25
+"""Seconds of a record besides evaluations: hashes, tree, files."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -57,7 +72,8 @@ class LandscapeRecorder:
     enough, eigenvalues and critical sharpness are left out (NaN in the table). The log tells, and
     ``due_step``, ``recorder_seconds``, ``share`` and ``resolution`` in the table.
 
-    Of several processes of ``torch.distributed``, rank 0 records.
+    Of several processes of ``torch.distributed``, rank 0 records; a sharded model is not recorded.
+    Hooks of the user on modules and parameters run during a record, too.
 
     Example:
         >>> model = torch.nn.Linear(2, 1)
@@ -127,8 +143,11 @@ class LandscapeRecorder:
                 :class:`~tlp_core.recorder.outputs.TensorBoard`, and alarms.
 
         Raises:
-            ValueError: for an option out of range, or a table of something else in the folder.
-            TypeError: for an option of the wrong type.
+            ValueError: for an option out of range, a table of something else in the folder, or a
+                loader that shuffles, has a generator or keeps its workers, which the training could
+                notice.
+            TypeError: for an option of the wrong type, or a model that is wrapped for several
+                processes.
             OSError: if the folder cannot be made.
         """
         self._settings = RecorderSettings(
@@ -146,31 +165,40 @@ class LandscapeRecorder:
         )
         if not isinstance(problem, Problem):
             raise TypeError(f"problem must be a tlp_core.Problem, got {type(problem).__name__}")
+        _check_model(problem.model)
+        for batches in (problem.batches, *problem.other_batches.values()):
+            _check_batches(batches)
         self._problem, self._folder = problem, Path(folder)
         is_schedule = hasattr(schedule, "due")
         self._schedule: Schedule = schedule if is_schedule else EverySteps(schedule)  # type: ignore
         self._outputs: Sequence[Output] = tuple(outputs)
-        self._is_recording = not _rank()
+        self._is_recording, self._has_started = True, False
         self._budget = TimeBudget(share, self._schedule.number_of_steps())
         self._measurement = Measurement(problem, self._folder, self._settings)
         self._last, self._cost = -1, 0.0
         self._due: int | None = None
         self._has_effort = False
-        if self._is_recording:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._table = RecordTable(self._folder / TABLE)
-            self._use_existing_grid()
-            merge_tree([0.0, 1.0], grid_graph((2,)))  # compiles, or loads what was compiled
+        self._table = RecordTable(self._folder / TABLE)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        merge_tree([0.0, 1.0], grid_graph((2,)))  # compiles, or loads what was compiled
 
     def step(self, step: int) -> Record | None:
         """Record the network, if a landscape is due and there is time.
 
         Args:
-            step: number of optimizer steps that were done; it increases from call to call.
+            step: number of optimizer steps that were done; it increases from call to call. The
+                call comes after the optimizer step, never between a forward and its backward pass.
 
         Returns:
             The record; None if none was made.
+
+        Raises:
+            ValueError: for a negative step.
+            TypeError: for a step that is not an integer.
         """
+        step = checks.integer(step, name="step", minimum=0)
+        if not self._has_started:
+            self._start(step)
         if not self._is_recording:
             return None
         self._budget.enter(step)
@@ -178,7 +206,7 @@ class LandscapeRecorder:
         self._last = max(self._last, step)
         self._due = self._due if due is None else due
         start, record = time.perf_counter(), None
-        if self._due is not None and step not in self._table.steps and self._budget.has_measured():
+        if self._due is not None and self._budget.has_measured():
             self._wait_for_device()
             start = time.perf_counter()
             try:
@@ -220,6 +248,43 @@ class LandscapeRecorder:
     ) -> None:
         """Close the recorder."""
         self.close()
+
+    def _start(self, step: int) -> None:
+        """Look at what a trainer may have set up since, and at the records of before."""
+        self._has_started = True
+        self._is_recording = self._is_recording and not _rank()
+        if not self._is_recording:
+            return
+        try:
+            if is_sharded(self._problem.model):
+                raise RuntimeError("a sharded model cannot be evaluated by one process alone")
+            self._resume(step)
+        except Exception as error:
+            self._is_recording = False
+            self._measurement.report_once(f"nothing is recorded: {type(error).__name__}: {error}")
+
+    def _resume(self, step: int) -> None:
+        """Go on after the records of an earlier part of the training, with its settings."""
+        file, settings = self._folder / SETTINGS, json.loads(json.dumps(asdict(self._settings)))
+        if not self._table.steps:
+            file.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+            return
+        before = json.loads(file.read_text(encoding="utf-8"))
+        for name in settings.keys() - _MAY_CHANGE:
+            if settings[name] != before.get(name):
+                raise ValueError(
+                    f"{name} must be that of the records in {self._folder}, {before.get(name)}, "
+                    f"got {settings[name]}; choose another folder"
+                )
+        first = find_landscapes([self._folder])[0]
+        resolution = LandscapeStore.open(first.path).shape[0]
+        self._measurement.use(Effort(resolution, has_extras=True, evaluations=0))
+        self._has_effort, self._last = True, max(self._table.steps)
+        if step < self._last:
+            self._measurement.report_once(
+                f"the records of {self._folder} are kept, and those after step {self._last} are "
+                "added; choose another folder for another training"
+            )
 
     def _record_if_affordable(self, step: int, due: int) -> Record | None:
         if not self._has_effort:
@@ -264,7 +329,7 @@ class LandscapeRecorder:
             seconds = self._measurement.time_evaluation()
         allowed = self._budget.seconds_for(self._schedule.steps_for_each())
         efforts = self._measurement.efforts()
-        costs = [seconds * effort.evaluations for effort in efforts]
+        costs = [_BESIDES + seconds * effort.evaluations for effort in efforts]
         fitting = [i for i, cost in enumerate(costs) if cost <= allowed]
         number = min(fitting, default=len(efforts) - 1)
         chosen = efforts[number]
@@ -282,19 +347,36 @@ class LandscapeRecorder:
                 costs[number],
             )
 
-    def _use_existing_grid(self) -> None:
-        """Use the grid of the landscapes that are in the folder; all of a series have one size."""
-        if self._table.steps:
-            first = find_landscapes([self._folder])[0]
-            resolution = LandscapeStore.open(first.path).shape[0]
-            self._measurement.use(Effort(resolution, has_extras=True, evaluations=0))
-            self._has_effort = True
-
     def _wait_for_device(self) -> None:
         """Wait until the device has done what was asked of it, so that times are right."""
         device = next(self._problem.model.parameters()).device
         if device.type == "cuda":
             torch.cuda.synchronize(device)
+
+
+def _check_model(model: nn.Module) -> None:
+    # by name, because the module of torch.nn.parallel need not be there
+    if type(model).__name__ in ("DistributedDataParallel", "DataParallel"):
+        raise TypeError(
+            f"the problem must hold the module inside, got {type(model).__name__}; use model.module"
+        )
+
+
+def _check_batches(batches: Iterable[Any]) -> None:
+    """Refuse a loader whose iteration the training could notice."""
+    if not isinstance(batches, DataLoader):
+        return
+    shares = {
+        "shuffles": isinstance(batches.sampler, RandomSampler),
+        "has a generator": batches.generator is not None,
+        "keeps its workers": batches.persistent_workers,
+    }
+    for what, applies in shares.items():
+        if applies:
+            raise ValueError(
+                f"batches must be a list, or a loader that the training does not use, got one that "
+                f"{what}; take some batches: list(islice(loader, 4))"
+            )
 
 
 def _rank() -> int:

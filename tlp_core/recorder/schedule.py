@@ -45,7 +45,7 @@ class EverySteps:
 
 @dataclass(frozen=True)
 class LogSteps:
-    """Steps that are spread evenly on a logarithmic axis: step 0, step 1, and so on to the last.
+    """Steps that are spread evenly on a logarithmic axis: step 0, step 1, and so on to ``total``.
 
     Attributes:
         total: number of steps of the training, >= 1.
@@ -67,7 +67,8 @@ class LogSteps:
     @cached_property
     def steps(self) -> tuple[int, ...]:
         """The scheduled steps, in ascending order."""
-        spread = np.geomspace(1, self.total, self.count - 1).round().astype(np.int64)
+        first = 1 if self.count > 2 else self.total
+        spread = np.geomspace(first, self.total, self.count - 1).round().astype(np.int64)
         return (0, *sorted(set(spread.tolist())))
 
     def due(self, after: int, step: int) -> int | None:
