@@ -30,14 +30,15 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(autouse=True)
-def _python_path_without_debian():
-    """Fail a test that puts Debian's packages on the Python path, as ``paraview.simple`` does.
+def _own_packages_before_debians():
+    """Fail a test that puts Debian's packages before our own, as ``paraview.simple`` does.
 
-    The next tests start processes with this path, which then import Debian's versions.
+    The next tests start processes with this Python path, which then import Debian's versions.
     """
-    before = set(sys.path)
     yield
-    assert not [path for path in set(sys.path) - before if "dist-packages" in path]
+    own = [i for i, path in enumerate(sys.path) if path.endswith("site-packages")]
+    debian = [i for i, path in enumerate(sys.path) if path.endswith("dist-packages")]
+    assert max(own, default=-1) < min(debian, default=len(sys.path))
 
 
 @pytest.fixture(params=TTK_CASES)
