@@ -38,7 +38,7 @@ def _own_packages_before_debians():
     yield
     own = [i for i, path in enumerate(sys.path) if path.endswith("site-packages")]
     debian = [i for i, path in enumerate(sys.path) if path.endswith("dist-packages")]
-    assert max(own, default=-1) < min(debian, default=len(sys.path))
+    assert min(own, default=-1) < min(debian, default=len(sys.path))
 
 
 @pytest.fixture(params=TTK_CASES)

@@ -339,6 +339,8 @@ def test_a_small_share_leaves_out_what_takes_long(small_problem, tmp_path, caplo
         assert np.isfinite(float(row["eigenvalue_1"])) == has_extras
         assert np.isfinite(float(row["critical_sharpness"])) == has_extras
         assert ("points per axis (wanted: 11)" in caplog.text) == (resolution < 11)
+    along = LandscapeRecorder(small_problem, tmp_path / "along", directions="eigenvectors")
+    assert all(effort.has_extras for effort in along._measurement.efforts())
 
 
 def test_coarser_grids_are_odd():

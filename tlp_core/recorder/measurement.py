@@ -99,7 +99,8 @@ class Measurement:
     def efforts(self) -> list[Effort]:
         """Return what can be measured, from all that is wanted to the least.
 
-        The grid becomes coarser, then eigenvalues and critical sharpness are left out.
+        The grid becomes coarser, then eigenvalues and critical sharpness are left out, except where
+        the landscape lies along eigenvectors.
         """
         wanted = self._settings
         grids = coarser(wanted.samples)
@@ -110,6 +111,8 @@ class Measurement:
             Effort(grid.resolution, has_extras=True, evaluations=size + extras)
             for grid, size in zip(grids, sizes)
         ]
+        if wanted.directions == "eigenvectors":
+            return every
         return [*every, Effort(grids[-1].resolution, has_extras=False, evaluations=sizes[-1])]
 
     def time_evaluation(self) -> float:
@@ -279,7 +282,5 @@ def coarser(samples: GridSettings) -> list[GridSettings]:
     """Return a grid and the coarser ones, each with about half the points per axis."""
     found = [samples]
     while (half := (found[-1].resolution - 1) // 2 | 1) >= LEAST_RESOLUTION:
-        if half >= found[-1].resolution:
-            break
         found.append(replace(samples, resolution=half))
     return found
