@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tlp_core.landscape.series import find_landscapes
+from tlp_core.landscape.series import find_landscapes, format_step
 from tlp_paraview.algorithm import (
     SeriesAlgorithm,
     announce_image,
@@ -89,7 +89,8 @@ class TLPLandscapeReader(SeriesAlgorithm):
         if self._shape not in (None, shape):
             raise ValueError(
                 "landscapes of one series must have one shape, because time steps share an image, "
-                f"got {shape} at step {member.step:g} instead of {self._shape}; open each alone"
+                f"got {shape} at step {format_step(member.step)} instead of {self._shape}; open "
+                "each alone"
             )
         step = member.step if len(self._series.members) > 1 else None
         output(out_info, 0).ShallowCopy(vtk_bridge.landscape_to_grid(landscape, step=step))

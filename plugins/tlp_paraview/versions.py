@@ -6,7 +6,7 @@ from typing import Any
 
 from paraview import simple
 
-TIME_FORMAT = "step {time:g}"
+TIME_FORMAT = "step {time:.12g}"
 """Format of AnnotateTime since 5.10; earlier versions use the format of printf."""
 
 

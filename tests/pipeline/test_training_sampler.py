@@ -116,3 +116,12 @@ def test_a_missing_step_is_reported(training):
     _, checkpoints = training
     with pytest.raises(ValueError, match="must be one of 0, 5, 10, got 7"):
         find_step(checkpoints, 7)
+
+
+def test_a_step_of_seven_digits_keeps_them(training):
+    settings, (first, *_) = training
+    members = [replace(first, step=float(step)) for step in (1_234_567, 1_234_568)]
+    names = [TrainingSampler().store_of(settings, member, None).name for member in members]
+    assert [name.split("-")[0] for name in names] == ["step_1234567", "step_1234568"]
+    with pytest.raises(ValueError, match="must be one of 1234567, 1234568, got 1234569"):
+        find_step(members, 1_234_569)

@@ -70,7 +70,7 @@ def sample(options: argparse.Namespace) -> int:
 
 def sample_training(options: argparse.Namespace) -> int:
     """Sample the landscape of every checkpoint of a training, or resume it."""
-    from tlp_core.landscape.series import find_checkpoints
+    from tlp_core.landscape.series import find_checkpoints, format_step
     from tlp_core.pipeline.training_sampler import TrainingSampler, find_step
     from tlp_core.sampling.partition import part_of_process
     from tlp_core.sampling.resources import keep_memory
@@ -90,7 +90,9 @@ def sample_training(options: argparse.Namespace) -> int:
     sampler, part = TrainingSampler(), part_of_process(options.part, options.shards)
     exit_code = 0
     for i, member in enumerate(members, start=1):
-        progress = TerminalProgress(f"tlp training: step {member.step:g}, {i}/{len(members)}")
+        progress = TerminalProgress(
+            f"tlp training: step {format_step(member.step)}, {i}/{len(members)}"
+        )
         landscape = sampler.sample(settings, member, directions_of=fixed, progress=progress)
         store = str(sampler.store_of(settings, member, fixed))
         if not _is_part_complete(store, landscape, options.part):

@@ -63,6 +63,11 @@ class Member:
     path: Path
 
 
+def format_step(step: float) -> str:
+    """Return a step as text, with all its digits: steps of language models may have seven."""
+    return f"{step:.15g}"
+
+
 def find_checkpoints(places: Iterable[str | os.PathLike[str]]) -> tuple[Member, ...]:
     """Return the checkpoints of a training, by step.
 

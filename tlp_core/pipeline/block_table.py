@@ -25,7 +25,7 @@ from tlp_core.directions.hessian.critical_sharpness import critical_sharpness
 from tlp_core.directions.hessian.trace import hessian_trace
 from tlp_core.landscape.block_rows import GROUP, KEY, STEP
 from tlp_core.landscape.landscape import Landscape
-from tlp_core.landscape.series import Member
+from tlp_core.landscape.series import Member, format_step
 from tlp_core.landscape.table import COLUMN
 from tlp_core.model_state import select_parameters, trainable_parameters
 from tlp_core.pipeline.settings import LandscapeSettings
@@ -107,7 +107,7 @@ def measure_blocks(
             if should_stop():
                 return
             done = (number + place / len(groups)) / len(checkpoints)
-            progress(done, f"step {member.step:g}, {group}")
+            progress(done, f"step {format_step(member.step)}, {group}")
             row = {STEP: member.step, GROUP: group, **_measure(sampler, own, member, blocks)}
             relative = os.path.relpath(sampler.store_of(own, member, None), Path(path).parent)
             yield table.append({**row, COLUMN: relative, KEY: key})
@@ -237,17 +237,17 @@ class _Table:
         Raises:
             ValueError: if the row belongs to other settings.
         """
-        found = self._keys.get((f"{step:g}", group))
+        found = self._keys.get((format_step(step), group))
         if found not in (None, key):
             raise ValueError(
-                f"{self._path} must belong to these settings, but its row of step {step:g} and "
-                f"{group} is of others; choose another path"
+                f"{self._path} must belong to these settings, but its row of step "
+                f"{format_step(step)} and {group} is of others; choose another path"
             )
         return found is not None
 
     def append(self, row: Row) -> Row:
         """Add one row, and return it."""
-        row = {**row, STEP: f"{row[STEP]:g}"}
+        row = {**row, STEP: format_step(row[STEP])}
         is_new = not self._columns
         if is_new:
             self._columns = list(row)

@@ -18,7 +18,7 @@ from platformdirs import user_cache_path
 
 from tlp_core.content_hash import hash_file
 from tlp_core.landscape.landscape import Landscape
-from tlp_core.landscape.series import LANDSCAPE_ENDING, Member
+from tlp_core.landscape.series import LANDSCAPE_ENDING, Member, format_step
 from tlp_core.pipeline.sampler import LandscapeSampler
 from tlp_core.pipeline.settings import LandscapeSettings
 from tlp_core.problem import Problem
@@ -93,7 +93,7 @@ class TrainingSampler:
             ValueError, TypeError, RuntimeError, OSError: as :func:`~tlp_core.load_problem`.
         """
         content = _short_hash(hash_checkpoint(checkpoint.path))
-        name = f"step_{checkpoint.step:g}-{content}{LANDSCAPE_ENDING}"
+        name = f"step_{format_step(checkpoint.step)}-{content}{LANDSCAPE_ENDING}"
         return self.folder_of(settings, directions_of) / name
 
     def folder_of(self, settings: LandscapeSettings, directions_of: Member | None) -> Path:
@@ -151,9 +151,11 @@ def find_step(members: Sequence[Member], step: float | None) -> Member:
     for member in members:
         if member.step == step:
             return member
-    available = ", ".join(f"{member.step:g}" for member in members[:10])
+    available = ", ".join(format_step(member.step) for member in members[:10])
     more = ", …" if len(members) > 10 else ""
-    raise ValueError(f"the step of the directions must be one of {available}{more}, got {step:g}")
+    raise ValueError(
+        f"the step of the directions must be one of {available}{more}, got {format_step(step)}"
+    )
 
 
 def _short_hash(text: str) -> str:

@@ -138,9 +138,9 @@ function drawSeries(id, names) {
 
 function show() {
   const step = steps[shown];
-  element("number").textContent = text(step.step);
+  element("number").textContent = String(step.step);
   element("summary").textContent = `${step.minima} ${step.minima === 1 ? "minimum" : "minima"} among ` +
-    `${step.samples} samples at step ${text(step.step)}` +
+    `${step.samples} samples at step ${step.step}` +
     (step.hidden ? `; ${step.hidden} basins below a pixel are not drawn.` : ".");
   drawProfile();
   drawPlane();
