@@ -152,7 +152,8 @@ def browser():
         pytest.skip("no chromium and chromedriver")
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
-    for option in ("headless=new", "no-sandbox", "disable-gpu", "window-size=1280,1400"):
+    flags = ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage")
+    for option in (*flags, "window-size=1280,1400"):
         options.add_argument(f"--{option}")
     service = webdriver.ChromeService(shutil.which("chromedriver"))
     driver = webdriver.Chrome(options=options, service=service)
