@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from tlp_core.landscape.table import COLUMN
+from tlp_core.landscape.table import COLUMN, number_or_nan
 
 STEP, GROUP, KEY = "step", "group", "key"
 """Columns of the step, of the group, and of a hash of everything that a row depends on."""
@@ -54,7 +53,7 @@ def read_block_rows(path: str | os.PathLike[str]) -> BlockRows:
         ) from error
     if not {STEP, GROUP, KEY} <= set(names):
         raise ValueError(f"{path} must be a table of tlp blocks, and lacks one of its columns")
-    steps = np.unique([_number(row[STEP]) for row in rows])
+    steps = np.unique([number_or_nan(row[STEP]) for row in rows])
     if not len(rows) or not np.isfinite(steps).all():
         raise ValueError(f"{path} must have rows with a step each, got {len(rows)} rows")
     groups = tuple(dict.fromkeys(str(row[GROUP]) for row in rows))
@@ -62,13 +61,7 @@ def read_block_rows(path: str | os.PathLike[str]) -> BlockRows:
         name: np.full((len(groups), len(steps)), np.nan) for name in names if name not in _TEXTS
     }
     for row in rows:
-        place = groups.index(str(row[GROUP])), int(np.searchsorted(steps, _number(row[STEP])))
+        place = groups.index(str(row[GROUP])), int(np.searchsorted(steps, number_or_nan(row[STEP])))
         for name, values in columns.items():
-            values[place] = _number(row[name])
+            values[place] = number_or_nan(row[name])
     return BlockRows(groups, steps, columns)
-
-
-def _number(text: str | None) -> float:
-    with suppress(TypeError, ValueError):
-        return float(text)  # type: ignore[arg-type]
-    return float("nan")

@@ -77,12 +77,14 @@ def read_series(path: str | os.PathLike[str]) -> dict[str, Series]:
         ValueError: if it has no steps.
     """
     with open(path, encoding="utf-8-sig", newline="") as file:
-        rows = [(_number(row.get("step")), row) for row in csv.DictReader(file)]
+        rows = [(number_or_nan(row.get("step")), row) for row in csv.DictReader(file)]
     known = sorted(((step, row) for step, row in rows if np.isfinite(step)), key=lambda p: p[0])
     if not known:
         raise ValueError(f"table {path} must have a column 'step' with numbers, and has none")
     steps = [step for step, _ in known]
-    columns = {name: [_number(row.get(name)) for _, row in known] for name in known[0][1] if name}
+    columns = {
+        name: [number_or_nan(row.get(name)) for _, row in known] for name in known[0][1] if name
+    }
     return {
         name: Series(steps, values)
         for name, values in columns.items()
@@ -177,7 +179,8 @@ def _by_number(value: str) -> tuple[int, float, str]:
         return 1, 0.0, value
 
 
-def _number(text: str | None) -> float:
+def number_or_nan(text: str | None) -> float:
+    """Return the number that a text holds; NaN if it holds none."""
     try:
         return float(text)  # type: ignore[arg-type]
     except (TypeError, ValueError):

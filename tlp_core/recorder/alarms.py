@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from tlp_core import checks
 from tlp_core.analysis.change_points import MINIMUM_POINTS, find_transitions
+from tlp_core.landscape.table import number_or_nan
 from tlp_core.recorder.record import Record
 
 _COMPARISONS = {
@@ -60,7 +61,7 @@ class Alarm:
             TypeError: if ``call`` is not a function.
         """
         match = _RULE.fullmatch(when.strip())
-        limit = _number(match["limit"]) if match and match["limit"] else math.nan
+        limit = number_or_nan(match["limit"]) if match else math.nan
         if match is None or (not match["change"] and math.isnan(limit)):
             raise ValueError(
                 f"when must be 'NAME > NUMBER' (or <, >=, <=) or 'NAME changes', got {when!r}"
@@ -127,10 +128,3 @@ class Alarm:
                     f"{self._steps[change.index]} from {change.before:.6g} to {change.after:.6g} "
                     f"(p = {change.p_value:.2g})",
                 )
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan

@@ -1,4 +1,4 @@
-"""A context in which a training is left as it was, whatever happens inside."""
+"""A context that keeps the random states of a training, and its settings of torch."""
 
 from __future__ import annotations
 

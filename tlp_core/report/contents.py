@@ -117,7 +117,6 @@ def _step(step: float, landscape: Landscape, tree: MergeTree) -> Values:
         "basins": [
             {
                 "id": b,
-                "parent": int(basins.parent[b]),
                 "birth": _short(basins.birth[b]),
                 "death": _short(basins.death[b]),
                 "persistence": _short(basins.persistence[b]),
