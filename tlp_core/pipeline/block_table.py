@@ -8,9 +8,7 @@ loses one row at most, and the same call resumes the table.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +22,7 @@ from tlp_core.analysis.descriptors import Descriptors, describe
 from tlp_core.directions.hessian.critical_sharpness import critical_sharpness
 from tlp_core.directions.hessian.trace import hessian_trace
 from tlp_core.landscape.block_rows import GROUP, KEY, STEP
+from tlp_core.landscape.growing_table import GrowingTable
 from tlp_core.landscape.landscape import Landscape
 from tlp_core.landscape.series import Member, format_step
 from tlp_core.landscape.table import COLUMN
@@ -205,7 +204,7 @@ def weight_watcher_alpha(problem: Problem, pattern: str | None) -> float:
 
 
 class _Table:
-    """A .csv file to which rows are appended."""
+    """The table of groups and steps, which is resumed."""
 
     def __init__(self, path: Path, writes: bool) -> None:
         """Read the rows of an existing table; a last line that was not finished is removed.
@@ -214,22 +213,13 @@ class _Table:
             path: the table.
             writes: whether this process writes it, as the first of several does.
         """
-        self._path, self._writes = path, writes
-        self._keys: dict[tuple[str, str], str] = {}
-        self._columns: list[str] = []
-        if not path.exists():
-            return
-        content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if whole != content and writes:
-            path.write_bytes(whole)
-        rows = csv.DictReader(io.StringIO(whole.decode("utf-8")))
-        self._columns = list(rows.fieldnames or ())
-        if self._columns and not {STEP, GROUP, KEY} <= set(self._columns):
+        self._path, self._file = path, GrowingTable(path, writes=writes)
+        columns = self._file.columns
+        if columns and not {STEP, GROUP, KEY} <= set(columns):
             raise ValueError(
                 f"{path} must be a table of tlp blocks, and is not; choose another path"
             )
-        self._keys = {(row[STEP], row[GROUP]): row[KEY] for row in rows}
+        self._keys = {(row[STEP], row[GROUP]): row[KEY] for row in self._file.rows}
 
     def has(self, step: float, group: str, key: str) -> bool:
         """Return whether the table has a row.
@@ -248,18 +238,6 @@ class _Table:
     def append(self, row: Row) -> Row:
         """Add one row, and return it."""
         row = {**row, STEP: format_step(row[STEP])}
-        is_new = not self._columns
-        if is_new:
-            self._columns = list(row)
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self._columns)
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
-        if self._writes:
-            with open(self._path, "ab") as file:
-                file.write(text.getvalue().encode("utf-8"))
-                file.flush()
-                os.fsync(file.fileno())
+        self._file.append(row)
         self._keys[row[STEP], row[GROUP]] = row[KEY]
         return row

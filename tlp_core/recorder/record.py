@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tlp_core.landscape.growing_table import GrowingTable
 from tlp_core.landscape.landscape import Landscape
 from tlp_core.topology.merge_tree import MergeTree
 
@@ -43,19 +42,11 @@ class RecordTable:
         Raises:
             ValueError: if the file is another table.
         """
-        self.path, self.steps = path, set[int]()
-        self._columns: list[str] = []
-        if not path.exists():
-            return
-        content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if whole != content:
-            path.write_bytes(whole)
-        rows = csv.DictReader(io.StringIO(whole.decode("utf-8")))
-        self._columns = list(rows.fieldnames or ())
-        if self._columns and self._columns[0] != STEP:
+        self._path, self._file = path, GrowingTable(path)
+        columns = self._file.columns
+        if columns and columns[0] != STEP:
             raise ValueError(f"{path} must be the table of a recorder; choose another folder")
-        self.steps = {int(row[STEP]) for row in rows}
+        self.steps = {int(row[STEP]) for row in self._file.rows}
 
     def append(self, record: Record) -> None:
         """Add one line.
@@ -63,19 +54,12 @@ class RecordTable:
         Raises:
             ValueError: if the columns are not those of the table.
         """
-        columns = [STEP, *record.values]
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        if not self._columns or not self.path.exists():
-            writer.writerow(columns)
-        elif columns != self._columns:
-            other = sorted(set(columns) ^ set(self._columns)) or ["their order"]
+        columns, known = [STEP, *record.values], self._file.columns
+        if known and columns != known:
+            other = sorted(set(columns) ^ set(known)) or ["their order"]
             raise ValueError(
-                f"the columns of {self.path} must be those of the recorder, and {other[0]!r} "
+                f"the columns of {self._path} must be those of the recorder, and {other[0]!r} "
                 "differs; choose another folder"
             )
-        writer.writerow([record.step, *map(repr, record.values.values())])
-        with open(self.path, "a", encoding="utf-8", newline="") as file:
-            file.write(text.getvalue())
-        self._columns = columns
+        self._file.append({STEP: record.step, **record.values})
         self.steps.add(record.step)
