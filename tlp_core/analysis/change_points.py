@@ -3,7 +3,7 @@
 A change point splits a series into two parts of different level. Candidates are found by binary
 segmentation (Scott, Knott 1974, "A cluster analysis method for grouping means in the analysis of
 variance"): the step that, beside a level and a trend, explains most of the series. A candidate is
-kept if it is significant. Descriptors of a training remember their past and drift, so the null
+kept if it is significant. Descriptors of a training are autocorrelated and have trends, so the null
 hypothesis is a linear trend with autoregressive noise, x_t = φ x_{t-1} + e_t, not independent
 points: the statistic is compared with that of simulated series of this kind (a parametric
 bootstrap). The estimate of φ is biased downwards in short series, and a too small φ gives false
@@ -94,8 +94,8 @@ def find_transitions(
         steps: (T,) the training step of each value, increasing. Default: 0, 1, …. The points count
             as equally spaced, as records of a schedule are on its axis.
         null: ``autoregressive``, or ``independent`` for points that do not depend on each other and
-            have no trend. Its test shuffles ranks, so that it depends on no scale; on series that
-            remember, it alarms far too often.
+            have no trend. Its test shuffles ranks, so that it depends on no scale; in
+            autocorrelated series, it reports far too many changes.
         significance: largest p-value of a transition, between 0 and 1. Default: 0.01.
         simulations: number of simulated series that the statistic is compared with, >= 1.
             Default: 999.
