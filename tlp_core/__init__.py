@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from tlp_core.problems.loading import load_problem
     from tlp_core.recorder import LandscapeRecorder
     from tlp_core.sampling.grid import sample_grid
+    from tlp_core.sampling.rise import rise_distances
     from tlp_core.sampling.scattered import sample_scattered
 
 _NEEDS_TORCH = {
@@ -61,6 +62,7 @@ _NEEDS_TORCH = {
     "hessian_trace": "directions.hessian.trace",
     "load_problem": "problems.loading",
     "random_directions": "directions.random",
+    "rise_distances": "sampling.rise",
     "sample_grid": "sampling.grid",
     "sample_scattered": "sampling.scattered",
     "trajectory_directions": "directions.trajectory",
@@ -91,6 +93,7 @@ __all__ = [
     "merge_tree",
     "persistence_diagram",
     "random_directions",
+    "rise_distances",
     "sample_grid",
     "sample_scattered",
     "trajectory_directions",

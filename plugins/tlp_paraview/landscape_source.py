@@ -53,6 +53,7 @@ class TLPLossLandscape(SeriesAlgorithm):
         self._order, self._parameters = 0, ""
         self._max_iterations, self._tolerance, self._seed = 200, 1e-4, 0
         self._resolution, self._distance, self._large_grid = 41, 1.0, False
+        self._by_rise, self._rise = False, 1.0
         self._store, self._time_budget = "", 0.0
         self._in_background, self._background = False, None
         self._announced = 0
@@ -116,6 +117,12 @@ class TLPLossLandscape(SeriesAlgorithm):
 
     def SetDistance(self, distance: float) -> None:
         self.assign("_distance", distance)
+
+    def SetDistanceByRise(self, is_wanted: int) -> None:
+        self.assign("_by_rise", bool(is_wanted))
+
+    def SetRise(self, rise: float) -> None:
+        self.assign("_rise", rise)
 
     def SetLargeGrid(self, is_wanted: int) -> None:
         self.assign("_large_grid", bool(is_wanted))
@@ -281,7 +288,9 @@ class TLPLossLandscape(SeriesAlgorithm):
                 tolerance=self._tolerance,
                 seed=self._seed,
             ),
-            samples=GridSettings(self._resolution, self._distance),
+            samples=GridSettings(
+                self._resolution, self._distance, self._rise if self._by_rise else None
+            ),
             run=RunSettings(
                 store=self._store_path(),
                 time_budget=self._time_budget or None,

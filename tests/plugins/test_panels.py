@@ -185,6 +185,8 @@ SHOWN_WITH = {
         "Order": ("DirectionMethod", ["lanczos"]),
         "MaxIterations": ("DirectionMethod", ["pyhessian", "lanczos"]),
         "Tolerance": ("DirectionMethod", ["pyhessian", "lanczos"]),
+        "Distance": ("DistanceByRise", ["off"]),
+        "Rise": ("DistanceByRise", ["on"]),
         "TimeBudget": ("InBackground", ["off"]),
         "StopSampling": ("InBackground", ["on"]),
     },

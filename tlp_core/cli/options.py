@@ -178,6 +178,13 @@ def add_samples(command: argparse.ArgumentParser, resolution: str) -> None:
         help="half-width of the range of α (default: 1)",
     )
     command.add_argument(
+        "--rise",
+        type=float,
+        metavar="LOSS",
+        help="half-width along each direction where the loss has risen by this amount, instead of "
+        "--distance",
+    )
+    command.add_argument(
         "--scattered", type=int, metavar="N", help="sample N Sobol points instead of a grid"
     )
     command.add_argument(
@@ -255,6 +262,8 @@ def refuse_ignored(options: argparse.Namespace) -> None:
     if hasattr(options, "scattered"):
         what = "--scattered" if scattered else "a grid"
         ignored[what] = ("resolution",) if scattered else ("region",)
+        if options.rise is not None:
+            ignored["--rise"] = ("distance",)
     for reason, names in ignored.items():
         for name in names:
             if getattr(options, name) != options.defaults[name]:
@@ -315,8 +324,10 @@ def run_of(options: argparse.Namespace, store: str) -> RunSettings:
 def samples_of(options: argparse.Namespace, resolution: int) -> SampleSettings:
     """Return the settings of the samples, with a resolution."""
     if options.scattered is None:
-        return GridSettings(resolution, options.distance)
-    return ScatterSettings(options.scattered, options.region, options.distance, options.seed)
+        return GridSettings(resolution, options.distance, options.rise)
+    return ScatterSettings(
+        options.scattered, options.region, options.distance, options.seed, options.rise
+    )
 
 
 def _path(text: str) -> str:

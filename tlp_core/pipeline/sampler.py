@@ -21,7 +21,8 @@ from tlp_core.progress import Progress, silent
 from tlp_core.sampling.chunks import ShouldStop, sample_plan
 from tlp_core.sampling.grid import grid_plan
 from tlp_core.sampling.partition import Part, abort_all_on_error, part_of_process
-from tlp_core.sampling.plan import Plan
+from tlp_core.sampling.plan import RISE, Plan
+from tlp_core.sampling.rise import with_distances
 from tlp_core.sampling.scattered import scatter_plan
 from tlp_core.sampling.settings import GridSettings, SampleSettings
 from tlp_core.sampling.torch_partition import TorchPart
@@ -41,6 +42,8 @@ class LandscapeSampler:
         self._store_key: tuple[Any, ...] = ()
         self._store: LandscapeStore | None = None
         self._sampled_by_ranks: LandscapeSettings | None = None
+        self._distances_key: tuple[Any, ...] = ()
+        self._distances: float | tuple[float, ...] = ()
 
     def sample(
         self,
@@ -76,7 +79,7 @@ class LandscapeSampler:
                 LandscapeStore.open(settings.run.store).check_chunks()
             before = _before_samples(progress)
             problem, directions = self._find_directions(settings, part, before)
-            plan = make_plan(settings.samples, len(directions))
+            plan = make_plan(self._samples(problem, directions, settings, part), len(directions))
             return sample_plan(
                 problem,
                 directions,
@@ -135,6 +138,30 @@ class LandscapeSampler:
                 made = make_directions(problem, settings.directions, progress)
             self._directions, self._directions_key = _share(made, part, problem), key
         return problem, self._directions
+
+    def _samples(
+        self, problem: Problem, directions: Directions, settings: LandscapeSettings, part: Part
+    ) -> SampleSettings:
+        """Return the settings of the samples, with distances that a rise of the loss decides.
+
+        They are found by the first processes. A store that was begun keeps its own.
+        """
+        samples = settings.samples
+        if samples.rise is None:
+            return samples
+        key = (*self._directions_key, samples.rise, settings.evaluation.batch_norm)
+        if key != self._distances_key:
+            found: float | tuple[float, ...] | None = None
+            if part.is_in_first_group():
+                store = settings.run.store
+                begun = LandscapeStore.open(store) if store and Path(store).exists() else None
+                if begun is not None and begun.provenance.get(RISE) == samples.rise:
+                    found = tuple(begun.distance.tolist())
+                else:
+                    batch_norm = settings.evaluation.batch_norm
+                    found = with_distances(problem, directions, samples, batch_norm).distance
+            self._distances, self._distances_key = part.broadcast(found), key
+        return replace(samples, distance=self._distances)
 
     def _memory_store(self, settings: LandscapeSettings, plan: Plan) -> LandscapeStore | None:
         key = (*self._directions_key, settings.samples, settings.evaluation)

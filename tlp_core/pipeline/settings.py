@@ -42,5 +42,6 @@ class LandscapeSettings:
 
     def __post_init__(self) -> None:
         """Check the samples against the directions, before hours are spent on eigenvectors."""
-        if not self.directions.file and self.directions.method != "checkpoints":
+        knows_directions = not self.directions.file and self.directions.method != "checkpoints"
+        if self.samples.rise is None and knows_directions:
             self.samples.half_widths(self.directions.n)

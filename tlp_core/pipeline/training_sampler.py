@@ -117,7 +117,7 @@ class TrainingSampler:
                 *map(hash_checkpoint, directions.solutions),
             ],
             "directions_of": hash_checkpoint(directions_of.path) if directions_of else None,
-            "samples": asdict(settings.samples),
+            "samples": {k: v for k, v in asdict(settings.samples).items() if v is not None},
             "evaluation": asdict(settings.evaluation),
         }
         return base / _short_hash(json.dumps(key, sort_keys=True, default=str))

@@ -81,7 +81,7 @@ def sample_plan(
             **landscape_provenance(problem, directions, evaluation.batch_norm),
             **plan.provenance,
         }
-        stack.enter_context(_frozen_parameters(problem, evaluation, center))
+        stack.enter_context(frozen_parameters(problem, evaluation, center))
         _warn_of_rounded_steps(problem, directions, plan)
         choose = partial(_choose, problem, directions, plan, evaluation, run, bases, progress)
         others = tuple(problem.other_batches)
@@ -160,12 +160,12 @@ def measure_engines(
     with ExitStack() as stack:
         bases = stack.enter_context(preserve_model(problem.model, directions.names))
         problem.model.eval()
-        stack.enter_context(_frozen_parameters(problem, evaluation, check_center(problem)))
+        stack.enter_context(frozen_parameters(problem, evaluation, check_center(problem)))
         return _choose(problem, directions, plan, evaluation, RunSettings(), bases, silent).seconds
 
 
 @contextmanager
-def _frozen_parameters(
+def frozen_parameters(
     problem: Problem, evaluation: EvaluationSettings, center: float
 ) -> Iterator[None]:
     """Evaluate without gradients in the parameters, if the loss at the model stays the same.

@@ -17,7 +17,7 @@ from tlp_core.problem import Problem
 from tlp_core.progress import Progress, silent
 from tlp_core.sampling.chunks import ShouldStop, measure_engines, sample_plan
 from tlp_core.sampling.partition import Part
-from tlp_core.sampling.plan import Plan
+from tlp_core.sampling.plan import Plan, rise_provenance
 from tlp_core.sampling.resources import check_memory
 from tlp_core.sampling.settings import (
     GIBIBYTE,
@@ -103,7 +103,7 @@ def grid_plan(samples: GridSettings, n: int) -> Plan:
     Raises:
         ValueError: for several distances, but not n, or more samples than fit into memory.
     """
-    plan = Plan(samples.shape(n), samples.half_widths(n))
+    plan = Plan(samples.shape(n), samples.half_widths(n), provenance=rise_provenance(samples.rise))
     check_memory(plan.number_of_samples)
     return plan
 

@@ -18,6 +18,14 @@ from tlp_core.landscape.store import Chunk
 _TRIAL_POINTS = 64
 """Number of samples at which engines are measured."""
 
+RISE = "rise"
+"""Key of the rise of the loss that has decided the half-widths."""
+
+
+def rise_provenance(rise: float | None) -> dict[str, float]:
+    """Return the provenance of half-widths that a rise of the loss has decided, if one has."""
+    return {} if rise is None else {RISE: rise}
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -27,7 +35,8 @@ class Plan:
         shape: number of points per axis (n,); of scattered samples (N,).
         distances: (n,) float64, half-width of the range of α along each direction.
         points: (N, n) float64, coordinates of scattered samples; None on a grid.
-        provenance: how scattered samples were drawn, for the provenance.
+        provenance: how scattered samples were drawn and half-widths were chosen, for the
+            provenance.
     """
 
     shape: tuple[int, ...]

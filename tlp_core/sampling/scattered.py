@@ -17,7 +17,7 @@ from tlp_core.problem import Problem
 from tlp_core.progress import Progress, silent
 from tlp_core.sampling.chunks import ShouldStop, sample_plan
 from tlp_core.sampling.partition import Part
-from tlp_core.sampling.plan import Plan
+from tlp_core.sampling.plan import Plan, rise_provenance
 from tlp_core.sampling.settings import (
     GIBIBYTE,
     EvaluationSettings,
@@ -101,8 +101,8 @@ def scatter_plan(samples: ScatterSettings, n: int) -> Plan:
     """
     distances = samples.half_widths(n)
     points = _sobol(samples.count, n, samples.region, samples.seed) * distances
-    provenance = {"region": samples.region, "points_seed": samples.seed}
-    return Plan((samples.count,), distances, points, provenance)
+    drawn = {"region": samples.region, "points_seed": samples.seed}
+    return Plan((samples.count,), distances, points, {**drawn, **rise_provenance(samples.rise)})
 
 
 def _sobol(count: int, n: int, region: Region, seed: int) -> npt.NDArray[np.float64]:

@@ -25,6 +25,9 @@ class GridSettings:
     Attributes:
         resolution: number of points along each direction, odd, >= 3.
         distance: half-width of the range of α, one for all directions or one for each, > 0.
+        rise: by how much the loss exceeds that of the model at the half-width of each direction,
+            in units of the loss, > 0; ``distance`` is then what
+            :func:`~tlp_core.sampling.rise.with_distances` finds. Default: None, a given distance.
 
     Raises:
         ValueError: for a value out of range.
@@ -33,11 +36,13 @@ class GridSettings:
 
     resolution: int = 41
     distance: float | tuple[float, ...] = 1.0
+    rise: float | None = None
 
     def __post_init__(self) -> None:
         """Check every value."""
         checks.resolution(self.resolution)
         _check_distance(self.distance)
+        _check_rise(self.rise)
 
     def shape(self, n: int) -> tuple[int, ...]:
         """Return the number of points along each of n directions, (n,)."""
@@ -49,7 +54,7 @@ class GridSettings:
         Raises:
             ValueError: for several distances, but not n.
         """
-        return _half_widths(self.distance, n)
+        return _half_widths(self.distance, n, self.rise)
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ class ScatterSettings:
         region: ``box`` or ``ball``.
         distance: half-width of the box, or radius of the ball; several are half-axes; > 0.
         seed: random seed of the sequence, >= 0.
+        rise: as in :class:`GridSettings`.
 
     Raises:
         ValueError: for a value out of range.
@@ -71,12 +77,14 @@ class ScatterSettings:
     region: Region = "box"
     distance: float | tuple[float, ...] = 1.0
     seed: int = 0
+    rise: float | None = None
 
     def __post_init__(self) -> None:
         """Check every value."""
         checks.integer(self.count, name="count", minimum=2)
         checks.choice(self.region, REGIONS, name="region")
         _check_distance(self.distance)
+        _check_rise(self.rise)
         checks.integer(self.seed, name="seed", minimum=0)
 
     def half_widths(self, n: int) -> npt.NDArray[np.float64]:
@@ -90,7 +98,7 @@ class ScatterSettings:
                 f"scattered samples must have at most {MOST_SCATTERED_DIRECTIONS} directions, "
                 f"got {n}"
             )
-        return _half_widths(self.distance, n)
+        return _half_widths(self.distance, n, self.rise)
 
 
 SampleSettings = GridSettings | ScatterSettings
@@ -180,7 +188,11 @@ def distance_setting(distance: float | Sequence[float]) -> float | tuple[float, 
     return tuple(distance)  # type: ignore[arg-type]
 
 
-def _half_widths(distance: float | tuple[float, ...], n: int) -> npt.NDArray[np.float64]:
+def _half_widths(
+    distance: float | tuple[float, ...], n: int, rise: float | None
+) -> npt.NDArray[np.float64]:
+    if rise is not None and not isinstance(distance, tuple):
+        raise ValueError(f"distances must be found for a rise of {rise:g} first, and are not")
     each = list(distance) if isinstance(distance, tuple) else [distance] * n
     if len(each) != n:
         raise ValueError(
@@ -194,3 +206,8 @@ def _check_distance(distance: float | tuple[float, ...]) -> None:
         raise ValueError("distance must be one number or one for each direction, got none")
     for one in distance if isinstance(distance, tuple) else (distance,):
         checks.positive(one, name="distance")
+
+
+def _check_rise(rise: float | None) -> None:
+    if rise is not None:
+        checks.positive(rise, name="rise")

@@ -9,11 +9,11 @@ evaluations of the loss, so it is cheap where eigenvalues are not.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
+from tlp_core.crossing import crossing
 from tlp_core.directions.flat import norm, views
 from tlp_core.directions.gradient import mean_gradient
 from tlp_core.kept_outputs import KEPT_BYTES, kept_outputs
@@ -23,9 +23,6 @@ from tlp_core.shards import shard_of
 
 _FIRST = 1e-3
 """First length of a step, as a fraction of ‖θ*‖."""
-
-_FACTOR = 4.0
-"""Ratio of two steps of the search for a bracket."""
 
 _MOST = 25
 """Largest number of evaluations; normalization layers can bound a loss everywhere."""
@@ -82,29 +79,10 @@ def critical_sharpness(
                     return not mean_loss(kept) <= center
 
             first = _FIRST * (math.sqrt(sum(map(squared_norm, bases))) or 1.0)
-            distance, evaluations = _search(exceeds, first, tolerance)
-    return CriticalSharpness(2 * length / distance, distance, evaluations)
-
-
-def _search(exceeds: Callable[[float], bool], first: float, tolerance: float) -> tuple[float, int]:
-    """Return the smallest distance found at which the loss exceeds, and the number of trials."""
-    low, high, trials = 0.0, math.inf, 0
-    distance = first
-    while trials < _MOST and not (high < math.inf and low > 0 and high / low <= 1 + tolerance):
-        trials += 1
-        if exceeds(distance):
-            high = distance
-        else:
-            low = distance
-        if high == math.inf:
-            distance = low * _FACTOR
-        elif low == 0:
-            distance = high / _FACTOR
-        else:
-            distance = math.sqrt(low * high)
-    if high == math.inf or low == 0:
+            distance, evaluations = crossing(exceeds, first=first, tolerance=tolerance, most=_MOST)
+    if not math.isfinite(distance):
         raise RuntimeError(
             "the loss must fall and then exceed the model's along the gradient for a critical "
-            f"sharpness, and did not within {trials} evaluations"
+            f"sharpness, and did not within {evaluations} evaluations"
         )
-    return high, trials
+    return CriticalSharpness(2 * length / distance, distance, evaluations)
