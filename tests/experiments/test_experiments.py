@@ -50,7 +50,7 @@ def tiny(trained):
     return Experiment(
         "tiny",
         lambda _size: [network(0.1), network(0.5)],
-        lambda _size: [look("2D", 2, 1.0), look("last", 1, 1.0, last_only=True)],
+        lambda _size: [look("2D", 2, 1.0), look("last", 1, 1.0, steps=(-1,))],
         answer,
         rows="tilt",
         columns="step",

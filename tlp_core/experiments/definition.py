@@ -151,6 +151,10 @@ class Network:
         return "_".join(f"{name}{value}" for name, value in self.parameters.items())
 
 
+FIRST, LAST = (0,), (-1,)
+"""Steps of a look at the first, or the last, checkpoint only."""
+
+
 @dataclass(frozen=True)
 class Look:
     """Settings with which the landscapes of an experiment are sampled.
@@ -160,7 +164,8 @@ class Look:
         directions: settings of the directions, Hessian eigenvectors.
         samples: settings of the grid.
         evaluation: settings of the evaluation. Default: the fastest engine.
-        last_only: sample only the last checkpoint of each network. Default: False.
+        steps: places of the sampled checkpoints among those of a network, such as -1 for the last.
+            Default: all checkpoints.
         trace_vectors: largest number of random vectors for an estimate of the trace of the Hessian.
             Default: 0, no estimate.
     """
@@ -169,7 +174,7 @@ class Look:
     directions: DirectionSettings
     samples: GridSettings
     evaluation: EvaluationSettings = EvaluationSettings()
-    last_only: bool = False
+    steps: tuple[int, ...] | None = None
     trace_vectors: int = 0
 
     @property
@@ -179,7 +184,7 @@ class Look:
 
     def steps_of(self, network: Network) -> Sequence[int]:
         """Return the steps of the checkpoints of a network whose landscapes are sampled."""
-        return network.steps[-1:] if self.last_only else network.steps
+        return network.steps if self.steps is None else [network.steps[i] for i in self.steps]
 
 
 @dataclass(frozen=True)

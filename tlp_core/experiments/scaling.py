@@ -12,7 +12,7 @@ import numpy as np
 
 from tlp_core.choices import ExperimentSize
 from tlp_core.experiments.claims import Claim, correlation, correlation_within
-from tlp_core.experiments.definition import Curves, Experiment, Look, Network, Training
+from tlp_core.experiments.definition import LAST, Curves, Experiment, Look, Network, Training
 from tlp_core.experiments.rows import Row, group_rows
 from tlp_core.experiments.transitions import (
     DESCRIPTORS,
@@ -37,7 +37,7 @@ def scaling_looks(size: ExperimentSize) -> list[Look]:
     """Return the looks of a size: the whole network, and the first and last block at the end."""
     resolution = {"quick": 7, "medium": 15, "full": 41}[size]
     parts = {"block0": "blocks.0.*", "block3": "blocks.3.*"}
-    return transformer_looks(resolution, 0.05, {} if size == "quick" else parts, last_only=True)
+    return transformer_looks(resolution, 0.05, {} if size == "quick" else parts, steps=LAST)
 
 
 def scaling_claims(rows: list[Row], _folder: Path) -> list[Claim]:

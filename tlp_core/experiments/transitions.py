@@ -38,19 +38,24 @@ _SIGNIFICANCE = 0.05
 
 
 def transformer_looks(
-    resolution: int, distance: float, parts: Mapping[str, str], *, last_only: bool = False
+    resolution: int,
+    distance: float,
+    parts: Mapping[str, str],
+    *,
+    steps: tuple[int, ...] | None = None,
 ) -> list[Look]:
     """Return looks at the whole network and at parts of it, given by patterns of parameter names.
 
-    The distances were found by trial. They are large enough that losses exceed those of the
-    untrained network, and small enough that the neighbours of the centre are in its basin.
+    The ``steps`` are those of the parts. The distances were found by trial. They are large enough
+    that losses exceed those of the untrained network, and small enough that the neighbours of the
+    centre are in its basin.
     """
     directions = DirectionSettings(n=2, method="lanczos", normalization="layer")
     samples = GridSettings(resolution, distance)
     return [
         Look("2D", directions, samples),
         *(
-            Look(name, replace(directions, parameters=pattern), samples, last_only=last_only)
+            Look(name, replace(directions, parameters=pattern), samples, steps=steps)
             for name, pattern in parts.items()
         ),
     ]
