@@ -18,6 +18,17 @@ from tlp_core.array_names import CriticalType
 from tlp_core.topology.branches import Branches
 from tlp_core.topology.merge_tree import MergeTree
 
+_OF_SEVERAL_BASINS = (
+    "average_persistence",
+    "average_diagonal_distance",
+    "maximal_persistence",
+    "total_persistence",
+    "persistence_entropy",
+    "global_minimum_depth",
+    "width_at_half_depth",
+)
+"""Descriptors that tell the size of the box, not its topology, where there is one basin."""
+
 _ONE_MINIMUM = "the landscape has one minimum"
 _NO_SADDLE = "no minimum lies below a saddle"
 _EQUAL_LOSSES = "all losses are equal"
@@ -30,8 +41,10 @@ class Descriptors:
 
     The B branches have the persistences p_i = death - birth. The L leaf basins have the depths
     g_i = f(upper node) - f(minimum) and the sizes s_i, in samples. Persistences and depths are in
-    units of the loss. An undefined descriptor is NaN, and ``undefined`` gives the reason. A
-    definition without a source is a definition of this project.
+    units of the loss. An undefined descriptor is NaN, and ``undefined`` gives the reason. With a
+    single basin, the persistence of the essential branch and what follows from it are the range of
+    the losses in the box, which is no property of the landscape, and are NaN. A definition without
+    a source is a definition of this project.
 
     Attributes:
         number_of_samples: N.
@@ -118,9 +131,11 @@ def describe(tree: MergeTree) -> Descriptors:
         "minimum_loss": float(tree.levels.min()),
         "maximum_loss": float(tree.levels.max()),
     }
+    if len(pairs) == 1:
+        numbers |= dict.fromkeys(_OF_SEVERAL_BASINS, np.nan)
     numbers["smad_normalized"] = numbers["smad"] / spread if spread > 0 else np.nan
     nan = [name for name, number in numbers.items() if np.isnan(number)]
-    reasons = {name: _reason(name, spread) for name in nan}
+    reasons = {name: _reason(name, spread, len(pairs)) for name in nan}
     return Descriptors(**numbers, undefined=reasons)  # type: ignore[arg-type]
 
 
@@ -169,9 +184,11 @@ def _leaf_basins(tree: MergeTree, pairs: Branches) -> dict[str, float]:
     }
 
 
-def _reason(name: str, spread: float) -> str:
+def _reason(name: str, spread: float, basins: int) -> str:
     if "finite" in name:
         return _ONE_MINIMUM
+    if name in _OF_SEVERAL_BASINS and basins == 1:
+        return _ONE_MINIMUM if spread > 0 else _EQUAL_LOSSES
     if name == "width_at_half_depth":
         return _FLAT_BASIN
     if name == "persistence_entropy" or (name == "smad_normalized" and spread == 0):
