@@ -96,6 +96,43 @@ def test_known_and_unknown_pairs_are_all_pairs_and_seeds_choose_them():
     assert not (next(iter(other.batches))[0] == tokens).all()
 
 
+def test_test_pairs_are_those_whose_mirror_was_not_trained_on():
+    """A network that ignores the order of a and b knows every other test pair."""
+    problem = transformer.modular_addition(p=7, train_fraction=0.5, seed=3)
+    ((tokens, _),) = problem.batches
+    known = {tuple(pair) for pair in tokens[:, :2].tolist()}
+    known |= {(b, a) for a, b in known}
+
+    class Remembers(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.parameter = torch.nn.Parameter(torch.zeros(()))
+
+        def forward(self, tokens):
+            logits = torch.zeros(len(tokens), 3, 7)
+            for row, (a, b) in enumerate(tokens[:, :2].tolist()):
+                logits[row, -1, (a + b) % 7 if (a, b) in known else (a + b + 1) % 7] = 1
+            return logits
+
+    metrics = problem.metrics(Remembers())
+    assert metrics["training accuracy"] == metrics["mirrored test accuracy"] == 1
+    assert metrics["test accuracy"] == 0
+
+
+def test_the_loss_of_large_logits_is_not_rounded():
+    """In float32, a log-softmax of logits beyond 2^24 ulp is zero; float64 keeps it."""
+    problem = transformer.modular_addition(p=7, width=8)
+    ((tokens, answers),) = problem.batches
+
+    class Certain(torch.nn.Module):
+        def forward(self, tokens):
+            return 20 * torch.nn.functional.one_hot(answers, 7).float()[:, None]
+
+    loss = problem.loss(Certain(), (tokens, answers))
+    assert loss.dtype == torch.float64
+    assert loss.item() == pytest.approx(6 * np.exp(-20.0), rel=1e-6)
+
+
 def test_the_published_network_has_its_size():
     model = transformer.modular_addition().model
     assert sum(p.numel() for p in model.parameters()) == 226_688

@@ -149,8 +149,14 @@ def modular_addition(
 
     The task is that of Power et al. 2022. The defaults give the transformer of Nanda et al. 2023,
     "Progress measures for grokking via mechanistic interpretability", section 3: one layer, no
-    layer norm, ReLU, 226,688 parameters for p = 113. The loss is the loss on the training pairs.
-    The metrics are ``test loss`` and ``test accuracy`` on the other pairs.
+    layer norm, ReLU, 226,688 parameters for p = 113. The loss is the loss on the training pairs,
+    with logits in float64: in float32, the rounding of a log-softmax of large logits makes the
+    training loss jump by orders of magnitude (Nanda et al. compute it in float64, too).
+
+    The pairs (a, b) and (b, a) have the same answer, so that a network that ignores the order knows
+    a test pair whose mirror was trained on. The metrics ``test loss`` and ``test accuracy`` are of
+    the test pairs whose mirror was not trained on; ``mirrored test accuracy`` is of the others, and
+    ``training accuracy`` of the training pairs.
 
     Args:
         p: the modulus, >= 3. Default: 113.
@@ -177,11 +183,13 @@ def modular_addition(
     tokens = torch.cat([pairs, torch.full((len(pairs), 1), p)], dim=1)  # a, b, =
     answers = pairs.sum(1) % p
     order = torch.randperm(len(pairs), generator=generator)
-    train, test = order.tensor_split([round(train_fraction * len(pairs))])
+    train, held_out = order.tensor_split([round(train_fraction * len(pairs))])
+    mirror_is_trained = torch.isin(pairs[held_out, 1] * p + pairs[held_out, 0], train)
+    test, mirrored = held_out[~mirror_is_trained], held_out[mirror_is_trained]
     if not len(train) or not len(test):
         raise ValueError(
-            f"train_fraction must leave pairs for training and for testing, got "
-            f"{train_fraction:g} of {len(pairs)} pairs"
+            f"train_fraction must leave pairs for training, and for testing pairs whose mirror is "
+            f"not trained on, got {train_fraction:g} of {len(pairs)} pairs"
         )
     model = Transformer(
         p + 1, 3, width=width, layers=layers, heads=heads, outputs=p, norm=False, gelu=False
@@ -189,15 +197,21 @@ def modular_addition(
     _initialize(model, generator)
 
     def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-        return nn.functional.cross_entropy(model(batch[0])[:, -1], batch[1])
+        return nn.functional.cross_entropy(model(batch[0])[:, -1].double(), batch[1])
+
+    def accuracy(model: nn.Module, chosen: Tensor) -> float:
+        inputs, targets = match_batch((tokens[chosen], answers[chosen]), model)
+        return float((model(inputs)[:, -1].argmax(1) == targets).double().mean())
 
     @torch.no_grad()
     def metrics(model: nn.Module) -> dict[str, float]:
-        inputs, targets = match_batch((tokens[test], answers[test]), model)
-        logits = model(inputs)[:, -1]
-        accuracy = (logits.argmax(1) == targets).float().mean()
-        test_loss = nn.functional.cross_entropy(logits, targets)
-        return {"test loss": float(test_loss), "test accuracy": float(accuracy)}
+        unknown = match_batch((tokens[test], answers[test]), model)
+        return {
+            "test loss": float(loss(model, unknown)),
+            "test accuracy": accuracy(model, test),
+            "mirrored test accuracy": accuracy(model, mirrored),
+            "training accuracy": accuracy(model, train),
+        }
 
     batches = [(tokens[train], answers[train])]
     return Problem(model, loss, batches, name=f"addition mod {p}", metrics=metrics)
