@@ -67,9 +67,27 @@ def landscape_distances(
     Raises:
         ValueError: if the distance is unknown.
     """
+    diagrams = [persistence_diagram(tree, relative=relative) for tree in trees]
+    return diagram_distances(diagrams, distance=distance)
+
+
+def diagram_distances(
+    diagrams: Sequence[Diagram], *, distance: DiagramDistance = "bottleneck"
+) -> npt.NDArray[np.float64]:
+    """Return the distances between persistence diagrams.
+
+    Args:
+        diagrams: T arrays (B, 2) of births and deaths, as :func:`persistence_diagram` returns them.
+        distance: as in :func:`landscape_distances`.
+
+    Returns:
+        (T, T) float64, symmetric, zero on the diagonal, in units of the diagrams.
+
+    Raises:
+        ValueError: if the distance is unknown.
+    """
     checks.choice(distance, DIAGRAM_DISTANCES, name="distance")
     measure = _bottleneck() if distance == "bottleneck" else _wasserstein()
-    diagrams = [persistence_diagram(tree, relative=relative) for tree in trees]
     matrix = np.zeros((len(diagrams), len(diagrams)))
     for i in range(len(diagrams)):
         for j in range(i):

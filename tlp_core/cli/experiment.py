@@ -61,6 +61,18 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "machines that share a folder; a run without this option gathers all of them",
     )
     command.add_argument(
+        "--look",
+        nargs="+",
+        default=[],
+        metavar="LOOK",
+        help="sample only these looks, such as 3D; a run without this option gathers all of them",
+    )
+    command.add_argument(
+        "--gather",
+        action="store_true",
+        help="write tables and charts of the rows that exist, without training or sampling",
+    )
+    command.add_argument(
         "--resolution",
         nargs="+",
         default=[],
@@ -88,9 +100,11 @@ def run(options: argparse.Namespace, report: Callable[[str], None]) -> bool:
     from tlp_core.experiments.run import (
         describe_sampling_time,
         describe_work,
+        gather_results,
         run_experiment,
         select_looks,
         select_networks,
+        select_part,
     )
 
     experiment, only = named_experiment(options.name), _pairs("only", "seed=0", options.only)
@@ -98,27 +112,42 @@ def run(options: argparse.Namespace, report: Callable[[str], None]) -> bool:
     resolutions = {look: _integer(look, text) for look, text in texts.items()}
     if options.cost:
         networks = select_networks(experiment, options.size, only, device=options.device)
-        looks = select_looks(experiment, options.size, resolutions)
+        looks = select_part(select_looks(experiment, options.size, resolutions), options.look)
         print(describe_work(networks, looks), flush=True)
         report("measuring a few samples")
         print(describe_sampling_time(networks, looks))
         return False
-    claims = run_experiment(
-        experiment,
-        Path(options.output),
-        size=options.size,
-        only=only,
-        resolutions=resolutions,
-        device=options.device,
-        report=report,
-        progress=TerminalProgress,
-    )
-    if only:
-        report("a part is done; the same command without --only gathers all parts into tables")
-        return False
+    folder = Path(options.output)
+    if options.gather:
+        for name in ("look", "device"):
+            if getattr(options, name):
+                raise ValueError(f"--{name} has no meaning with --gather; omit one of them")
+        claims = gather_results(
+            experiment,
+            folder,
+            size=options.size,
+            only=only,
+            resolutions=resolutions,
+            report=report,
+        )
+    else:
+        claims = run_experiment(
+            experiment,
+            folder,
+            size=options.size,
+            only=only,
+            only_looks=options.look,
+            resolutions=resolutions,
+            device=options.device,
+            report=report,
+            progress=TerminalProgress,
+        )
+        if only or options.look:
+            report("a part is done; the same command without --only and --look gathers all parts")
+            return False
     print(markdown_table(claims), end="")
     try:
-        for picture in draw_charts(experiment, Path(options.output)):
+        for picture in draw_charts(experiment, folder):
             report(f"wrote {picture}")
     except ModuleNotFoundError as error:
         report(f"no charts were drawn: {error}; install tlp_core[plot]")

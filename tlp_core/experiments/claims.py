@@ -1,29 +1,49 @@
-"""Tests of the papers' claims. Each claim is tested by a statistic with a confidence interval.
+"""Tests of the papers' claims: an effect with its interval, and the p-value of a permutation test.
 
-A claim compares the 95 % confidence interval with a null value, which is the value of the statistic
-if there is no effect. The claim holds if the interval is on the claimed side of the null value. It
-does not hold if the interval is on the other side. It is undecided if the interval contains the
-null value. Without a null value, the statistic is only shown.
+A permutation test makes no assumption on distributions: it counts how often the effect is at least
+as large if the values are exchanged between cases that do not differ under the null hypothesis. It
+is exact, also for four cases, where no effect of any size may be decidable; the power tells. The
+tests are two-sided. The p-values of an experiment are corrected for their number by Holm's method
+(Holm 1979, "A simple sequentially rejective multiple test procedure"): the probability that one or
+more of its claims are decided without an effect is at most 5 %.
+
+A claim *holds* if its corrected p-value is at most 0.05 and the effect has the claimed sign; it
+*does not hold* if the effect has the other sign; else it is *undecided*. Numbers without a null
+hypothesis are *shown*.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import ConstantInputWarning, DegenerateDataWarning, bootstrap, spearmanr, t
+from scipy.stats import (
+    ConstantInputWarning,
+    DegenerateDataWarning,
+    bootstrap,
+    nct,
+    permutation_test,
+    rankdata,
+    spearmanr,
+    t,
+)
 
 from tlp_core.experiments.rows import Row, group_rows
 
-Alternative = Literal["greater", "less"]
-"""Side of the null value on which a statistic is claimed to be."""
+Sign = Literal["positive", "negative"]
+"""Claimed sign of an effect."""
+
+SIGNIFICANCE = 0.05
+"""Largest corrected p-value of a claim that is decided."""
 
 _MINIMUM_CASES = 5
-"""Minimum number of cases for a confidence interval."""
+"""Minimum number of cases for a confidence interval of a mean."""
 
 _MINIMUM_BOOTSTRAP = 8
 """Minimum number of cases for a bootstrap interval; that of five covers 88 to 92 % only."""
@@ -31,8 +51,16 @@ _MINIMUM_BOOTSTRAP = 8
 _RESAMPLES = 1000
 """Number of bootstrap samples."""
 
+_PERMUTATIONS = 9999
+"""Largest number of permutations; if there are no more, all of them are counted."""
+
 _INTERVAL = (2.5, 97.5)
 """Percentiles of the bootstrap samples that limit the 95 % interval."""
+
+_SIMULATIONS = 2000
+"""Simulated sets of cases from which the power is estimated, to 2 %."""
+
+Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -41,13 +69,17 @@ class Claim:
 
     Attributes:
         text: the claim of the paper.
-        measure: the statistic that tests it.
-        value: value of the statistic; NaN if it is undefined.
-        low: lower limit of its 95 % bootstrap interval; NaN if there are too few cases, 5 for
-            means and 8 for other statistics.
+        measure: the effect that tests it.
+        value: the effect; NaN if it is undefined.
+        low: lower limit of its 95 % interval; NaN if there are too few cases.
         high: upper limit of the interval, likewise.
-        verdict: ``holds``, ``does not hold``, ``undecided`` or ``shown``.
+        p: two-sided p-value of a permutation test; NaN if there is no test.
+        p_holm: the p-value after Holm's correction, see :func:`correct_claims`.
+        claimed: the claimed sign of the effect; None if the effect is only shown.
         count: number of independent cases, such as networks.
+        power: probability, 0 to 1, that the uncorrected test decides an effect of the size in
+            ``power_of``; NaN without a test.
+        power_of: size of the effect, such as ``ρ = 0.5``.
     """
 
     text: str
@@ -55,37 +87,69 @@ class Claim:
     value: float
     low: float
     high: float
-    verdict: str
+    p: float
+    claimed: Sign | None
     count: int
+    power: float = math.nan
+    power_of: str = ""
+    p_holm: float = math.nan
+
+    @property
+    def verdict(self) -> str:
+        """``holds``, ``does not hold``, ``undecided`` or ``shown``."""
+        if self.claimed is None:
+            return "shown"
+        if not self.p_holm <= SIGNIFICANCE:
+            return "undecided"
+        return "holds" if (self.value > 0) == (self.claimed == "positive") else "does not hold"
+
+    def as_row(self) -> dict[str, Any]:
+        """Return the claim as a row of a table."""
+        names = ("text", "measure", "value", "low", "high", "p", "p_holm", "count")
+        own = {name: getattr(self, name) for name in names}
+        return {**own, "power": self.power, "power_of": self.power_of, "verdict": self.verdict}
+
+
+def correct_claims(claims: Sequence[Claim]) -> list[Claim]:
+    """Return the claims of one experiment with p-values that are corrected for their number."""
+    tested = sorted((c.p, i) for i, c in enumerate(claims) if math.isfinite(c.p))
+    corrected, largest = list(claims), 0.0
+    for place, (p, i) in enumerate(tested):
+        largest = max(largest, min(1.0, p * (len(tested) - place)))
+        corrected[i] = replace(claims[i], p_holm=largest)
+    return corrected
 
 
 def correlation(
-    text: str,
-    rows: Iterable[Row],
-    one: str,
-    other: str,
-    *,
-    positive: bool = True,
-    by: Sequence[str] = (),
+    text: str, rows: Iterable[Row], one: str, other: str, *, claimed: Sign = "positive"
 ) -> Claim:
     """Test a claim by Spearman's rank correlation of two columns.
 
     Args:
         text: the claim.
-        rows: rows of the table. Rows with a non-finite value in one of the two columns are omitted.
+        rows: rows of the table, one for each network. Rows with a non-finite value in one of the
+            two columns are omitted.
         one: name of the first column.
         other: name of the second column.
-        positive: the correlation is claimed to be positive, else negative. Default: True.
-        by: columns that identify a network. Rows of one network depend on each other and form one
-            case. Default: each row is a case.
+        claimed: claimed sign of the correlation. Default: ``positive``.
 
     Returns:
-        The claim with its result.
+        The claim with its result. If there are fewer than 8 cases, the interval is NaN.
     """
-    measure = f"rank correlation of {one} and {other}"
-    blocks = _blocks(rows, one, other, by)
-    return evaluate_claim(
-        text, measure, blocks, _spearman, null_value=0.0, alternative=_alternative(positive)
+    pairs = _finite_pairs(rows, one, other)
+    low, high = _bootstrap_interval(pairs) if len(pairs) >= _MINIMUM_BOOTSTRAP else (np.nan, np.nan)
+    value = spearman(pairs)
+    return Claim(
+        text,
+        f"rank correlation of {one} and {other}",
+        value,
+        low,
+        high,
+        _pairing_p(pairs) if math.isfinite(value) else math.nan,
+        claimed,
+        len(pairs),
+        _correlation_power(len(pairs)),
+        "ρ = 0.5",
     )
 
 
@@ -96,7 +160,7 @@ def correlation_within(
     other: str,
     by: Sequence[str],
     *,
-    positive: bool = True,
+    claimed: Sign = "positive",
 ) -> Claim:
     """Test a claim by the mean of the rank correlations of two columns along each training.
 
@@ -107,104 +171,175 @@ def correlation_within(
         one: name of the first column.
         other: name of the second column.
         by: columns that identify a network. Each network is one case.
-        positive: the correlation is claimed to be positive, else negative. Default: True.
+        claimed: claimed sign of the mean. Default: ``positive``.
 
     Returns:
         The claim with its result.
     """
-    correlations = [_spearman(block) for block in _blocks(rows, one, other, by)]
+    groups = group_rows(rows, by).values()
+    correlations = [spearman(_finite_pairs(group, one, other)) for group in groups]
     measure = f"rank correlation of {one} and {other} along each training"
-    return mean(text, measure, correlations, null_value=0.0, alternative=_alternative(positive))
+    return mean(text, measure, correlations, claimed=claimed)
 
 
 def mean(
-    text: str,
-    measure: str,
-    values: npt.ArrayLike,
-    *,
-    null_value: float | None,
-    alternative: Alternative = "greater",
+    text: str, measure: str, values: npt.ArrayLike, *, claimed: Sign | None = "positive"
 ) -> Claim:
-    """Test a claim by the mean of some values.
+    """Test a claim by the mean of some values, which is 0 without an effect.
+
+    The interval is that of Student's t; the test changes signs.
 
     Args:
         text: the claim.
         measure: what the values are.
         values: (C,) one value per case. Non-finite values are omitted.
-        null_value: the mean if there is no effect; None to show the mean without a test.
-        alternative: side of the null value on which the mean is claimed to be, ``greater`` or
-            ``less``. Default: ``greater``.
+        claimed: claimed sign of the mean; None to show the mean without a test. Default:
+            ``positive``.
 
     Returns:
-        The claim with its result.
+        The claim with its result. If there are fewer than 5 cases, the interval is NaN.
     """
-    cases = np.asarray(values, dtype=np.float64).ravel()
-    cases = cases[np.isfinite(cases)]
-    value = float(cases.mean()) if len(cases) else float("nan")
+    cases = _finite(values)
+    value = float(cases.mean()) if len(cases) else math.nan
     low, high = _t_interval(cases) if len(cases) >= _MINIMUM_CASES else (np.nan, np.nan)
-    verdict = _verdict(low, high, null_value, alternative)
-    return Claim(text, measure, value, low, high, verdict, len(cases))
+    if claimed is None:
+        return Claim(text, measure, value, low, high, math.nan, None, len(cases))
+    p = _permutation_p((cases,), lambda x, axis: x.mean(axis), "samples") if len(cases) else np.nan
+    power = _mean_power(len(cases))
+    return Claim(
+        text, measure, value, low, high, p, claimed, len(cases), power, "one standard deviation"
+    )
 
 
-def evaluate_claim(
+def difference(
     text: str,
     measure: str,
-    blocks: Sequence[npt.NDArray[np.float64]],
-    statistic: Callable[[npt.NDArray[np.float64]], float],
-    null_value: float | None,
-    alternative: Alternative,
+    ones: npt.ArrayLike,
+    others: npt.ArrayLike,
+    *,
+    claimed: Sign = "positive",
 ) -> Claim:
-    """Test a claim by a statistic with its bootstrap interval.
+    """Test a claim by the shift between two groups: the median of all differences of two cases.
+
+    Hodges, Lehmann 1963, "Estimates of location based on rank tests". Interval and test are those
+    of the rank sum; without ties, the interval is exact for groups of any size. Four cases against
+    four are decided if the groups do not overlap (p = 0.029).
 
     Args:
         text: the claim.
-        measure: what the statistic is.
-        blocks: independent cases, each an array (C, K) of C rows that may depend on each other. The
-            bootstrap resamples whole blocks.
-        statistic: function of the rows of all blocks, (Σ C, K), that returns a number.
-        null_value: value of the statistic if there is no effect; None to show the statistic
-            without a test.
-        alternative: side of the null value on which the statistic is claimed to be, ``greater`` or
-            ``less``.
+        measure: what the values are.
+        ones: (C,) values of the first group. Non-finite values are omitted.
+        others: (D,) values of the second group, likewise.
+        claimed: claimed sign of the first group minus the second. Default: ``positive``.
 
     Returns:
-        The claim with its result. If there are fewer than 8 blocks, the interval is NaN.
+        The claim with its result. If the groups are too small for a 95 % interval, it is NaN.
     """
-    nan = float("nan")
-    value = statistic(np.concatenate(blocks)) if len(blocks) else nan
-    if len(blocks) < _MINIMUM_BOOTSTRAP:
-        verdict = _verdict(nan, nan, null_value, alternative)
-        return Claim(text, measure, value, nan, nan, verdict, len(blocks))
-    low, high = _bootstrap_interval(blocks, statistic, value if null_value is None else null_value)
-    verdict = _verdict(low, high, null_value, alternative)
-    return Claim(text, measure, value, low, high, verdict, len(blocks))
+    one, other = _finite(ones), _finite(others)
+    count = len(one) + len(other)
+    if not len(one) or not len(other):
+        nan = math.nan
+        return Claim(text, measure, nan, nan, nan, nan, claimed, count)
+    shifts = np.sort(np.subtract.outer(one, other).ravel())
+    outside = _outside(len(one), len(other))
+    low, high = (shifts[outside - 1], shifts[-outside]) if outside else (np.nan, np.nan)
+    ranks = rankdata(np.concatenate([one, other]))
+    p = _permutation_p(
+        (ranks[: len(one)], ranks[len(one) :]),
+        lambda x, y, axis: x.mean(axis) - y.mean(axis),
+        "independent",
+    )
+    return Claim(
+        text,
+        measure,
+        float(np.median(shifts)),
+        float(low),
+        float(high),
+        p,
+        claimed,
+        count,
+        _difference_power(len(one), len(other)),
+        "two standard deviations",
+    )
 
 
-def _bootstrap_interval(
-    blocks: Sequence[npt.NDArray[np.float64]],
-    statistic: Callable[[npt.NDArray[np.float64]], float],
-    undefined: float,
-) -> tuple[float, float]:
-    """Return the 95 % interval of a statistic by the BCa bootstrap (Efron 1987).
+def spearman(pairs: Values) -> float:
+    """Return the rank correlation of pairs (C, 2); NaN if it is undefined."""
+    if len(pairs) < 2:
+        return math.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConstantInputWarning)  # the correlation is NaN then
+        return float(spearmanr(pairs[:, 0], pairs[:, 1]).statistic)
+
+
+def markdown_table(claims: Sequence[Claim]) -> str:
+    """Return claims as a Markdown table, one row per claim."""
+    lines = ["| claim | measured | effect (95 %) | p, Holm | n | power | |", "|" + "---|" * 7]
+    for claim in claims:
+        effect = f"{_text(claim.value)} ({_text(claim.low)} to {_text(claim.high)})"
+        power = f"{claim.power_of}: {100 * claim.power:.0f} %" if claim.power_of else ""
+        p = "" if claim.claimed is None else _text(claim.p_holm)
+        cells = [claim.text, claim.measure, effect, p, str(claim.count), power, claim.verdict]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _text(number: float) -> str:
+    return f"{number:.2g}" if math.isfinite(number) else "–"
+
+
+def _finite(values: npt.ArrayLike) -> Values:
+    cases = np.asarray(values, dtype=np.float64).ravel()
+    finite: Values = cases[np.isfinite(cases)]
+    return finite
+
+
+def _finite_pairs(rows: Iterable[Row], one: str, other: str) -> Values:
+    pairs = np.array([(r[one], r[other]) for r in rows], dtype=np.float64).reshape(-1, 2)
+    finite: Values = pairs[np.isfinite(pairs).all(axis=1)]
+    return finite
+
+
+def _pairing_p(pairs: Values) -> float:
+    """Return the p-value of a rank correlation."""
+    one, other = (rankdata(column) - (len(pairs) + 1) / 2 for column in pairs.T)
+    return _permutation_p((one,), lambda x, axis: (x * other).mean(axis), "pairings")
+
+
+def _permutation_p(
+    groups: tuple[Values, ...],
+    statistic: Callable[..., Any],
+    kind: Literal["samples", "pairings", "independent"],
+) -> float:
+    if min(map(len, groups)) < 2:
+        return 1.0  # a case alone is as likely on either side
+    result = permutation_test(
+        groups,
+        statistic,
+        permutation_type=kind,
+        vectorized=True,
+        n_resamples=_PERMUTATIONS,
+        random_state=0,
+    )
+    return float(result.pvalue)
+
+
+def _bootstrap_interval(pairs: Values) -> tuple[float, float]:
+    """Return the 95 % interval of a rank correlation by the BCa bootstrap (Efron 1987).
 
     Of a rank correlation that is zero, it excludes zero on one side in 2.8 % of 400 simulated
     claims of eight cases (2.5 % are promised). Where all resamples agree, BCa does not exist, and
-    the percentiles are returned.
-
-    Args:
-        blocks: independent cases.
-        statistic: function of the rows of several blocks.
-        undefined: value of the statistic for resamples in which it is not finite.
+    the percentiles are returned. The correlation of a resample of equal values counts as 0.
     """
 
     def of(chosen: npt.NDArray[np.int64]) -> float:
-        value = statistic(np.concatenate([blocks[int(i)] for i in chosen]))
-        return value if np.isfinite(value) else undefined
+        value = spearman(pairs[chosen])
+        return value if np.isfinite(value) else 0.0
 
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         warnings.simplefilter("ignore", DegenerateDataWarning)
         result = bootstrap(
-            (np.arange(len(blocks)),),
+            (np.arange(len(pairs)),),
             of,
             vectorized=False,
             n_resamples=_RESAMPLES,
@@ -217,7 +352,7 @@ def _bootstrap_interval(
     return float(low), float(high)
 
 
-def _t_interval(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+def _t_interval(values: Values) -> tuple[float, float]:
     """Return the 95 % interval of a mean by Student's t.
 
     The bootstrap's covers 85 % only at five values, and false claims hold in 10 % of cases
@@ -227,43 +362,73 @@ def _t_interval(values: npt.NDArray[np.float64]) -> tuple[float, float]:
     return float(values.mean() - half), float(values.mean() + half)
 
 
-def _verdict(low: float, high: float, null_value: float | None, alternative: Alternative) -> str:
-    if null_value is None:
-        return "shown"
-    if low > null_value:
-        return "holds" if alternative == "greater" else "does not hold"
-    if high < null_value:
-        return "holds" if alternative == "less" else "does not hold"
-    return "undecided"
+def _outside(ones: int, others: int) -> int:
+    """Return which of the sorted differences, counted from both ends from 1, limit the interval.
+
+    0 if no interval of 95 % exists. The number of differences above 0 has the null distribution of
+    the Mann-Whitney statistic, whose counts are the coefficients of a Gaussian binomial.
+    """
+    counts = np.array([1.0])
+    for i in range(1, others + 1):
+        longer = np.zeros(len(counts) + ones + i)
+        longer[: len(counts)] += counts
+        longer[ones + i :] -= counts
+        for place in range(i, len(longer)):
+            longer[place] += longer[place - i]
+        counts = longer[: ones * i + 1]
+    below = np.cumsum(counts) / counts.sum()
+    return int(np.searchsorted(below, SIGNIFICANCE / 2, side="right"))
 
 
-def _alternative(positive: bool) -> Alternative:
-    return "greater" if positive else "less"
+@lru_cache
+def _correlation_power(count: int) -> float:
+    """Return how often the test decides a rank correlation of 0.5, by simulation.
+
+    The simulated values are normal with the correlation 2 sin(π ρ / 6), whose rank correlation is ρ
+    (Pearson 1907).
+    """
+    if count < 3:
+        return 0.0
+    rng = np.random.default_rng(0)
+    null = np.abs(_rank_correlations(rng.standard_normal((2, 5 * _SIMULATIONS, count))))
+    r = 2 * np.sin(np.pi * 0.5 / 6)
+    one, noise = rng.standard_normal((2, _SIMULATIONS, count))
+    drawn = np.stack([one, r * one + np.sqrt(1 - r * r) * noise])
+    return _decided(np.abs(_rank_correlations(drawn)), null)
 
 
-def _blocks(
-    rows: Iterable[Row], one: str, other: str, by: Sequence[str]
-) -> list[npt.NDArray[np.float64]]:
-    """Return the finite pairs of two columns, an array (C, 2) per network."""
-    finite = [row for row in rows if np.isfinite([row[one], row[other]]).all()]
-    networks = group_rows(finite, by).values() if by else [[row] for row in finite]
-    return [np.array([(row[one], row[other]) for row in part], dtype=float) for part in networks]
+def _rank_correlations(pairs: Values) -> Values:
+    """Return the rank correlations of sets of pairs, (2, S, C), as an array (S,)."""
+    one, other = rankdata(pairs, axis=2) - (pairs.shape[2] + 1) / 2
+    return np.asarray((one * other).sum(1) / (one * one).sum(1))
 
 
-def markdown_table(claims: Sequence[Claim]) -> str:
-    """Return claims as a Markdown table, one row per claim."""
-    lines = ["| claim | measured | value (95 %) | cases | |", "|---|---|---|---|---|"]
-    for claim in claims:
-        value = f"{claim.value:.2g} ({claim.low:.2g} to {claim.high:.2g})".replace("nan", "–")
-        lines.append(
-            f"| {claim.text} | {claim.measure} | {value} | {claim.count} | {claim.verdict} |"
-        )
-    return "\n".join(lines) + "\n"
+@lru_cache
+def _mean_power(count: int) -> float:
+    """Return how often the test decides a mean of one standard deviation, by the t-test's power."""
+    if 2 / 2**count > SIGNIFICANCE:
+        return 0.0  # not even equal signs of all cases decide
+    limit = t.ppf(1 - SIGNIFICANCE / 2, count - 1)
+    return float(nct.sf(limit, count - 1, np.sqrt(count)))
 
 
-def _spearman(pairs: npt.NDArray[np.float64]) -> float:
-    if len(pairs) < 2:
-        return float("nan")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConstantInputWarning)  # the correlation is NaN then
-        return float(spearmanr(pairs[:, 0], pairs[:, 1]).statistic)
+@lru_cache
+def _difference_power(ones: int, others: int) -> float:
+    """Return how often the test decides a shift of two standard deviations, by simulation."""
+    rng = np.random.default_rng(0)
+    drawn = rng.standard_normal((_SIMULATIONS, ones + others))
+    shifted = drawn + 2.0 * (np.arange(ones + others) < ones)
+    middle = ones * (ones + others + 1) / 2
+
+    def distances(values: Values) -> Values:
+        found: Values = np.abs(rankdata(values, axis=1)[:, :ones].sum(axis=1) - middle)
+        return found
+
+    null = distances(rng.standard_normal((5 * _SIMULATIONS, ones + others)))
+    return _decided(distances(shifted), null)
+
+
+def _decided(found: Values, null: Values) -> float:
+    """Return the fraction of statistics that are decided, given simulated ones of no effect."""
+    tail = (len(null) - np.searchsorted(np.sort(null), found - 1e-9)) / len(null)
+    return float((tail <= SIGNIFICANCE).mean())

@@ -18,10 +18,12 @@ from tlp_core.choices import ExperimentSize
 from tlp_core.directions.settings import DirectionSettings
 from tlp_core.experiments.claims import Claim
 from tlp_core.experiments.rows import Row
+from tlp_core.landscape.landscape import Landscape
 from tlp_core.model_state import limit_threads
 from tlp_core.problem import Problem, match_batch
 from tlp_core.progress import Progress
 from tlp_core.sampling.settings import EvaluationSettings, GridSettings
+from tlp_core.topology.merge_tree import MergeTree
 
 _KEEP_SECONDS = 20.0
 """Time between two states of a training: a killed run loses so much at most."""
@@ -168,6 +170,8 @@ class Look:
             Default: all checkpoints.
         trace_vectors: largest number of random vectors for an estimate of the trace of the Hessian.
             Default: 0, no estimate.
+        measure: function of a landscape and its merge tree that returns further columns of the
+            table of rows. Default: none.
     """
 
     name: str
@@ -176,6 +180,7 @@ class Look:
     evaluation: EvaluationSettings = EvaluationSettings()
     steps: tuple[int, ...] | None = None
     trace_vectors: int = 0
+    measure: Callable[[Landscape, MergeTree], Row] = lambda _landscape, _tree: {}
 
     @property
     def number_of_samples(self) -> int:
@@ -195,8 +200,7 @@ class Experiment:
         title: title in one line.
         networks: function that returns the networks for a size of the experiment.
         looks: function that returns the looks for a size of the experiment.
-        claims: function that tests the claims of the paper, given the table of descriptors and the
-            folder of the experiment.
+        claims: function that tests the claims of the paper, given the table of descriptors.
         rows: name of the parameter that defines the rows of the small multiples.
         columns: name of the parameter that defines the columns of the small multiples.
         figures: pairs of columns of the table, (x, y), each drawn as one chart.
@@ -208,7 +212,7 @@ class Experiment:
     title: str
     networks: Callable[[ExperimentSize], list[Network]]
     looks: Callable[[ExperimentSize], list[Look]]
-    claims: Callable[[list[Row], Path], list[Claim]]
+    claims: Callable[[Sequence[Row]], list[Claim]]
     rows: str
     columns: str
     figures: tuple[tuple[str, str], ...]

@@ -1,43 +1,55 @@
 """Grokking of modular addition (Power et al. 2022): landscapes during training.
 
 The experiment tests whether the topology of the landscape changes before or after the test accuracy
-does.
+does. The test accuracy is that of pairs whose mirror was not trained on.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 from tlp_core.choices import ExperimentSize
 from tlp_core.experiments.claims import Claim
 from tlp_core.experiments.definition import Curves, Experiment, Look, Network, Training
+from tlp_core.experiments.results import LOW_VOLUME
 from tlp_core.experiments.rows import Row, group_rows
-from tlp_core.experiments.transitions import lag_claims, train_by_adam, transformer_looks
+from tlp_core.experiments.transitions import (
+    HALF_WIDTH,
+    lag_claims,
+    train_by_adam,
+    transformer_looks,
+)
 from tlp_core.problem import Problem
 from tlp_core.problems.transformer import modular_addition
 from tlp_core.progress import Progress
 
+_SEEDS: dict[ExperimentSize, int] = {"quick": 1, "medium": 10, "full": 10}
+_STEPS: dict[ExperimentSize, range] = {
+    "quick": range(0, 3001, 150),
+    "medium": range(0, 6001, 100),
+    "full": range(0, 40_001, 500),
+}
+"""Steps of the checkpoints."""
+
 
 def grokking_networks(size: ExperimentSize) -> list[Network]:
     """Return the grokking networks of a size: one for each seed; ``full`` is Nanda et al. 2023."""
-    seeds = {"quick": 1, "medium": 5, "full": 5}[size]
-    return [_grokking_network(seed, size) for seed in range(seeds)]
+    return [_grokking_network(seed, size) for seed in range(_SEEDS[size])]
 
 
 def grokking_looks(size: ExperimentSize) -> list[Look]:
-    """Return the looks of a size: the whole network, its attention, its feed-forward layer."""
+    """Return the looks of a size: the whole network; ``full`` adds its attention and its MLP."""
     resolution = {"quick": 11, "medium": 21, "full": 41}[size]
     parts = {"attention": "blocks.0.attention.*", "feed-forward": "blocks.0.feed.*"}
-    return transformer_looks(resolution, 0.2, {} if size == "quick" else parts)
+    return transformer_looks(resolution, parts if size == "full" else {})
 
 
-def grokking_claims(rows: list[Row], _folder: Path) -> list[Claim]:
+def grokking_claims(rows: Sequence[Row]) -> list[Claim]:
     """Test whether descriptors change before the test accuracy does, over the seeds.
 
     Args:
         rows: rows of the table of descriptors.
-        _folder: folder of the experiment; not used.
     """
     return [
         claim
@@ -49,14 +61,13 @@ def grokking_claims(rows: list[Row], _folder: Path) -> list[Claim]:
 def _grokking_network(seed: int, size: ExperimentSize) -> Network:
     small = {"p": 31, "width": 64, "train_fraction": 0.5}
     arguments = {} if size == "full" else small
-    last = 40_000 if size == "full" else 3000
     rate = 1e-3 if size == "full" else 3e-3
 
     def make() -> Problem:
         return modular_addition(**arguments, seed=seed)  # type: ignore[arg-type]
 
-    steps = range(0, last + 1, last // 20)
-    return Network({"seed": seed}, make, partial(_train_grokking, rate=rate), steps)
+    train = partial(_train_grokking, rate=rate)
+    return Network({"seed": seed}, make, train, _STEPS[size])
 
 
 def _train_grokking(
@@ -73,13 +84,16 @@ GROKKING = Experiment(
     grokking_claims,
     rows="seed",
     columns="step",
-    figures=(("test loss", "global_minimum_depth"),),
+    figures=(("test loss", HALF_WIDTH),),
     series=(
         "training loss",
         "test loss",
         "test accuracy",
-        "global_minimum_depth",
-        "width_at_half_depth",
+        "mirrored test accuracy",
+        "training accuracy",
+        "number_of_minima",
+        HALF_WIDTH,
+        LOW_VOLUME,
         "top_eigenvalue",
     ),
 )

@@ -6,22 +6,20 @@ code, a network can fit these points and be far from the solution everywhere els
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tlp_core.analysis.descriptors import describe
-from tlp_core.analysis.distances import landscape_distances
+from tlp_core.analysis.distances import diagram_distances
 from tlp_core.choices import GRID_RULES, ExperimentSize
 from tlp_core.directions.settings import DirectionSettings
-from tlp_core.experiments.claims import Claim, correlation, evaluate_claim, mean
+from tlp_core.experiments.claims import Claim, correlation, difference, mean
 from tlp_core.experiments.definition import (
+    FIRST,
     LAST,
     Curves,
     Experiment,
@@ -29,8 +27,14 @@ from tlp_core.experiments.definition import (
     Network,
     Training,
 )
-from tlp_core.experiments.results import tree_of, trees_by
-from tlp_core.experiments.rows import Row
+from tlp_core.experiments.results import (
+    LOW_VOLUME,
+    diagram_of,
+    diagram_text,
+    low_volume,
+    tree_of,
+)
+from tlp_core.experiments.rows import Row, group_rows
 from tlp_core.landscape.landscape import Landscape
 from tlp_core.problem import Problem, evaluate_metrics
 from tlp_core.problems import pinn_convection
@@ -65,6 +69,14 @@ RESOLUTIONS: dict[ExperimentSize, tuple[int, int]] = {
 
 ERROR = "relative error"
 
+CRITICAL_POINTS = "critical points"
+CRITICAL_POINTS_OF_SLICE = "critical points of the slice"
+BASINS_IN_SLICE = "basins in the slice"
+"""Columns of the 4D landscape and of its slice at α₄ = 0."""
+
+_RISE = 1.0
+"""Rise of the loss at the edges of the box."""
+
 _TRANSITION = (10, 30)
 """Range of β in which networks begin to fail (Geniesse et al.)."""
 
@@ -80,114 +92,60 @@ def networks(size: ExperimentSize) -> list[Network]:
 
 
 def looks(size: ExperimentSize) -> list[Look]:
-    """Return the looks of a size: landscapes of three and of four directions."""
+    """Return the looks of a size: three directions, also early in training, and four directions.
+
+    The half-widths are where the loss has risen by 1, twice the loss of a network that is zero
+    everywhere.
+    """
     three, four = RESOLUTIONS[size]
     return [
-        Look(
-            name,
-            DirectionSettings(n=n, method="lanczos"),
-            GridSettings(resolution, distance=0.25),
-            steps=LAST,
-        )
-        for name, n, resolution in (("3D", 3, three), ("4D", 4, four))
+        _look("3D", 3, three, LAST, _measure_3d),
+        _look("3D early", 3, four, FIRST, lambda _landscape, _tree: {}),
+        _look("4D", 4, four, LAST, _measure_4d),
     ]
 
 
-def claims(rows: list[Row], folder: Path) -> list[Claim]:
-    """Test the claims of Geniesse et al. 2024, section 4.1, and of Xie et al. 2024 on β.
-
-    Args:
-        rows: rows of the table of descriptors.
-        folder: folder of the experiment, with the landscapes.
-
-    Raises:
-        ValueError: if the 4D points are not a regular subset of the 3D points.
-    """
-    results = []
-    for name in ("3D", "4D"):
-        look_rows = [row for row in rows if row["look"] == name]
-        for column, positive in (
-            ("number_of_minima", True),
-            ("number_of_saddles", True),
-            ("width_at_half_depth", False),
-        ):
-            text = f"a better model has a simpler landscape ({name})"
-            results.append(correlation(text, look_rows, ERROR, column, positive=positive))
-        for column in ("number_of_saddles", "average_persistence"):
-            text = f"{column} grows with β ({name})"
-            results.append(correlation(text, look_rows, "beta", column))
-    results.append(_compare_seeds(rows, folder))
-    results += _compare_4d_with_3d(rows, folder)
-    results.append(_compare_graph_rules(rows, folder))
-    return results
-
-
-def _compare_seeds(rows: list[Row], folder: Path) -> Claim:
-    """Compare the distances between seeds for β at the transition and for other β."""
-    look_rows = [row for row in rows if row["look"] == "3D"]
-    blocks, means = [], []
-    for (beta, rate), trees in trees_by(look_rows, folder, "beta", "rate").items():
-        matrix = landscape_distances(trees, relative=True)
-        pairs = [(matrix[i, j], beta) for i, j in combinations(range(len(trees)), 2)]
-        if pairs:
-            blocks.append(np.array(pairs, dtype=np.float64))
-            means.append(f"β {beta:g}, rate {rate:g}: {blocks[-1][:, 0].mean():.2g}")
-
-    def difference(part: npt.NDArray[np.float64]) -> float:
-        inside = (_TRANSITION[0] <= part[:, 1]) & (part[:, 1] <= _TRANSITION[1])
-        near, far = part[inside, 0], part[~inside, 0]
-        return float(near.mean() - far.mean()) if len(near) and len(far) else np.nan
-
-    return evaluate_claim(
-        "seeds differ most near the transition",
-        "mean bottleneck distance between seeds as a share of the range, β from 10 to 30 minus "
-        f"the others ({'; '.join(means)})",
-        blocks,
-        difference,
-        null_value=0.0,
-        alternative="greater",
+def _look(
+    name: str,
+    n: int,
+    resolution: int,
+    steps: tuple[int, ...],
+    measure: Callable[[Landscape, MergeTree], Row],
+) -> Look:
+    return Look(
+        name,
+        DirectionSettings(n=n, method="lanczos"),
+        GridSettings(resolution, rise=_RISE),
+        steps=steps,
+        measure=lambda landscape, tree: {
+            LOW_VOLUME: low_volume(landscape),
+            **measure(landscape, tree),
+        },
     )
 
 
-def _compare_4d_with_3d(rows: list[Row], folder: Path) -> list[Claim]:
-    """Compare the 4D landscape of each network with its 3D landscape, the slice at α₄ = 0."""
-    stores: dict[str, dict[tuple[Any, ...], Path]] = {"3D": {}, "4D": {}}
-    for row in rows:
-        network = row["beta"], row["seed"], row["rate"]
-        stores[row["look"]][network] = folder / row["landscape"]
-    ratios, fractions = [], []
-    for network, store in stores["4D"].items():
-        landscape_4d, landscape_3d = Landscape.open(store), Landscape.open(stores["3D"][network])
-        tree_4d = tree_of(landscape_4d)
-        tree_3d = tree_of(_subsample(landscape_3d, landscape_4d.shape[0]))
-        ratios.append(np.log2(_critical_points(tree_4d) / _critical_points(tree_3d)))
-        fractions.append(_fraction_of_basins_in_slice(tree_4d, landscape_4d.shape))
-    return [
-        mean(
-            "4D has more critical points than 3D",
-            "log2 of their ratio, 4D over 3D, 3D thinned to the points a side of 4D",
-            ratios,
-            null_value=0.0,
-        ),
-        mean(
-            "the basins of 4D map into those of 3D",
-            "share of 4D basins, but the lowest, that reach into the 3D slice",
-            fractions,
-            null_value=None,
-        ),
-    ]
+def _measure_3d(landscape: Landscape, tree: MergeTree) -> Row:
+    """Return the persistence diagram, and the number of minima for each rule of the graph."""
+    counts = {f"minima {rule}": len(tree_of(landscape, rule).branches()) for rule in GRID_RULES}
+    return {**diagram_text(tree), **counts}
 
 
-def _subsample(landscape: Landscape, resolution: int) -> Landscape:
-    """Return every k-th point along each direction, so that the resolution becomes as given."""
-    step, rest = divmod(landscape.shape[0] - 1, resolution - 1)
-    if rest:
-        raise ValueError(
-            f"resolution of 3D minus 1 must be a multiple of resolution of 4D minus 1, got "
-            f"{landscape.shape[0]} and {resolution}; use for example 41 and 21"
-        )
-    index = (slice(None, None, step),) * len(landscape.shape)
-    return replace(landscape, loss=landscape.loss[index], evaluated=landscape.evaluated[index])
+def _measure_4d(landscape: Landscape, tree: MergeTree) -> Row:
+    """Compare a 4D landscape with its slice at α₄ = 0, the 3D landscape at as many points."""
+    middle = landscape.shape[-1] // 2
+    in_slice = replace(
+        landscape,
+        loss=landscape.loss[..., middle],
+        evaluated=landscape.evaluated[..., middle],
+        distance=landscape.distance[:-1],
+    )
+    leaves = tree.branches().minimum_node[1:]
+    reached = np.isin(leaves, tree.vertex_arc.reshape(landscape.shape)[..., middle])
+    return {
+        CRITICAL_POINTS: _critical_points(tree),
+        CRITICAL_POINTS_OF_SLICE: _critical_points(tree_of(in_slice)),
+        BASINS_IN_SLICE: float(reached.mean()) if len(leaves) else np.nan,
+    }
 
 
 def _critical_points(tree: MergeTree) -> int:
@@ -195,28 +153,103 @@ def _critical_points(tree: MergeTree) -> int:
     return descriptors.number_of_minima + descriptors.number_of_saddles
 
 
-def _fraction_of_basins_in_slice(tree: MergeTree, shape: tuple[int, ...]) -> float:
-    """Return the fraction of leaf basins, without the lowest, with a sample at last α = 0."""
-    basin = tree.vertex_arc.reshape(shape)
-    leaves = tree.branches().minimum_node[1:]
-    if not len(leaves):
-        return np.nan
-    return float(np.isin(leaves, basin[..., shape[-1] // 2]).mean())
+def claims(rows: Sequence[Row]) -> list[Claim]:
+    """Test the claims of Geniesse et al. 2024, section 4.1, and of Xie et al. 2024 on β.
+
+    Args:
+        rows: rows of the table of descriptors.
+    """
+    by_look: dict[str, list[Row]] = {name: [] for name in ("3D", "3D early", "4D")}
+    for row in rows:
+        by_look[row["look"]].append(row)
+    results = []
+    for name in ("3D", "4D"):
+        own = by_look[name]
+        results += [
+            correlation(f"a worse model has more minima ({name})", own, ERROR, "number_of_minima"),
+            correlation(
+                f"a better model has a smooth funnel, a worse one a flat bowl ({name})",
+                own,
+                ERROR,
+                LOW_VOLUME,
+            ),
+            correlation(
+                f"saddles grow in number with β ({name})", own, "beta", "number_of_saddles"
+            ),
+            correlation(
+                f"average persistence grows with β ({name})",
+                own,
+                "beta",
+                "average_finite_persistence",
+            ),
+        ]
+    results.append(_compare_seeds(by_look["3D"]))
+    results += _compare_4d_with_3d(by_look["4D"])
+    results.append(_compare_graph_rules(by_look["3D"]))
+    results.append(_compare_with_early(by_look["3D"], by_look["3D early"]))
+    return results
 
 
-def _compare_graph_rules(rows: list[Row], folder: Path) -> Claim:
+def _compare_seeds(rows: Sequence[Row]) -> Claim:
+    """Compare the distances between seeds for β at the transition and for other β."""
+    near: list[float] = []
+    far: list[float] = []
+    for (beta, _rate), group in group_rows(rows, ("beta", "rate")).items():
+        matrix = diagram_distances([diagram_of(row) for row in group])
+        if len(group) > 1:
+            inside = _TRANSITION[0] <= beta <= _TRANSITION[1]
+            (near if inside else far).append(matrix[np.triu_indices(len(group), 1)].mean())
+    return difference(
+        "seeds differ most near the transition",
+        "mean bottleneck distance between the seeds of a β, as a share of the range of the losses, "
+        "β from 10 to 30 minus the others",
+        near,
+        far,
+    )
+
+
+def _compare_4d_with_3d(rows: Sequence[Row]) -> list[Claim]:
+    """Compare the 4D landscape of each network with its slice at α₄ = 0."""
+    return [
+        mean(
+            "4D has more critical points than 3D",
+            "log2 of their ratio, 4D over its slice at α₄ = 0",
+            [np.log2(row[CRITICAL_POINTS] / row[CRITICAL_POINTS_OF_SLICE]) for row in rows],
+        ),
+        mean(
+            "the basins of 4D map into those of 3D",
+            "fraction of 4D basins, without the lowest, that reach into the slice at α₄ = 0",
+            [row[BASINS_IN_SLICE] for row in rows],
+            claimed=None,
+        ),
+    ]
+
+
+def _compare_graph_rules(rows: Sequence[Row]) -> Claim:
     """Count the minima of the 3D landscapes for all rules of the neighbour graph."""
-    landscapes = [Landscape.open(folder / r["landscape"]) for r in rows if r["look"] == "3D"]
-    counts = {
-        rule: np.array([len(tree_of(landscape, rule).branches()) for landscape in landscapes])
-        for rule in GRID_RULES
-    }
-    averages = ", ".join(f"{rule} {count.mean():.3g}" for rule, count in counts.items())
+    counts = {rule: np.array([row[f"minima {rule}"] for row in rows]) for rule in GRID_RULES}
+    averages = ", ".join(f"{rule} {count.mean():.3g}" for rule, count in counts.items() if rows)
     return mean(
         "the rule for neighbours changes the counts",
         f"minima by axis over minima by moore (3D; mean minima: {averages})",
         counts["axis"] / counts["moore"],
-        null_value=None,
+        claimed=None,
+    )
+
+
+def _compare_with_early(last: Sequence[Row], early: Sequence[Row]) -> Claim:
+    """Compare the error at convergence with that early in training."""
+    first = {(row["beta"], row["seed"], row["rate"]): row[ERROR] for row in early}
+    pairs = [
+        (row[ERROR], first[network])
+        for row in last
+        if (network := (row["beta"], row["seed"], row["rate"])) in first
+    ]
+    return mean(
+        "training to convergence lowers the error",
+        "log10 of the relative error at convergence over that after 1,000 iterations",
+        [np.log10(at_end / before) for at_end, before in pairs],
+        claimed="negative",
     )
 
 
@@ -265,5 +298,5 @@ PINN = Experiment(
     claims,
     rows="beta",
     columns="seed",
-    figures=((ERROR, "number_of_minima"), (ERROR, "width_at_half_depth")),
+    figures=((ERROR, "number_of_minima"), (ERROR, LOW_VOLUME), ("training loss", ERROR)),
 )

@@ -7,16 +7,15 @@ not set, the images are the digits of scikit-learn.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
-import numpy as np
 import torch
 from torch.utils.data import TensorDataset
 
 from tlp_core.choices import ExperimentSize
 from tlp_core.directions.settings import DirectionSettings
-from tlp_core.experiments.claims import Claim, correlation, mean
+from tlp_core.experiments.claims import Claim, Sign, correlation, difference
 from tlp_core.experiments.definition import (
     Curves,
     Experiment,
@@ -37,18 +36,12 @@ CIFAR10 = "TLP_CIFAR10"
 
 SEEDS = (0, 123, 123456, 2023)
 
-_QUALITIES = {
-    "test accuracy": ("a better model", True),
-    "top_eigenvalue": ("a flatter minimum", False),
-    "hessian_trace": ("a flatter minimum", False),
-}
-"""Columns that measure the quality of a model: its name in claims, and whether larger is better."""
-
-_TOPOLOGY = {
-    "number_of_saddles": ("has fewer saddles", False),
-    "average_persistence": ("has a higher average persistence", True),
-}
-"""Columns that are claimed to depend on the quality: the claim, and whether they grow with it."""
+_SADDLE_CLAIMS: tuple[tuple[str, str, Sign], ...] = (
+    ("a better model has", "test accuracy", "negative"),
+    ("a smaller top eigenvalue means", "top_eigenvalue", "positive"),
+    ("a smaller trace of the Hessian means", "hessian_trace", "positive"),
+)
+"""Claims on the number of saddles: text, column, and claimed sign of the correlation."""
 
 
 def networks(size: ExperimentSize) -> list[Network]:
@@ -71,51 +64,34 @@ def looks(size: ExperimentSize) -> list[Look]:
     ]
 
 
-def claims(rows: list[Row], _folder: Path) -> list[Claim]:
+def claims(rows: Sequence[Row]) -> list[Claim]:
     """Test the claims of Xie et al. 2024 on the number of saddles and the average persistence.
 
     Args:
         rows: rows of the table of descriptors.
-        _folder: folder of the experiment; not used.
     """
     last = [row for row in rows if row["step"] == max(r["step"] for r in rows)]
-    by_skip = {(row["skip"], row["seed"]): row for row in last}
-    seeds = sorted({row["seed"] for row in last})
-    pairs = [(by_skip["yes", seed], by_skip["no", seed]) for seed in seeds]
+    by_skip = {skip: [row for row in last if row["skip"] == skip] for skip in ("yes", "no")}
+
+    def compare(text: str, column: str, claimed: Sign = "positive") -> Claim:
+        groups = ([row[column] for row in by_skip[skip]] for skip in ("yes", "no"))
+        return difference(
+            f"skip connections {text}", f"{column}, with minus without", *groups, claimed=claimed
+        )
+
     return [
-        mean(
-            "skip connections make a network better",
-            "test accuracy with minus without",
-            [one["test accuracy"] - other["test accuracy"] for one, other in pairs],
-            null_value=0.0,
-        ),
-        mean(
-            "skip connections mean fewer saddles",
-            "saddles with minus without",
-            [one["number_of_saddles"] - other["number_of_saddles"] for one, other in pairs],
-            null_value=0.0,
-            alternative="less",
-        ),
-        mean(
-            "skip connections mean a higher average persistence",
-            "log10 of average persistence, with over without",
-            [
-                np.log10(one["average_persistence"] / other["average_persistence"])
-                for one, other in pairs
-            ],
-            null_value=0.0,
-        ),
+        compare("make a network better", "test accuracy"),
+        compare("mean fewer saddles", "number_of_saddles", "negative"),
+        compare("mean a higher average persistence", "average_finite_persistence"),
         *(
-            correlation(
-                f"{model} {statement}",
-                rows,
-                quality,
-                column,
-                positive=larger_is_better == grows,
-                by=("skip", "seed"),
-            )
-            for quality, (model, larger_is_better) in _QUALITIES.items()
-            for column, (statement, grows) in _TOPOLOGY.items()
+            correlation(f"{text} fewer saddles", last, quality, "number_of_saddles", claimed=sign)
+            for text, quality, sign in _SADDLE_CLAIMS
+        ),
+        correlation(
+            "a better model has a higher average persistence",
+            last,
+            "test accuracy",
+            "average_finite_persistence",
         ),
     ]
 
@@ -158,13 +134,12 @@ RESNET = Experiment(
     claims,
     rows="skip",
     columns="seed",
-    figures=(("test accuracy", "number_of_saddles"), ("hessian_trace", "average_persistence")),
+    figures=(("test accuracy", "number_of_saddles"), ("hessian_trace", "number_of_saddles")),
     data=CIFAR10,
     series=(
         "training loss",
         "test accuracy",
         "hessian_trace",
         "number_of_saddles",
-        "average_persistence",
     ),
 )

@@ -1,17 +1,19 @@
-"""Results of an experiment, group_rows by columns of its table: merge trees and training series."""
+"""Results of an experiment: the merge tree of a landscape, and series over the training."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tlp_core.analysis.distances import persistence_diagram
 from tlp_core.choices import GridRule
 from tlp_core.experiments.rows import Row, group_rows
 from tlp_core.landscape.landscape import Landscape
+from tlp_core.sampling.plan import RISE
 from tlp_core.topology.landscape_tree import landscape_tree
 from tlp_core.topology.merge_tree import MergeTree
 
@@ -20,6 +22,11 @@ PERSISTENCE = 1e-3
 
 Rounding errors of the loss create basins of smaller persistence.
 """
+
+LOW_VOLUME = "volume below half the rise"
+"""Column: fraction of the samples whose loss has risen by less than half of the box's rise."""
+
+_DIAGRAM = "persistence_diagram"
 
 
 def tree_of(landscape: Landscape, rule: GridRule = "diagonal") -> MergeTree:
@@ -35,29 +42,32 @@ def tree_of(landscape: Landscape, rule: GridRule = "diagonal") -> MergeTree:
     return landscape_tree(landscape, rule=rule, threshold=PERSISTENCE)
 
 
-def trees_by(
-    rows: Sequence[Row], folder: Path, *names: str
-) -> dict[tuple[Any, ...], list[MergeTree]]:
-    """Return the merge trees of the landscapes of a table, group_rows by the values of columns.
+def low_volume(landscape: Landscape) -> float:
+    """Return the fraction of the samples whose loss has risen by less than half of the box's rise.
 
-    Args:
-        rows: rows of the table.
-        folder: folder of the experiment, with the landscapes.
-        names: columns that define the groups.
-
-    Returns:
-        The merge trees of each group, by the values of the columns.
+    In a box whose half-widths a rise has decided, this is a property of the shape of the basin: for
+    a parabola of n directions, the volume of the ball of radius 1/√2 over that of the box, 0.39 in
+    2D and 0.185 in 3D. A narrow funnel has less, a flat bottom has more.
     """
-    return {
-        key: [tree_of(Landscape.open(folder / row["landscape"])) for row in group]
-        for key, group in group_rows(rows, names).items()
-    }
+    level = landscape.center + landscape.provenance[RISE] / 2
+    return float((landscape.loss < level).mean())
+
+
+def diagram_text(tree: MergeTree) -> Row:
+    """Return the persistence diagram of a tree, scaled to 0 … 1, as a column of the table."""
+    diagram = persistence_diagram(tree, relative=True)
+    return {_DIAGRAM: json.dumps([[float(f"{x:.6g}") for x in pair] for pair in diagram])}
+
+
+def diagram_of(row: Row) -> npt.NDArray[np.float64]:
+    """Return the persistence diagram of a row, (B, 2) float64."""
+    return np.array(json.loads(row[_DIAGRAM]), dtype=np.float64).reshape(-1, 2)
 
 
 def series_by(
     rows: Sequence[Row], column: str, *names: str
 ) -> dict[tuple[Any, ...], tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
-    """Return a column of a table over the training steps, group_rows by the values of columns.
+    """Return a column of a table over the training steps, for each value of other columns.
 
     Args:
         rows: rows of the table.

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from tlp_core.atomic_files import atomic_write
 
 Row = Mapping[str, Any]
@@ -27,6 +29,43 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
         atomic_write(path) as unfinished,
         open(unfinished, "w", newline="", encoding="utf-8") as file,
     ):
-        writer = csv.DictWriter(file, columns)
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Return the rows of a table with numbers as numbers; empty if there is no such file.
+
+    A row has no value in the columns that :func:`write_table` found in other rows only.
+
+    Raises:
+        ValueError: if the file is not a table in UTF-8.
+    """
+    if not path.exists():
+        return []
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            table = list(csv.DictReader(file, strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} must be a table of an experiment: {error}") from error
+    return [{name: _value(text) for name, text in row.items() if text} for row in table]
+
+
+def add_row(path: Path, row: Row) -> None:
+    """Write a further row to a table, which may have columns of its own.
+
+    Several processes may do so: the whole table is written again, under a lock and in one atomic
+    step, because it is short.
+    """
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        write_table(path, [*read_rows(path), row])
+
+
+def _value(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

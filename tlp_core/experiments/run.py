@@ -1,13 +1,15 @@
 """Run of an experiment: training, sampling of landscapes, descriptors, tests of the claims.
 
-All results are in one folder. A run reuses the results that exist there, so an interrupted run can
-be resumed:
+All results are in one folder. Each landscape adds a row to the table of rows as soon as it is
+there, with everything that claims and charts need. A run reuses the rows that exist, so an
+interrupted run is resumed, also on another machine where networks and landscapes are gone:
 
-    experiment.json                               title, size and data of the experiment
+    experiment.json                               title, size, looks and data of the experiment
+    rows.csv                                      a row for each landscape; grows
     networks/beta10_seed1/step_000500.pt          checkpoints; numbers.json has measured values
     landscapes/beta10_seed1_step500_3D_r41.zarr   landscapes, which ParaView's reader opens
     landscapes.csv                                table of the landscapes, for small multiples
-    descriptors.csv                               table of the descriptors
+    descriptors.csv                               rows of all landscapes of a complete run
     claims.csv, claims.md                         tests of the papers' claims
 """
 
@@ -33,17 +35,22 @@ from tlp_core.choices import ExperimentSize
 from tlp_core.directions.hessian.eigenvectors import eigenvector_directions
 from tlp_core.directions.hessian.trace import hessian_trace
 from tlp_core.directions.random import random_directions
-from tlp_core.experiments.claims import Claim, markdown_table
+from tlp_core.experiments.claims import Claim, correct_claims, markdown_table
 from tlp_core.experiments.definition import Experiment, Look, Network, Training
 from tlp_core.experiments.results import tree_of
-from tlp_core.experiments.rows import Row, write_table
+from tlp_core.experiments.rows import Row, add_row, read_rows, write_table
 from tlp_core.landscape.landscape import Landscape
 from tlp_core.problem import Problem, convert_problem
 from tlp_core.problems.weights import load_checkpoint
 from tlp_core.progress import Progress, format_seconds, silent
 from tlp_core.sampling.chunks import sample_plan
 from tlp_core.sampling.grid import estimate_grid_seconds, grid_plan
+from tlp_core.sampling.plan import RISE
+from tlp_core.sampling.rise import with_distances
 from tlp_core.sampling.settings import RunSettings
+
+ROWS = "rows.csv"
+"""File of the rows of all landscapes."""
 
 TRACE_NAMES = ("hessian_trace", "hessian_trace_error")
 """Names of the trace of the Hessian and of its standard error, in metadata and in the table."""
@@ -102,7 +109,7 @@ def _network_seconds(problem: Problem, network: Network, looks: Sequence[Look]) 
         * estimate_grid_seconds(
             problem,
             random_directions(problem, look.directions.n, parameters=look.directions.parameters),
-            look.samples,
+            replace(look.samples, distance=1.0, rise=None),  # no sample is slower than another
             look.evaluation,
         )
         for look in looks
@@ -175,12 +182,24 @@ def select_looks(
     ]
 
 
+def select_part(looks: Sequence[Look], names: Sequence[str]) -> list[Look]:
+    """Return the looks of some names; all for no name.
+
+    Raises:
+        ValueError: if a look does not exist.
+    """
+    for name in names:
+        checks.choice(name, [look.name for look in looks], name="look")
+    return [look for look in looks if not names or look.name in names]
+
+
 def run_experiment(
     experiment: Experiment,
     folder: Path,
     *,
     size: ExperimentSize = "full",
     only: Mapping[str, str] | None = None,
+    only_looks: Sequence[str] = (),
     resolutions: Mapping[str, int] | None = None,
     device: str = "",
     report: Callable[[str], None] = print,
@@ -197,6 +216,7 @@ def run_experiment(
             run writes no tables and tests no claims; a later run without ``only`` does so for all
             networks. Several runs can use the same folder, also at the same time. Default: None,
             all networks.
+        only_looks: names of the looks to sample, likewise. Default: all.
         resolutions: number of points along each direction, by name of the look, such as
             ``{"4D": 41}``. Default: None, those of the experiment.
         device: device as torch names it, such as ``cuda``. Default: empty, the CPU.
@@ -204,7 +224,7 @@ def run_experiment(
         progress: function that returns a progress report for a title. Default: no report.
 
     Returns:
-        The claims with their results; empty if ``only`` is given.
+        The claims with their results; empty if ``only`` or ``only_looks`` is given.
 
     Raises:
         ValueError: if no network has the parameters of ``only``, a look or the device does not
@@ -214,29 +234,83 @@ def run_experiment(
         NotADirectoryError: if the folder is a file.
     """
     networks = select_networks(experiment, size, only, device=device)
-    looks = select_looks(experiment, size, resolutions)
+    looks = select_part(select_looks(experiment, size, resolutions), only_looks)
     networks[0].make()  # raises if data or device are unusable, before a file is written
     _reserve_folder(folder, experiment, size)
     report(f"{experiment.title}: {describe_work(networks, looks)}")
-    if size == "full" and not (folder / "landscapes").exists():
+    known = {row["landscape"]: row for row in read_rows(folder / ROWS)}
+    if size == "full" and not known:
         report(describe_sampling_time(networks, looks))
     rows: list[Row] = []
     start = time.monotonic()
     for done, network in enumerate(networks, start=1):
-        checkpoints = _train_or_reuse(network, folder, progress(f"training {network.key}"))
-        for look in looks:
-            rows += _table_rows(network, look, checkpoints, folder, progress)
+        for name, look, step in _landscapes_of(network, looks):
+            if name not in known:
+                checkpoints = _train_or_reuse(network, folder, progress(f"training {network.key}"))
+                text = f"{network.key}, step {step}, {look.name}"
+                known[name] = _row(network, look, step, checkpoints, folder, progress(text))
+                add_row(folder / ROWS, known[name])
+            rows.append(known[name])
         elapsed = time.monotonic() - start
         remaining = elapsed / done * (len(networks) - done)
         position = f"{done}/{len(networks)} {network.key}"
         report(f"{position}: {format_seconds(elapsed)}, about {format_seconds(remaining)} left")
-    if only:
+    if only or only_looks:
         return []
+    return write_results(experiment, folder, rows)
+
+
+def gather_results(
+    experiment: Experiment,
+    folder: Path,
+    *,
+    size: ExperimentSize = "full",
+    only: Mapping[str, str] | None = None,
+    resolutions: Mapping[str, int] | None = None,
+    report: Callable[[str], None] = print,
+) -> list[Claim]:
+    """Test the claims with the rows that exist, without training or sampling.
+
+    Args:
+        experiment: the experiment.
+        folder: folder of the results, with a table of rows.
+        size: as in :func:`run_experiment`.
+        only: as in :func:`run_experiment`.
+        resolutions: as in :func:`run_experiment`.
+        report: function that receives a line with the number of rows. Default: ``print``.
+
+    Returns:
+        The claims with their results.
+
+    Raises:
+        ValueError: as :func:`run_experiment`, or if no row exists.
+    """
+    networks = select_networks(experiment, size, only)
+    looks = select_looks(experiment, size, resolutions)
+    _reserve_folder(folder, experiment, size)
+    known = {row["landscape"]: row for row in read_rows(folder / ROWS)}
+    wanted = [name for network in networks for name, _, _ in _landscapes_of(network, looks)]
+    rows = [known[name] for name in wanted if name in known]
+    if not rows:
+        raise ValueError(f"{folder / ROWS} must have rows of this experiment, got none")
+    report(f"{experiment.title}: rows of {len(rows)} of {len(wanted)} landscapes")
+    return write_results(experiment, folder, rows)
+
+
+def write_results(experiment: Experiment, folder: Path, rows: Sequence[Row]) -> list[Claim]:
+    """Write the tables of an experiment, and return its claims with their results.
+
+    Args:
+        experiment: the experiment.
+        folder: folder of the results.
+        rows: rows of the landscapes.
+    """
     write_table(folder / "descriptors.csv", rows)
-    columns = ("landscape", *networks[0].parameters, "step", "look")
+    (network, *_) = experiment.networks("full")
+    columns = ("landscape", *network.parameters, "step", "look")
     write_table(folder / "landscapes.csv", [{c: row[c] for c in columns} for row in rows])
-    claims = experiment.claims(rows, folder)
-    write_table(folder / "claims.csv", [asdict(claim) for claim in claims])
+    claims = correct_claims(experiment.claims(rows))
+    write_table(folder / "claims.csv", [claim.as_row() for claim in claims])
     with atomic_write(folder / "claims.md") as temporary:
         temporary.write_text(markdown_table(claims), encoding="utf-8")
     return claims
@@ -249,7 +323,8 @@ def _reserve_folder(folder: Path, experiment: Experiment, size: ExperimentSize) 
     """
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"the output must be a folder, but {folder} is a file")
-    expected = {"experiment": experiment.title, "size": size}
+    expected: dict[str, Any] = {"experiment": experiment.title, "size": size}
+    expected["looks"] = {look.name: _settings_of(look) for look in experiment.looks(size)}
     if experiment.data:
         expected[experiment.data] = os.environ.get(experiment.data, "")
     path = folder / "experiment.json"
@@ -262,6 +337,17 @@ def _reserve_folder(folder: Path, experiment: Experiment, size: ExperimentSize) 
             f"the folder {folder} must belong to {expected}, got a folder of {found}; "
             "use another folder"
         )
+
+
+def _settings_of(look: Look) -> dict[str, Any]:
+    """Return what the rows of a look depend on, apart from its resolution, as JSON values."""
+    settings = {
+        "directions": asdict(look.directions),
+        "samples": {k: v for k, v in asdict(look.samples).items() if k != "resolution"},
+        "batch_norm": look.evaluation.batch_norm,
+    }
+    as_json: dict[str, Any] = json.loads(json.dumps(settings))
+    return as_json
 
 
 def _train_or_reuse(network: Network, folder: Path, progress: Progress) -> Path:
@@ -290,36 +376,43 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _table_rows(
-    network: Network,
-    look: Look,
-    checkpoints: Path,
-    folder: Path,
-    progress: Callable[[str], Progress],
-) -> Iterator[Row]:
+def _landscapes_of(network: Network, looks: Sequence[Look]) -> Iterator[tuple[str, Look, int]]:
+    """Yield the name, the look and the step of each landscape of a network."""
+    for look in looks:
+        for step in look.steps_of(network):
+            yield _store_name(network, look, step), look, step
+
+
+def _store_name(network: Network, look: Look, step: int) -> str:
+    return f"landscapes/{network.key}_step{step}_{look.name}_r{look.samples.resolution}.zarr"
+
+
+def _row(
+    network: Network, look: Look, step: int, checkpoints: Path, folder: Path, progress: Progress
+) -> Row:
     numbers = _read_json(checkpoints / "numbers.json").get("steps", {})
-    for step in look.steps_of(network):
-        if str(step) not in numbers:
-            raise ValueError(
-                f"{checkpoints} has no step {step}; remove this folder, and run the experiment "
-                "again"
-            )
-        name = f"landscapes/{network.key}_step{step}_{look.name}_r{look.samples.resolution}.zarr"
-        text = f"{network.key}, step {step}, {look.name}"
-        checkpoint = checkpoints / f"step_{step:06}.pt"
-        landscape = _landscape(network, look, checkpoint, folder / name, progress(text))
-        traces = {key: value for key, value in landscape.provenance.items() if key in TRACE_NAMES}
-        yield {
-            "landscape": name,
-            **network.parameters,
-            "step": step,
-            "look": look.name,
-            **numbers[str(step)],
-            **landscape.provenance.get("metrics", {}),
-            "top_eigenvalue": landscape.provenance["eigenvalues"][0],
-            **traces,
-            **describe(tree_of(landscape)).as_dict(),
-        }
+    if str(step) not in numbers:
+        raise ValueError(
+            f"{checkpoints} has no step {step}; remove this folder, and run the experiment again"
+        )
+    name = _store_name(network, look, step)
+    checkpoint = checkpoints / f"step_{step:06}.pt"
+    landscape = _landscape(network, look, checkpoint, folder / name, progress)
+    tree = tree_of(landscape)
+    traces = {key: value for key, value in landscape.provenance.items() if key in TRACE_NAMES}
+    return {
+        "landscape": name,
+        **network.parameters,
+        "step": step,
+        "look": look.name,
+        **numbers[str(step)],
+        **landscape.provenance.get("metrics", {}),
+        "top_eigenvalue": landscape.provenance["eigenvalues"][0],
+        **traces,
+        **{f"half-width {i}": d for i, d in enumerate(landscape.distance.tolist(), start=1)},
+        **describe(tree).as_dict(),
+        **look.measure(landscape, tree),
+    }
 
 
 def _landscape(
@@ -333,6 +426,7 @@ def _landscape(
     problem = network.make()
     load_checkpoint(problem, checkpoint)
     directions = eigenvector_directions(problem, look.directions, progress)
+    samples = with_distances(problem, directions, look.samples, look.evaluation.batch_norm)
     if look.trace_vectors:
         trace = hessian_trace(
             problem,
@@ -345,7 +439,7 @@ def _landscape(
     return sample_plan(
         problem,
         directions,
-        grid_plan(look.samples, look.directions.n),
+        grid_plan(samples, look.directions.n),
         look.evaluation,
         RunSettings(),
         store=store,
@@ -363,9 +457,13 @@ def _was_sampled_with(landscape: Landscape, look: Look) -> bool:
         "seed": directions.seed,
         "batch_norm": look.evaluation.batch_norm,
     }
-    half_width = look.samples.half_widths(directions.n)
+    samples = look.samples
+    if samples.rise is None:
+        has_distance = np.array_equal(landscape.distance, samples.half_widths(directions.n))
+    else:
+        has_distance = landscape.provenance.get(RISE) == samples.rise
     return (
-        landscape.shape == look.samples.shape(directions.n)
-        and np.array_equal(landscape.distance, half_width)
+        landscape.shape == samples.shape(directions.n)
+        and has_distance
         and all(landscape.provenance.get(name) == value for name, value in expected.items())
     )

@@ -5,17 +5,19 @@ The experiment tests how the topology of the landscape depends on the loss and o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
 from tlp_core.choices import ExperimentSize
 from tlp_core.experiments.claims import Claim, correlation, correlation_within
 from tlp_core.experiments.definition import LAST, Curves, Experiment, Look, Network, Training
+from tlp_core.experiments.results import LOW_VOLUME
 from tlp_core.experiments.rows import Row, group_rows
 from tlp_core.experiments.transitions import (
     DESCRIPTORS,
+    HALF_WIDTH,
     RandomSequences,
     lag_claims,
     train_by_adam,
@@ -37,24 +39,23 @@ def scaling_looks(size: ExperimentSize) -> list[Look]:
     """Return the looks of a size: the whole network, and the first and last block at the end."""
     resolution = {"quick": 7, "medium": 15, "full": 41}[size]
     parts = {"block0": "blocks.0.*", "block3": "blocks.3.*"}
-    return transformer_looks(resolution, 0.05, {} if size == "quick" else parts, steps=LAST)
+    return transformer_looks(resolution, {} if size == "quick" else parts, steps=LAST)
 
 
-def scaling_claims(rows: list[Row], _folder: Path) -> list[Claim]:
+def scaling_claims(rows: Sequence[Row]) -> list[Claim]:
     """Test how descriptors depend on the loss during training, and on the width at its end.
 
     Args:
         rows: rows of the table of descriptors.
-        _folder: folder of the experiment; not used.
     """
     results = []
     for (look,), look_rows in group_rows(rows, ["look"]).items():
         last = [row for row in look_rows if row["step"] == max(r["step"] for r in look_rows)]
         results += [
             correlation(
-                f"a larger network has {statement} ({look})", last, "width", column, positive=grows
+                f"a larger network has {statement} ({look})", last, "width", column, claimed=sign
             )
-            for column, (statement, grows) in DESCRIPTORS.items()
+            for column, (statement, sign) in DESCRIPTORS.items()
         ]
         if len(look_rows) > len(last):
             results += [
@@ -64,9 +65,9 @@ def scaling_claims(rows: list[Row], _folder: Path) -> list[Claim]:
                     "validation loss",
                     column,
                     ("width", "seed"),
-                    positive=not grows,
+                    claimed="negative" if sign == "positive" else "positive",
                 )
-                for column, (statement, grows) in DESCRIPTORS.items()
+                for column, (statement, sign) in DESCRIPTORS.items()
             ]
             results += lag_claims(look_rows, "validation loss", "width", "seed", logarithmic=True)
     return results
@@ -103,13 +104,13 @@ SCALING = Experiment(
     scaling_claims,
     rows="width",
     columns="step",
-    figures=(("validation loss", "number_of_minima"), ("validation loss", "width_at_half_depth")),
+    figures=(("validation loss", "number_of_minima"), ("validation loss", HALF_WIDTH)),
     series=(
         "training loss",
         "validation loss",
         "number_of_minima",
-        "global_minimum_depth",
-        "width_at_half_depth",
+        HALF_WIDTH,
+        LOW_VOLUME,
         "top_eigenvalue",
     ),
 )

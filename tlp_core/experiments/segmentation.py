@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -43,6 +42,8 @@ RATES: dict[ExperimentSize, tuple[float, ...]] = {
 SEEDS = (243, 3376, 5370, 7026, 8049)
 EPOCHS, CHECKPOINT_INTERVAL = 30, 5
 
+_DEPTH = "depth over lowest loss"
+
 
 def networks(size: ExperimentSize) -> list[Network]:
     """Return the networks of a size: one for each learning rate and seed."""
@@ -61,15 +62,14 @@ def looks(size: ExperimentSize) -> list[Look]:
     return [Look("2D", directions, GridSettings(resolution, distance=0.005), evaluation)]
 
 
-def claims(rows: list[Row], _folder: Path) -> list[Claim]:
+def claims(rows: Sequence[Row]) -> list[Claim]:
     """Test the claims of Geniesse et al. 2024, section 4.2, on depth and learning rate.
 
-    The depth is measured in units of the loss and also relative to the lowest loss, because all
-    losses decrease during training.
+    The depth is the range of the losses in a box of fixed size, relative to the lowest loss,
+    because all losses decrease during training.
 
     Args:
         rows: rows of the table of descriptors.
-        _folder: folder of the experiment; not used.
     """
     edges = correlation_within(
         "the basin's edges come down later",
@@ -77,41 +77,31 @@ def claims(rows: list[Row], _folder: Path) -> list[Claim]:
         "step",
         "maximum_loss",
         ("rate", "seed"),
-        positive=False,
+        claimed="negative",
     )
     extended = [
-        {**row, "depth": depth, "depth over lowest loss": depth / row["minimum_loss"]}
+        {**row, _DEPTH: (row["maximum_loss"] - row["minimum_loss"]) / row["minimum_loss"]}
         for row in rows
-        for depth in [row["maximum_loss"] - row["minimum_loss"]]
     ]
-    return [
-        edges,
-        *_depth_claims(extended, "depth"),
-        *_depth_claims(extended, "depth over lowest loss"),
-    ]
-
-
-def _depth_claims(rows: Sequence[Row], depth: str) -> list[Claim]:
-    """Test the claims on one of the two depths, given the name of its column."""
     last = max(row["step"] for row in rows)
-    first = {(row["rate"], row["seed"]): row[depth] for row in rows if row["step"] == 0}
-    last_rows = [row for row in rows if row["step"] == last]
+    first = {(row["rate"], row["seed"]): row[_DEPTH] for row in extended if row["step"] == 0}
+    last_rows = [row for row in extended if row["step"] == last]
     middle = float(np.median([np.log10(row["rate"]) for row in last_rows]))
     distance = "distance from the middle rate"
     return [
+        edges,
         mean(
             "early in training the landscape is shallow, later the basin deepens",
-            f"log10 of the {depth} after training over before",
-            [np.log10(row[depth] / first[row["rate"], row["seed"]]) for row in last_rows],
-            null_value=0.0,
+            f"log10 of the {_DEPTH} after training over before",
+            [np.log10(row[_DEPTH] / first[row["rate"], row["seed"]]) for row in last_rows],
         ),
         correlation(
             "basins are deeper at too small and too large learning rates",
             [{**row, distance: abs(np.log10(row["rate"]) - middle)} for row in last_rows],
             distance,
-            depth,
+            _DEPTH,
         ),
-        correlation("a better model has a deeper basin", last_rows, "pixel accuracy", depth),
+        correlation("a better model has a deeper basin", last_rows, "pixel accuracy", _DEPTH),
     ]
 
 
@@ -155,7 +145,7 @@ SEGMENTATION = Experiment(
     claims,
     rows="rate",
     columns="step",
-    figures=(("rate", "maximal_persistence"), ("pixel accuracy", "maximal_persistence")),
+    figures=(("rate", "maximum_loss"), ("pixel accuracy", "maximum_loss")),
     data=PETS,
-    series=("training loss", "test loss", "pixel accuracy", "maximum_loss", "maximal_persistence"),
+    series=("training loss", "test loss", "pixel accuracy", "minimum_loss", "maximum_loss"),
 )

@@ -6,7 +6,7 @@ the transition of the training.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,52 +16,68 @@ from torch import Tensor, nn
 
 from tlp_core.analysis.change_points import MINIMUM_POINTS, find_transitions
 from tlp_core.directions.settings import DirectionSettings
-from tlp_core.experiments.claims import Claim, mean
+from tlp_core.experiments.claims import Claim, Sign, mean
 from tlp_core.experiments.definition import Curves, Look, Training
-from tlp_core.experiments.results import series_by
+from tlp_core.experiments.results import LOW_VOLUME, low_volume, series_by
 from tlp_core.experiments.rows import Row
+from tlp_core.landscape.landscape import Landscape
 from tlp_core.problem import Problem, match_batch
 from tlp_core.problems.transformer import adam_optimizer, adam_steps
 from tlp_core.progress import Progress
 from tlp_core.sampling.settings import GridSettings
+from tlp_core.topology.merge_tree import MergeTree
 
-DESCRIPTORS = {
-    "number_of_minima": ("fewer minima", False),
-    "global_minimum_depth": ("a deeper basin", True),
-    "width_at_half_depth": ("a wider basin", True),
-    "top_eigenvalue": ("a flatter minimum", False),
+HALF_WIDTH = "half-width"
+"""Column: geometric mean of the half-widths where the loss has risen by 1."""
+
+DESCRIPTORS: dict[str, tuple[str, Sign]] = {
+    "number_of_minima": ("fewer minima", "negative"),
+    HALF_WIDTH: ("a wider basin", "positive"),
+    LOW_VOLUME: ("a flatter bottom", "positive"),
+    "top_eigenvalue": ("a flatter minimum", "negative"),
 }
-"""Columns: the claim on a better network, and whether the column grows with the quality."""
+"""Columns: the claim on a better network, and the claimed sign of its relation to the quality."""
+
+_RISE = 1.0
+"""Rise of the loss at the edges of the box, in nats: a factor of e of the mean probability."""
 
 _SIGNIFICANCE = 0.05
 """Largest p-value of a transition."""
 
 
 def transformer_looks(
-    resolution: int,
-    distance: float,
-    parts: Mapping[str, str],
-    *,
-    steps: tuple[int, ...] | None = None,
+    resolution: int, parts: Mapping[str, str], *, steps: tuple[int, ...] | None = None
 ) -> list[Look]:
-    """Return looks at the whole network and at parts of it, given by patterns of parameter names.
+    """Return looks at the whole network and at parts of it.
 
-    The ``steps`` are those of the parts. The distances were found by trial. They are large enough
-    that losses exceed those of the untrained network, and small enough that the neighbours of the
-    centre are in its basin.
+    Args:
+        resolution: number of points along each direction.
+        parts: patterns of the names of the parameters of each part, by name of the look.
+        steps: places of the checkpoints at which the parts are sampled. Default: all.
     """
     directions = DirectionSettings(n=2, method="lanczos", normalization="layer")
-    samples = GridSettings(resolution, distance)
+    whole = Look("2D", directions, GridSettings(resolution, rise=_RISE), measure=_measure)
     return [
-        Look("2D", directions, samples),
+        whole,
         *(
-            Look(name, replace(directions, parameters=pattern), samples, steps=steps)
+            replace(
+                whole, name=name, directions=replace(directions, parameters=pattern), steps=steps
+            )
             for name, pattern in parts.items()
         ),
     ]
 
 
-def lag_claims(rows: list[Row], event: str, *names: str, logarithmic: bool = False) -> list[Claim]:
+def _measure(landscape: Landscape, _tree: MergeTree) -> Row:
+    return {
+        HALF_WIDTH: float(np.exp(np.log(landscape.distance).mean())),
+        LOW_VOLUME: low_volume(landscape),
+    }
+
+
+def lag_claims(
+    rows: Sequence[Row], event: str, *names: str, logarithmic: bool = False
+) -> list[Claim]:
     """Test whether each descriptor changes before a column of the table does.
 
     Args:
@@ -85,14 +101,13 @@ def lag_claims(rows: list[Row], event: str, *names: str, logarithmic: bool = Fal
                 f"{unit} from the change of the {event} to its own "
                 f"({both.sum()} of {len(pairs)} networks have both)",
                 scaled[:, 0] - scaled[:, 1],
-                null_value=0.0,
-                alternative="less",
+                claimed="negative",
             )
         )
     return results
 
 
-def _change_steps(rows: list[Row], column: str, *names: str) -> dict[tuple[Any, ...], float]:
+def _change_steps(rows: Sequence[Row], column: str, *names: str) -> dict[tuple[Any, ...], float]:
     """Return the step at which a column changes, for each network.
 
     The largest significant transition defines the levels before and after the change. The change is

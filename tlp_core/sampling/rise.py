@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,9 @@ from tlp_core.model_state import preserve_model, squared_norm
 from tlp_core.problem import Problem, check_center
 from tlp_core.sampling.chunks import frozen_parameters
 from tlp_core.sampling.engines import Engine, Evaluator, evaluator
-from tlp_core.sampling.settings import EvaluationSettings, SampleSettings
+from tlp_core.sampling.settings import EvaluationSettings, GridSettings, ScatterSettings
+
+Samples = TypeVar("Samples", bound=GridSettings | ScatterSettings)
 
 _TOLERANCE = 0.01
 """Relative accuracy of a distance."""
@@ -85,8 +88,8 @@ def rise_distances(
 
 
 def with_distances(
-    problem: Problem, directions: Directions, samples: SampleSettings, batch_norm: BatchNorm
-) -> SampleSettings:
+    problem: Problem, directions: Directions, samples: Samples, batch_norm: BatchNorm
+) -> Samples:
     """Return settings of samples whose distances are found, if a rise of the loss decides them.
 
     Raises:
