@@ -66,11 +66,13 @@ class Pictured:
         heading: text above it.
         landscape: the losses.
         tree: their merge tree, simplified or not.
+        faint: (A,) whether each basin of the tree is drawn faint; None for none.
     """
 
     heading: str
     landscape: Landscape
     tree: MergeTree
+    faint: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ def draw_landscapes(
                 axes.set_axis_off()
                 continue
             if panel == "profile":
-                colored[panel] = _draw_profile(axes, profiles[id(each)], scales)
+                colored[panel] = _draw_profile(axes, profiles[id(each)], scales, each.faint)
             elif panel == "landscape":
                 drawn = _draw_samples(axes, each, scales)
                 if drawn is not None:
@@ -256,7 +258,9 @@ def _scales(profiles: Sequence[Profile], *, logarithmic: bool) -> _Scales:
     return _Scales((low, high), (dark, light), max(widths), logarithmic)
 
 
-def _draw_profile(axes: Axes, profile: Profile, scales: _Scales) -> Any:
+def _draw_profile(
+    axes: Axes, profile: Profile, scales: _Scales, faint: npt.NDArray[np.bool_] | None
+) -> Any:
     drawn = draw_profile(
         axes,
         profile.basins,
@@ -266,6 +270,7 @@ def _draw_profile(axes: Axes, profile: Profile, scales: _Scales) -> Any:
         logarithmic=scales.logarithmic,
         loss_range=scales.losses,
         color_range=scales.averages,
+        faint=faint,
     )
     axes.set_xlim(0.0, scales.width)
     return drawn

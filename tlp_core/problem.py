@@ -170,10 +170,17 @@ def mean_loss(problem: Problem) -> float:
     return _mean_over(problem, problem.batches)
 
 
-def mean_losses(problem: Problem) -> list[float]:
-    """Return the loss over all batches, and that over each of the other batches."""
-    every = (problem.batches, *problem.other_batches.values())
-    return [_mean_over(problem, batches) for batches in every]
+def mean_losses(problem: Problem, *, each_batch: bool = False) -> list[float]:
+    """Return the loss over all batches, and that over each of the other batches.
+
+    Args:
+        problem: model, loss and batches.
+        each_batch: return the losses on the single batches, too, after the others.
+    """
+    own = _losses(problem, problem.batches, lambda batch: batch_loss(problem, batch))
+    others = [_mean_over(problem, batches) for batches in problem.other_batches.values()]
+    single = [float(loss) for _, loss in own] if each_batch else []
+    return [_weighted_mean(problem, own), *others, *single]
 
 
 def _mean_over(problem: Problem, batches: Iterable[Any]) -> float:

@@ -24,8 +24,8 @@ from tlp_core.model_state import preserve_model
 from tlp_core.problem import LossError, convert_problem, mean_loss
 from tlp_core.sampling import chunks
 from tlp_core.sampling.engine_choice import choose_engine
-from tlp_core.sampling.grid import estimate_grid_seconds
-from tlp_core.sampling.settings import EvaluationSettings, GridSettings
+from tlp_core.sampling.grid import estimate_grid_seconds, grid_plan
+from tlp_core.sampling.settings import EvaluationSettings, GridSettings, RunSettings
 
 
 def along_axes(problem, n):
@@ -479,3 +479,82 @@ def test_further_losses_are_reused_and_resumed(two_texts, tmp_path):
 def test_further_losses_have_names_of_their_own(small_problem, name):
     with pytest.raises(ValueError, match="other batches must have a name of their own"):
         replace(small_problem, other_batches={name: list(small_problem.batches)})
+
+
+def many_batches(count):
+    """A network with batches of different sizes, and others of a further loss."""
+    generator = torch.Generator().manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1)).double()
+
+    def batch(size):
+        x = torch.randn(size, 2, dtype=torch.float64, generator=generator)
+        return x, torch.sin(x.sum(1, keepdim=True))
+
+    def loss(model, batch):
+        return nn.functional.mse_loss(model(batch[0]), batch[1])
+
+    batches = [batch(3 + i % 4) for i in range(count)]
+    return Problem(model, loss, batches, name="many", other_batches={"other": [batch(7)]})
+
+
+@pytest.mark.parametrize("engine", ["single", "batched"])
+def test_losses_on_batches_are_kept_on_request(engine, tmp_path):
+    problem = many_batches(9)
+    directions = random_directions(problem, 2)
+    plan = grid_plan(GridSettings(5, 1.0), 2)
+
+    def sample(store, **options):
+        evaluation = EvaluationSettings(engine, **options)
+        return chunks.sample_plan(problem, directions, plan, evaluation, RunSettings(), store=store)
+
+    plain, kept = sample(None), sample(tmp_path / "a.zarr", batch_losses=True)
+    assert kept.batch_losses.shape == (9, 5, 5)
+    np.testing.assert_array_equal(kept.loss, plain.loss)
+    np.testing.assert_array_equal(kept.other_losses["other"], plain.other_losses["other"])
+    weights = kept.batch_sizes / kept.batch_sizes.sum()
+    assert kept.provenance["batch_sizes"] == [len(x) for x, _ in problem.batches]
+    mean = np.tensordot(weights, kept.batch_losses, 1)
+    np.testing.assert_allclose(mean, kept.loss, rtol=1e-12)
+    one = replace(problem, batches=[problem.batches[4]], other_batches={})
+    alone = chunks.sample_plan(one, directions, plan, EvaluationSettings(engine), RunSettings())
+    np.testing.assert_allclose(kept.batch_losses[4], alone.loss, rtol=1e-12)
+    again = Landscape.open(tmp_path / "a.zarr")
+    np.testing.assert_array_equal(again.batch_losses, kept.batch_losses)
+    again.save(tmp_path / "b.zarr")
+    np.testing.assert_array_equal(
+        Landscape.open(tmp_path / "b.zarr").batch_losses, kept.batch_losses
+    )
+    assert again.of_loss("other").batch_losses.size == 0
+    assert plain.batch_losses.size == 0
+    with pytest.raises(ValueError, match="its batch_sizes is"):
+        sample(tmp_path / "a.zarr")
+
+
+def test_losses_on_batches_are_resumed_and_damage_is_reported(tmp_path):
+    problem = many_batches(8)
+    directions = random_directions(problem, 3)
+    plan, path = grid_plan(GridSettings(5, 1.0), 3), tmp_path / "a.zarr"
+    evaluation = EvaluationSettings("single", batch_losses=True)
+
+    def sample(**options):
+        run = RunSettings(**options)
+        return chunks.sample_plan(problem, directions, plan, evaluation, run, store=path)
+
+    with pytest.warns(UserWarning, match="sampling stopped with 25 of 125"):
+        part = sample(time_budget=1e-9)
+    assert np.isfinite(part.batch_losses).sum() == 8 * 25
+    whole = sample()
+    assert np.isfinite(whole.batch_losses).all()
+    coarse = grid_plan(GridSettings(3, 1.0), 3)
+    first = chunks.sample_plan(problem, directions, coarse, evaluation, RunSettings())
+    reused = chunks.sample_plan(problem, directions, plan, evaluation, RunSettings(), reuse=first)
+    np.testing.assert_array_equal(reused.batch_losses, whole.batch_losses)
+    files = sorted(p for p in (path / "batch_losses").rglob("*") if p.is_file())
+    chunk_files = [p for p in files if p.name != "zarr.json"]
+    assert len(chunk_files) == 5
+    one, other = chunk_files[:2]
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+    with pytest.raises(ValueError, match="is damaged in its losses on batches"):
+        Landscape.open(path)

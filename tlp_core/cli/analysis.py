@@ -12,9 +12,17 @@ from tlp_core import checks
 from tlp_core.analysis.change_points import MINIMUM_POINTS, find_transitions
 from tlp_core.analysis.descriptors import describe
 from tlp_core.analysis.distances import landscape_distances
+from tlp_core.analysis.tree_settings import RATE
 from tlp_core.atomic_files import atomic_write, write_npz
 from tlp_core.choices import DIAGRAM_DISTANCES, PANELS, PROFILE_WIDTHS
-from tlp_core.cli.options import Parsers, add_command, add_json, add_output, add_tree
+from tlp_core.cli.options import (
+    Parsers,
+    add_command,
+    add_json,
+    add_output,
+    add_tree,
+    tree_settings,
+)
 from tlp_core.cli.output import print_result, write_rows
 from tlp_core.landscape.landscape import Landscape
 from tlp_core.landscape.series import LANDSCAPE_ENDING, landscape_paths
@@ -28,7 +36,6 @@ from tlp_core.pictures import (
 )
 from tlp_core.profile import Basins, landscape_profile
 from tlp_core.report import write_report
-from tlp_core.topology.landscape_tree import landscape_tree
 from tlp_core.topology.merge_tree import MergeTree
 
 _COLUMNS = (
@@ -127,9 +134,12 @@ def _cells(options: argparse.Namespace) -> list[list[Pictured | None]]:
 
 
 def _pictured(path: Path, heading: str, options: argparse.Namespace) -> Pictured:
-    landscape = Landscape.open(path).of_loss(options.loss)
-    tree = landscape_tree(landscape, rule=options.rule, threshold=options.threshold)
-    return Pictured(heading, landscape, tree)
+    settings = tree_settings(options)
+    landscape = Landscape.open(path).of_loss(settings.loss)
+    tree = settings.tree(landscape)
+    noise = settings.noise(landscape, tree)
+    faint = None if noise is None else noise.of_basins(tree) > RATE
+    return Pictured(heading, landscape, tree, faint)
 
 
 def write_page(options: argparse.Namespace) -> int:
@@ -137,9 +147,7 @@ def write_page(options: argparse.Namespace) -> int:
     steps = write_report(
         options.places,
         options.output,
-        rule=options.rule,
-        threshold=options.threshold,
-        loss=options.loss,
+        settings=tree_settings(options),
         table=options.table,
     )
     print_result({"output": options.output, "steps": steps}, as_json=options.json)
@@ -148,14 +156,21 @@ def write_page(options: argparse.Namespace) -> int:
 
 def print_descriptors(options: argparse.Namespace) -> int:
     """Print the descriptors of a landscape, with the reason for each that is undefined."""
-    found = describe(_tree(options.store, options))
-    print_result({**found.as_dict(), "undefined": dict(found.undefined)}, as_json=options.json)
+    settings = tree_settings(options)
+    landscape = Landscape.open(options.store).of_loss(settings.loss)
+    tree = settings.tree(landscape)
+    found = describe(settings.measured(tree))
+    numbers = found.as_dict()
+    if (noise := settings.noise(landscape, tree)) is not None:
+        numbers["number_of_significant_minima"] = int((noise.q_value <= RATE).sum())
+    print_result({**numbers, "undefined": dict(found.undefined)}, as_json=options.json)
     return 0
 
 
 def write_distances(options: argparse.Namespace) -> int:
     """Write the matrix of distances between landscapes to a .csv file."""
-    trees = [_tree(store, options) for store in options.store]
+    settings = tree_settings(options)
+    trees = [settings.measured(_tree(store, options)) for store in options.store]
     matrix = landscape_distances(trees, distance=options.distance, relative=options.relative)
     rows = [[store, *row] for store, row in zip(options.store, matrix.tolist())]
     write_rows(options.output, [[options.distance, *options.store], *rows])
@@ -166,8 +181,8 @@ def write_distances(options: argparse.Namespace) -> int:
 
 
 def _tree(store: str, options: argparse.Namespace) -> MergeTree:
-    landscape = Landscape.open(store).of_loss(options.loss)
-    return landscape_tree(landscape, rule=options.rule, threshold=options.threshold)
+    settings = tree_settings(options)
+    return settings.tree(Landscape.open(store).of_loss(settings.loss))
 
 
 def _write_basins(path: str, basins: Basins) -> None:

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+from tlp_core.analysis.tree_settings import TreeSettings
 from tlp_core.choices import (
     AUTOCASTS,
     BATCH_NORMS,
@@ -208,6 +209,11 @@ def add_samples(command: argparse.ArgumentParser, resolution: str) -> None:
         help="statistics of batch norm (default: stored)",
     )
     command.add_argument(
+        "--batch-losses",
+        action="store_true",
+        help="keep the losses on the single batches, which tell which basins are noise",
+    )
+    command.add_argument(
         "--part", type=_part, metavar="K/M", help="evaluate the k-th of m parts, for job arrays"
     )
     command.add_argument(
@@ -233,6 +239,26 @@ def add_tree(command: argparse.ArgumentParser) -> None:
         default=0.0,
         help="smallest persistence that stays, as a fraction of the range of the losses "
         "(default: 0)",
+    )
+    command.add_argument(
+        "--log-loss",
+        action="store_true",
+        help="measure persistence on log10 of the loss: a basin at a loss of 1e-5 counts as one at "
+        "a loss of 1",
+    )
+    command.add_argument(
+        "--significance",
+        type=float,
+        metavar="RATE",
+        help="leave out basins that may be noise of the batches, at this false discovery rate; "
+        "needs a landscape sampled with --batch-losses",
+    )
+
+
+def tree_settings(options: argparse.Namespace) -> TreeSettings:
+    """Return the settings of :func:`add_tree`."""
+    return TreeSettings(
+        options.rule, options.threshold, options.loss, options.log_loss, options.significance
     )
 
 
@@ -311,7 +337,9 @@ def problem_of(options: argparse.Namespace) -> ProblemSettings:
 
 def evaluation_of(options: argparse.Namespace) -> EvaluationSettings:
     """Return the settings of the evaluation."""
-    return EvaluationSettings(options.engine, options.batch, options.batch_norm)
+    return EvaluationSettings(
+        options.engine, options.batch, options.batch_norm, options.batch_losses
+    )
 
 
 def run_of(options: argparse.Namespace, store: str) -> RunSettings:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tlp_core import checks
-from tlp_core.landscape.store import LandscapeStore
+from tlp_core.landscape.store import BATCH_SIZES, LandscapeStore
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,9 @@ class Landscape:
         points: (N, n) float64, the coordinates α of scattered samples; None on a grid.
         other_losses: further losses at the same samples by name, such as that of another text,
             each of the shape of ``loss``.
+        batch_losses: (B, …) float64, the loss on each of the B batches at each sample, with the
+            shape of ``loss``; B is 0 if they were not kept. The loss is their mean, weighted by
+            the batches' numbers of items.
     """
 
     loss: npt.NDArray[np.float64]
@@ -35,6 +38,12 @@ class Landscape:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     points: npt.NDArray[np.float64] | None = None
     other_losses: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+    batch_losses: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+
+    @property
+    def batch_sizes(self) -> npt.NDArray[np.float64]:
+        """Number of items in each of the B batches whose losses were kept, (B,) float64."""
+        return np.array(self.provenance.get(BATCH_SIZES, ()), dtype=np.float64)
 
     @property
     def number_of_directions(self) -> int:
@@ -86,7 +95,14 @@ class Landscape:
         if not self.other_losses:
             raise ValueError(f"the landscape must have further losses, got none and {name!r}")
         checks.choice(name, self.other_losses, name="loss")
-        return replace(self, loss=self.other_losses[name], other_losses={})
+        facts = {key: value for key, value in self.provenance.items() if key != BATCH_SIZES}
+        return replace(
+            self,
+            loss=self.other_losses[name],
+            other_losses={},
+            batch_losses=np.empty(0),
+            provenance=facts,
+        )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a Zarr v3 group, atomically.
@@ -102,6 +118,7 @@ class Landscape:
             self.provenance,
             self.points,
             self.other_losses,
+            list(self.batch_losses),
         )
 
     @classmethod
@@ -126,8 +143,15 @@ class Landscape:
             ValueError: if a chunk is damaged.
         """
         loss, evaluated = store.read(skip_damaged=skip_damaged)
-        others = store.read_others(evaluated)
-        return cls(loss, store.distance, evaluated, store.provenance, store.points, others)
+        return cls(
+            loss,
+            store.distance,
+            evaluated,
+            store.provenance,
+            store.points,
+            store.read_others(evaluated),
+            store.read_batches(evaluated),
+        )
 
 
 def axis_points(size: int, distance: float) -> npt.NDArray[np.float64]:

@@ -68,7 +68,10 @@ MODEL_LOSS = "model_loss"
 _ROUNDING = 1e-4
 """Relative difference allowed in that loss, because threads and machines differ in rounding."""
 
-_LOSS = "loss"
+BATCH_SIZES = "batch_sizes"
+"""Key of the number of items in each batch whose losses are stored."""
+
+_LOSS, _BATCHES = "loss", "batch_losses"
 
 _CODECS = ["bytes", "gzip", "crc32c"]
 """Codecs of chunks that name their place."""
@@ -111,10 +114,16 @@ class LandscapeStore:
         self.points = points
         self.other_losses: tuple[str, ...] = ()
         self._others: list[Any] = []
+        self._batches: Any = None
         self._array, self._folder, self._chunk_shape = array, folder, chunk_shape
         self._identity: str | None = None
         self._done: set[tuple[int, ...]] = set()
         self._mask: npt.NDArray[np.bool_] | None = None
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """Number of items in each of the B batches whose losses are stored; empty if none are."""
+        return tuple(self.provenance.get(BATCH_SIZES, ()))
 
     @classmethod
     def in_memory(
@@ -182,12 +191,15 @@ class LandscapeStore:
             )
             if other_losses:
                 group.attrs["other_losses"] = list(other_losses)
-            for name in (_LOSS, *_other_arrays(other_losses)):
+            batches = len(provenance.get(BATCH_SIZES, ()))
+            chunks = shape if whole else _chunk_shape(shape, slab_axes, points is not None)
+            for name in (_LOSS, *_other_arrays(other_losses), *[_BATCHES] * bool(batches)):
+                more = (batches,) if name == _BATCHES else ()
                 group.create_array(
                     name,
-                    shape=shape,
+                    shape=more + shape,
                     dtype="float64",
-                    chunks=shape if whole else _chunk_shape(shape, slab_axes, points is not None),
+                    chunks=more + chunks,
                     fill_value=np.nan,
                     compressors=(GzipCodec(level=_GZIP_LEVEL), Crc32cCodec()),
                 )
@@ -259,6 +271,14 @@ class LandscapeStore:
             _check_array(other, np.float64, folder, name)
             if (other.shape, other.chunks) != (array.shape, array.chunks):
                 raise ValueError(f"its {name!r} has the shape {other.shape}")
+        sizes = _checked_sizes(attributes["facts"])
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            batches = group[_BATCHES] if sizes else None
+        if batches is not None:
+            _check_array(batches, np.float64, folder, _BATCHES)
+            wanted = (len(sizes), *array.shape), (len(sizes), *array.chunks)
+            if (batches.shape, batches.chunks) != wanted:
+                raise ValueError(f"its {_BATCHES!r} has the shape {batches.shape}")
         points = None
         if "points" in group:
             points = _array_of(group, "points", np.float64, (array.shape[0], None), folder)
@@ -267,8 +287,9 @@ class LandscapeStore:
         distance = _checked_distance(attributes["distance"], array, points)
         provenance, chunks = dict(attributes["facts"]), tuple(array.chunks)
         store = cls(tuple(array.shape), distance, provenance, array, folder, chunks, points)
-        store.other_losses, store._others = others, further
-        store._identity = _checked_identity(attributes, (array, *further))
+        store.other_losses, store._others, store._batches = others, further, batches
+        arrays = (array, *further, *([] if batches is None else [batches]))
+        store._identity = _checked_identity(attributes, arrays)
         if "evaluated" in group:
             store._mask = _array_of(group, "evaluated", np.bool_, store.shape, folder)
         return store
@@ -334,6 +355,7 @@ class LandscapeStore:
         provenance: Mapping[str, Any],
         points: npt.NDArray[np.float64] | None = None,
         other_losses: Mapping[str, npt.NDArray[np.float64]] = {},
+        batch_losses: Sequence[npt.NDArray[np.float64]] = (),
     ) -> None:
         """Write all evaluated samples; the store appears at ``path`` when it is complete.
 
@@ -342,7 +364,8 @@ class LandscapeStore:
         """
         folder, temporary = _new_and_temporary_folder(path)
         try:
-            every, whole = (loss, *other_losses.values()), bool(evaluated.all())
+            every = (loss, *other_losses.values(), *batch_losses)
+            whole = bool(evaluated.all())
             store = cls.create(
                 temporary,
                 loss.shape,
@@ -370,6 +393,7 @@ class LandscapeStore:
         self.provenance = dict(provenance)
         self.other_losses = tuple(other_losses)
         self._others = [np.full(self.shape, np.nan) for _ in other_losses]
+        self._batches = np.full((len(self.batch_sizes), *self.shape), np.nan)
         self._chunk_shape = _chunk_shape(self.shape, slab_axes, self.points is not None)
 
     def chunks(self) -> Iterator[Chunk]:
@@ -393,13 +417,20 @@ class LandscapeStore:
         self,
         chunk: Chunk,
         losses: npt.NDArray[np.float64],
-        *other_losses: npt.NDArray[np.float64],
+        *further: npt.NDArray[np.float64],
     ) -> None:
-        """Store the losses of one chunk; the first ones last, because they tell that it is done."""
-        for name, array, further in zip(
-            _other_arrays(self.other_losses), self._others, other_losses
-        ):
-            self._write_array(name, array, chunk, further)
+        """Store the losses of one chunk; the first ones last, because they tell that it is done.
+
+        Args:
+            chunk: one slice per axis.
+            losses: the losses of the chunk.
+            further: the further losses, and those on each batch if the store has them.
+        """
+        others, batches = further[: len(self._others)], further[len(self._others) :]
+        for name, array, other in zip(_other_arrays(self.other_losses), self._others, others):
+            self._write_array(name, array, chunk, other)
+        if batches:
+            self._write_array(_BATCHES, self._batches, chunk, np.stack(batches))
         self._write_array(_LOSS, self._array, chunk, losses)
         self._done.add(self._place(chunk))
 
@@ -408,9 +439,10 @@ class LandscapeStore:
     ) -> None:
         """Write a chunk of one array; on disk its file names its place, which Zarr cannot do."""
         if self._identity is None:
-            array[chunk] = losses
+            array[(..., *chunk)] = losses
             return
-        whole = np.full(self._chunk_shape, np.nan)  # at the edges a chunk exceeds the grid
+        more = losses.shape[: losses.ndim - len(chunk)]
+        whole = np.full(more + self._chunk_shape, np.nan)  # at the edges a chunk exceeds the grid
         whole[tuple(map(slice, losses.shape))] = losses
         file = self._file(chunk, name)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -426,7 +458,9 @@ class LandscapeStore:
             ValueError: if a chunk is damaged.
         """
         if not all(map(self.is_done, self.chunks())):
-            self.read_others(self.read()[1])
+            evaluated = self.read()[1]
+            self.read_others(evaluated)
+            self.read_batches(evaluated)
 
     def read(
         self, *, skip_damaged: bool = False
@@ -470,6 +504,24 @@ class LandscapeStore:
             except (RuntimeError, ValueError) as error:
                 raise ValueError(f"{self._folder} is damaged in its losses {name!r}") from error
         return found
+
+    def read_batches(self, evaluated: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+        """Return the losses on each batch, (B, …) with the shape, NaN where there are none.
+
+        Args:
+            evaluated: which samples have losses, of the shape.
+
+        Raises:
+            ValueError: if a chunk is damaged.
+        """
+        if not self.batch_sizes:
+            return np.empty((0, *self.shape))
+        try:
+            for chunk in self.chunks():
+                self._check_place(_BATCHES, chunk)
+            return np.where(evaluated, self._batches[...], np.nan)
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"{self._folder} is damaged in its losses on batches") from error
 
     def _read_chunks(
         self, evaluated: npt.NDArray[np.bool_], skip_damaged: bool
@@ -519,7 +571,9 @@ class LandscapeStore:
     def _file(self, chunk: Chunk, name: str = _LOSS) -> Path:
         """Return the file of a chunk of a store on disk."""
         assert self._folder is not None
-        key: str = self._array.metadata.encode_chunk_key(self._place(chunk))
+        place = self._place(chunk)
+        array, place = (self._batches, (0, *place)) if name == _BATCHES else (self._array, place)
+        key: str = array.metadata.encode_chunk_key(place)
         return self._folder / name / key
 
     def _place(self, chunk: Chunk) -> tuple[int, ...]:
@@ -594,6 +648,14 @@ def _check_array(array: Any, dtype: Any, folder: Path, name: str) -> None:
         raise ValueError(f"its {name!r} is {array.dtype} of shape {array.shape}")
     if math.prod(-(-size // step) for size, step in zip(array.shape, array.chunks)) > _MOST_CHUNKS:
         raise ValueError(f"its {name!r} has chunks of the shape {array.chunks}, which are too many")
+
+
+def _checked_sizes(provenance: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the sizes of the batches whose losses a store has."""
+    sizes = provenance.get(BATCH_SIZES, ())
+    if not isinstance(sizes, list | tuple) or not all(isinstance(n, int) and n > 0 for n in sizes):
+        raise ValueError(f"its batch sizes are {sizes}")
+    return tuple(sizes)
 
 
 def _checked_distance(

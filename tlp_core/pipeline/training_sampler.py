@@ -118,7 +118,8 @@ class TrainingSampler:
             ],
             "directions_of": hash_checkpoint(directions_of.path) if directions_of else None,
             "samples": {k: v for k, v in asdict(settings.samples).items() if v is not None},
-            "evaluation": asdict(settings.evaluation),
+            # without what later versions have added, unless it is used: the hash stays
+            "evaluation": {k: v for k, v in asdict(settings.evaluation).items() if v is not False},
         }
         return base / _short_hash(json.dumps(key, sort_keys=True, default=str))
 

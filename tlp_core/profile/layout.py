@@ -58,6 +58,7 @@ class Profile:
         logarithmic: bool = False,
         loss_range: tuple[float, float] | None = None,
         color_range: tuple[float, float] | None = None,
+        faint: npt.NDArray[np.bool_] | None = None,
         legend: bool = True,
     ) -> Axes:
         """Draw the profile with matplotlib, as ParaView shows it.
@@ -71,6 +72,8 @@ class Profile:
                 share. Default: None, the range of this profile.
             color_range: lowest and highest average loss of the colours. Default: None, the range
                 of this profile.
+            faint: (A,) whether each basin is drawn faint, such as one that may be noise. Default:
+                None, none is.
             legend: add the legend of minima and saddles, and the colour bar. Default: True.
 
         Returns:
@@ -97,6 +100,7 @@ class Profile:
             logarithmic=logarithmic,
             loss_range=loss_range,
             color_range=colors,
+            faint=faint,
         )
         if legend:
             add_legend(axes, drawn, colors, logarithmic=logarithmic)

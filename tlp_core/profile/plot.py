@@ -33,6 +33,9 @@ _VECTORS = 1000
 _MARGIN = 0.02
 """Margins at the ends of the axes, as a fraction of their length, so that no disc is cut off."""
 
+_FAINT = 0.25
+"""Opacity of basins that may be noise."""
+
 DISC = 22.0
 """Area of the discs of a few minima and saddles, in square points."""
 
@@ -116,6 +119,7 @@ def draw_profile(
     logarithmic: bool,
     loss_range: Range | None,
     color_range: Range,
+    faint: npt.NDArray[np.bool_] | None = None,
 ) -> Any:
     """Draw the parts of a profile into axes; :meth:`Profile.plot` has the meaning of each.
 
@@ -125,9 +129,11 @@ def draw_profile(
     low, high = loss_range or (float(outline[:, 1].min()), float(outline[:, 1].max()))
     _set_axes(axes, total_width, low, high, logarithmic=logarithmic)
     pixel = total_width / max(1.0, axes.get_window_extent().width)
-    drawn = _draw_basins(axes, basins, pixel)
+    drawn = _draw_basins(axes, basins, pixel, faint)
     for collection in drawn:
         collection.set(norm=color_scale(color_range, logarithmic=logarithmic))
+    if faint is not None and faint.any():
+        axes.fill([], [], color=blues()(0.0), alpha=_FAINT, label="may be noise")
     line = _thin_line(outline, _FINENESS * pixel)
     axes.plot(*line.T, color="black", linewidth=0.8, zorder=3, solid_joinstyle="miter")
     _draw_critical_points(axes, critical)
@@ -218,7 +224,9 @@ def _set_axes(
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_basins(axes: Axes, basins: Basins, pixel: float) -> list[Any]:
+def _draw_basins(
+    axes: Axes, basins: Basins, pixel: float, faint: npt.NDArray[np.bool_] | None
+) -> list[Any]:
     """Draw all basins: the widest as polygons, those beyond a number of polygons as an image."""
     from matplotlib.collections import PolyCollection
 
@@ -237,6 +245,7 @@ def _draw_basins(axes: Axes, basins: Basins, pixel: float) -> list[Any]:
                 linewidths=0.3,
                 zorder=2,
                 rasterized=is_image,
+                alpha=None if faint is None else np.where(faint[chosen], _FAINT, 1.0),
             )
             drawn.append(axes.add_collection(collection, autolim=False))
     return drawn

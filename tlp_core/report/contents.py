@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,13 @@ import numpy.typing as npt
 
 from tlp_core.analysis.change_points import MINIMUM_POINTS, find_transitions
 from tlp_core.analysis.descriptors import describe
+from tlp_core.analysis.tree_settings import TreeSettings
 from tlp_core.array_names import CriticalType
-from tlp_core.choices import GridRule
 from tlp_core.landscape.landscape import Landscape
 from tlp_core.landscape.series import find_landscapes
 from tlp_core.landscape.table import read_series
 from tlp_core.profile import landscape_profile
 from tlp_core.profile.plot import basin_polygons
-from tlp_core.topology.landscape_tree import landscape_tree
 from tlp_core.topology.merge_tree import MergeTree, shown_levels
 
 _PIXEL = 1 / 600
@@ -40,21 +39,6 @@ _FACTS = ("problem", "method", "normalization", "parameters", "seed", "dtype", "
 Values = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class TreeSettings:
-    """How trees are made.
-
-    Attributes:
-        rule: which samples of a grid are neighbours.
-        threshold: smallest persistence that stays, as a fraction, 0 to 1, of the range of losses.
-        loss: name of the loss; empty for the landscape's own.
-    """
-
-    rule: GridRule = "diagonal"
-    threshold: float = 0.0
-    loss: str = ""
-
-
 def page_contents(places: Sequence[str], settings: TreeSettings, table: str = "") -> Values:
     """Return all that a page shows.
 
@@ -73,9 +57,9 @@ def page_contents(places: Sequence[str], settings: TreeSettings, table: str = ""
     for member in members:
         landscape = Landscape.open(member.path).of_loss(settings.loss)
         first = landscape if first is None else first
-        tree = landscape_tree(landscape, rule=settings.rule, threshold=settings.threshold)
+        tree = settings.tree(landscape)
         steps.append(_step(member.step, landscape, tree))
-        rows.append({"loss": landscape.center, **describe(tree).as_dict()})
+        rows.append({"loss": landscape.center, **describe(settings.measured(tree)).as_dict()})
     assert first is not None
     at = [member.step for member in members]
     series = {name: [row[name] for row in rows] for name in rows[0]}

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
+from tlp_core.analysis.tree_settings import TreeSettings
 from tlp_core.atomic_files import atomic_write
-from tlp_core.choices import GridRule
 from tlp_core.profile.colors import COLOR_MAP, ORANGE, RED
-from tlp_core.report.contents import TreeSettings, page_contents
+from tlp_core.report.contents import page_contents
 
 _TABLE = "descriptors.csv"
 """Table of a recorder, which lies in the folder of its landscapes."""
@@ -22,9 +22,7 @@ def write_report(
     places: Sequence[str | os.PathLike[str]],
     path: str | os.PathLike[str],
     *,
-    rule: GridRule = "diagonal",
-    threshold: float = 0.0,
-    loss: str = "",
+    settings: TreeSettings | None = None,
     table: str | os.PathLike[str] | None = None,
 ) -> int:
     """Write a page about the landscapes of one training.
@@ -32,9 +30,7 @@ def write_report(
     Args:
         places: landscapes of its steps: stores, folders of them, or patterns.
         path: the page, NAME.html.
-        rule: which samples of a grid are neighbours.
-        threshold: smallest persistence that stays, as a fraction, 0 to 1, of the range of losses.
-        loss: name of the loss; empty for the landscape's own.
+        settings: how merge trees are made. Default: TreeSettings().
         table: a .csv file with a column ``step`` and more numbers of the training, such as its
             losses. Default: ``descriptors.csv`` in a folder of landscapes, if there is one.
 
@@ -44,8 +40,8 @@ def write_report(
     Raises:
         ModuleNotFoundError: if plotly is not installed.
         FileNotFoundError: if there are no landscapes, or no such table.
-        ValueError: for a path with another ending, or an unknown rule, a threshold out of range,
-            or a landscape without a finite loss.
+        ValueError: for a path with another ending, or as
+            :meth:`~tlp_core.analysis.tree_settings.TreeSettings.tree`.
     """
     if Path(path).suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"a page must end in .html, got {path}")
@@ -53,7 +49,7 @@ def write_report(
 
     named = [os.fspath(place) for place in places]
     beside = os.fspath(table) if table else _table_beside(named)
-    contents = page_contents(named, TreeSettings(rule, threshold, loss), beside)
+    contents = page_contents(named, settings or TreeSettings(), beside)
     colors = json.loads(COLOR_MAP.read_text(encoding="utf-8"))[0]["RGBPoints"]
     contents["colors"] = {
         "map": [[colors[i], _css(colors[i + 1 : i + 4])] for i in range(0, len(colors), 4)],

@@ -23,9 +23,24 @@ from torch import Tensor
 
 from tlp_core.directions.base import Directions
 from tlp_core.landscape.landscape import Landscape
-from tlp_core.landscape.store import AUTOCAST_NOISE, EVALUATION, MODEL_LOSS, Chunk, LandscapeStore
+from tlp_core.landscape.store import (
+    AUTOCAST_NOISE,
+    BATCH_SIZES,
+    EVALUATION,
+    MODEL_LOSS,
+    Chunk,
+    LandscapeStore,
+)
 from tlp_core.model_state import own_squared_norm, pieces, preserve_model, trainable_parameters
-from tlp_core.problem import LossError, Problem, check_center, is_same_loss, mean_loss, mean_losses
+from tlp_core.problem import (
+    LossError,
+    Problem,
+    batch_size,
+    check_center,
+    is_same_loss,
+    mean_loss,
+    mean_losses,
+)
 from tlp_core.progress import Progress, format_seconds, silent
 from tlp_core.sampling.engine_choice import (
     Choice,
@@ -81,6 +96,8 @@ def sample_plan(
             **landscape_provenance(problem, directions, evaluation.batch_norm),
             **plan.provenance,
         }
+        if evaluation.batch_losses:
+            provenance[BATCH_SIZES] = [batch_size(batch) for batch in problem.batches]
         stack.enter_context(frozen_parameters(problem, evaluation, center))
         _warn_of_rounded_steps(problem, directions, plan)
         choose = partial(_choose, problem, directions, plan, evaluation, run, bases, progress)
@@ -103,9 +120,10 @@ def sample_plan(
             directions,
             engine,
             evaluation.batch_norm,
-            center=_at_center(problem, center) if evaluation.batch_norm == "stored" else None,
+            center=_at_center(problem, center, evaluation),
             memory_limit=run.memory_limit,
             bases=bases,
+            each_batch=evaluation.batch_losses,
         ) as evaluate:
             has_finished = _fill(store, plan, evaluate, known, part, clock, progress)
         part.finish()
@@ -125,9 +143,15 @@ def sample_plan(
     return landscape
 
 
-def _at_center(problem: Problem, center: float) -> list[float]:
-    """Return the losses at the model; the first is known."""
-    return [center, *mean_losses(problem)[1:]] if problem.other_batches else [center]
+def _at_center(
+    problem: Problem, center: float, evaluation: EvaluationSettings
+) -> list[float] | None:
+    """Return the losses at the model, of which the first is known; None if statistics change."""
+    if evaluation.batch_norm != "stored":
+        return None
+    if not problem.other_batches and not evaluation.batch_losses:
+        return [center]
+    return [center, *mean_losses(problem, each_batch=evaluation.batch_losses)[1:]]
 
 
 def _warn_of_rounded_steps(problem: Problem, directions: Directions, plan: Plan) -> None:
@@ -341,7 +365,8 @@ class _KnownLosses:
     """Losses that another landscape has at points of the grid."""
 
     def __init__(self, landscape: Landscape | None, store: LandscapeStore, plan: Plan) -> None:
-        self._landscape, self._number = landscape, 1 + len(store.other_losses)
+        self._landscape = landscape
+        self._number = 1 + len(store.other_losses) + len(store.batch_sizes)
         if landscape is None:
             return
         store.check_provenance(landscape.provenance)
@@ -355,7 +380,8 @@ class _KnownLosses:
         inside = np.ix_(*places)
         on_all_axes = reduce(np.logical_and.outer, [place >= 0 for place in places])
         known = self._landscape.evaluated[inside] & on_all_axes
-        every = (self._landscape.loss, *self._landscape.other_losses.values())
+        landscape = self._landscape
+        every = (landscape.loss, *landscape.other_losses.values(), *landscape.batch_losses)
         return np.stack([loss[inside].ravel() for loss in every], axis=1), known.ravel()
 
 

@@ -93,17 +93,18 @@ class Evaluator:
         batch_norm: BatchNorm,
         center: Sequence[float] | None,
         bases: Mapping[str, Tensor],
+        each_batch: bool,
     ) -> None:
         """Prepare the workers."""
         self.engine = engine
         self._center_loss = center
         reestimates = batch_norm == "reestimated"
         problems = [problem, *(_copy(problem) for _ in range(engine.workers - 1))]
-        self._center = _Single(problem, directions, reestimates, bases)
+        self._center = _Single(problem, directions, reestimates, bases, each_batch)
         self.workers: list[_Worker] = [
-            _Single(each, directions, reestimates, bases)
+            _Single(each, directions, reestimates, bases, each_batch)
             if engine.name == "single"
-            else _Batched(each, directions, bases)
+            else _Batched(each, directions, bases, each_batch)
             for each in problems
         ]
         if engine.name == "compiled":
@@ -114,8 +115,8 @@ class Evaluator:
     def __call__(self, alphas: Points) -> Losses:
         """Return the losses (m, L) float64 at the coordinates (m, n).
 
-        The first is the loss on the batches, the others those on the other batches. At α = 0 they
-        are those of a plain call of the user's loss.
+        The first is the loss on the batches, then come those on the other batches, and on each of
+        the batches if they are wanted. At α = 0 they are those of a plain call of the user's loss.
         """
         starts = range(0, len(alphas), self.engine.batch)
         parts = [alphas[start : start + self.engine.batch] for start in starts]
@@ -158,6 +159,7 @@ def evaluator(
     center: Sequence[float] | None = None,
     memory_limit: float = GIBIBYTE,
     bases: Mapping[str, Tensor] | None = None,
+    each_batch: bool = False,
 ) -> Iterator[Evaluator]:
     """Yield the loss as a function of α; the model's parameters change meanwhile.
 
@@ -172,6 +174,7 @@ def evaluator(
         center: the losses (L,) at α = 0, if they are known; by default they are evaluated.
         memory_limit: bytes that kept outputs may use in memory.
         bases: the moving parameters at the model, by name; default: copies of them.
+        each_batch: return the losses on the single batches, too.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(engine.threads)
@@ -186,7 +189,7 @@ def evaluator(
             problem = stack.enter_context(kept)
         if bases is None:
             bases = {name: p.detach().clone() for name, p in moving.items()}
-        evaluate = Evaluator(problem, directions, engine, batch_norm, center, bases)
+        evaluate = Evaluator(problem, directions, engine, batch_norm, center, bases, each_batch)
         try:
             yield evaluate
         finally:
@@ -211,8 +214,9 @@ class _Single:
         directions: Directions,
         reestimates: bool,
         bases: Mapping[str, Tensor],
+        each_batch: bool,
     ) -> None:
-        self._problem, self._reestimates = problem, reestimates
+        self._problem, self._reestimates, self._each_batch = problem, reestimates, each_batch
         parameters = dict(problem.model.named_parameters())
         self._moving: list[tuple[Tensor, Tensor, list[Tensor]]] = []
         for name in directions.names:
@@ -235,7 +239,7 @@ class _Single:
             torch.add(base, step, out=parameter)
         if self._reestimates:
             reestimate_batch_norm(self._problem)
-        return mean_losses(self._problem)
+        return mean_losses(self._problem, each_batch=self._each_batch)
 
 
 def _parts(tensor: Tensor) -> Sequence[Tensor]:
@@ -268,9 +272,14 @@ class _Batched:
     """Losses many at a time."""
 
     def __init__(
-        self, problem: Problem, directions: Directions, bases: Mapping[str, Tensor]
+        self,
+        problem: Problem,
+        directions: Directions,
+        bases: Mapping[str, Tensor],
+        each_batch: bool,
     ) -> None:
         self._every = (problem.batches, *problem.other_batches.values())
+        self._each_batch = each_batch
         module = _LossModule(problem)
         spans = _spans(directions)
         first = next(iter(bases.values()))
@@ -292,13 +301,24 @@ class _Batched:
 
     def __call__(self, alphas: Points) -> Losses:
         points = torch.tensor(alphas, dtype=self._dtype, device=self._device)
-        return np.stack([self._mean_over(points, batches) for batches in self._every], axis=1)
+        single: list[Losses] = []
+        means = [
+            self._mean_over(points, batches, single if self._each_batch and not i else None)
+            for i, batches in enumerate(self._every)
+        ]
+        return np.stack([*means, *single], axis=1)
 
-    def _mean_over(self, points: Tensor, batches: Iterable[Any]) -> Losses:
+    def _mean_over(
+        self, points: Tensor, batches: Iterable[Any], single: list[Losses] | None
+    ) -> Losses:
+        """Return the loss over batches, and append those on the single batches to a list."""
         total, weight = np.zeros(len(points)), 0
         for batch in batches:
             size = batch_size(batch)
-            total += size * as_float64(self.losses_at(points, batch)).cpu().numpy()
+            losses: Losses = as_float64(self.losses_at(points, batch)).cpu().numpy()
+            if single is not None:
+                single.append(losses)
+            total += size * losses
             weight += size
         return total / weight
 

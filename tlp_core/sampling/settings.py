@@ -114,6 +114,8 @@ class EvaluationSettings:
         batch: number of samples in one call, >= 1; None chooses it as the engine.
         batch_norm: ``stored`` evaluates with the model's running statistics; ``reestimated``
             computes them from the batches at every sample, which only ``single`` can.
+        batch_losses: store the losses on the single batches, too, which tell how uncertain the
+            loss of each sample is. They take no further evaluations.
 
     Raises:
         ValueError: for a value out of range, or options that exclude each other.
@@ -123,6 +125,7 @@ class EvaluationSettings:
     engine: EngineChoice | None = None
     batch: int | None = None
     batch_norm: BatchNorm = "stored"
+    batch_losses: bool = False
 
     def __post_init__(self) -> None:
         """Check every value."""

@@ -35,6 +35,8 @@ class Branches:
         size: (B,) int64, number of samples in its basin when it dies.
         minimum_node: (B,) int64, node of the minimum in the tree.
         saddle_node: (B,) int64, node of the saddle in the tree.
+        top_node: (B,) int64, node of the arc in which it arrives at the saddle: its basin is that
+            arc and everything below it; the root for the first branch.
     """
 
     minimum: npt.NDArray[np.int64]
@@ -46,6 +48,7 @@ class Branches:
     size: npt.NDArray[np.int64]
     minimum_node: npt.NDArray[np.int64]
     saddle_node: npt.NDArray[np.int64]
+    top_node: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         """Return B, the number of branches, which is the number of minima."""
@@ -108,6 +111,7 @@ def pair_branches(
         size=np.append(len(vertex_arc), subtree_sizes(parent, vertex_arc)[dying])[order],
         minimum_node=minimum_node[order],
         saddle_node=saddle_node[order],
+        top_node=top_arc[order],
     )
 
 

@@ -11,7 +11,11 @@ from tlp_core.topology.merge_tree import MergeTree, merge_tree
 
 
 def landscape_tree(
-    landscape: Landscape, *, rule: GridRule = "diagonal", threshold: float = 0.0
+    landscape: Landscape,
+    *,
+    rule: GridRule = "diagonal",
+    threshold: float = 0.0,
+    logarithmic: bool = False,
 ) -> MergeTree:
     """Return the merge tree of a landscape, simplified by persistence.
 
@@ -22,9 +26,11 @@ def landscape_tree(
             :func:`~tlp_core.knn_graph` with its defaults.
         threshold: smallest persistence that stays, as a fraction, 0 to 1, of the range of the
             losses.
+        logarithmic: measure persistence and range on the logarithm of the loss. Default: False.
 
     Raises:
-        ValueError: for an unknown rule, a threshold out of range, or no finite loss.
+        ValueError: for an unknown rule, a threshold out of range, no finite loss, or a logarithm of
+            a loss that is not positive.
     """
     if not landscape.is_complete:
         missing = int((~landscape.evaluated).sum())
@@ -32,9 +38,17 @@ def landscape_tree(
             f"the landscape is incomplete: {missing} missing samples count as the highest",
             stacklevel=2,
         )
-    graph: GridGraph | EdgeGraph
+    graph = landscape_graph(landscape, rule=rule)
+    tree = merge_tree(landscape.loss, graph)
+    return tree.simplified(threshold, relative=True, logarithmic=logarithmic)
+
+
+def landscape_graph(landscape: Landscape, *, rule: GridRule = "diagonal") -> GridGraph | EdgeGraph:
+    """Return the neighbour graph of a landscape; the arguments are those of :func:`landscape_tree`.
+
+    Raises:
+        ValueError: for an unknown rule.
+    """
     if landscape.points is None:
-        graph = grid_graph(landscape.shape, rule=rule)
-    else:
-        graph = knn_graph(landscape.points)
-    return merge_tree(landscape.loss, graph).simplified(threshold, relative=True)
+        return grid_graph(landscape.shape, rule=rule)
+    return knn_graph(landscape.points)

@@ -11,7 +11,7 @@ TTK's merge tree filter returns the same pairs and the same partition into arcs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,7 @@ class MergeTree:
         threshold: float = 0.0,
         *,
         relative: bool = False,
+        logarithmic: bool = False,
         max_minima: int | None = None,
     ) -> MergeTree:
         """Return the tree without its small branches.
@@ -82,25 +83,57 @@ class MergeTree:
         Args:
             threshold: smallest persistence that stays, >= 0, in units of the loss.
             relative: read the threshold as a fraction, 0 to 1, of the range of the losses.
+            logarithmic: measure persistence and range on log10 of the loss, in which a basin of a
+                loss of 1e-5 counts as one of a loss of 1. Default: False.
             max_minima: largest number of minima that stay, >= 1: those of the most persistent
                 branches, and of equally persistent ones those with the lower minimum. Default: no
                 limit.
 
         Raises:
             ValueError: for a threshold that is negative, not finite, or above 1 if relative, or
-                for ``max_minima`` below 1.
+                for ``max_minima`` below 1, or for a logarithm of a loss that is not positive.
             TypeError: for an option of the wrong type.
         """
         threshold = checks.non_negative(threshold, name="threshold")
         if relative:
             if threshold > 1:
                 raise ValueError(f"a relative threshold must be from 0 to 1, got {threshold:g}")
-            threshold *= self.levels.max() - self.levels.min()
+            levels = _logarithm(self.levels) if logarithmic else self.levels
+            threshold *= levels.max() - levels.min()
         pairs = self.branches()
-        stays = pairs.persistence >= threshold
+        persistence = pairs.persistence
+        if logarithmic:
+            persistence = _logarithm(pairs.death) - _logarithm(pairs.birth)
+        stays = persistence >= threshold
         if max_minima is not None:
             stays[checks.integer(max_minima, name="max_minima", minimum=1) :] = False
+        return self.with_branches(stays)
+
+    def logarithmic(self) -> MergeTree:
+        """Return the tree of log10 of the losses, in which persistences are ratios of losses.
+
+        Raises:
+            ValueError: if a loss is not positive.
+        """
+        return replace(self, values=_logarithm(self.values), levels=_logarithm(self.levels))
+
+    def with_branches(self, stays: npt.NDArray[np.bool_]) -> MergeTree:
+        """Return the tree with some of its branches; basins of the others are filled.
+
+        Args:
+            stays: (B,) whether each branch stays, in the order of :meth:`branches`. The first
+                always does, and so must the branch into which one that stays merges.
+
+        Raises:
+            ValueError: for another number of branches, or a branch that merges into a removed one.
+        """
+        pairs = self.branches()
+        stays = np.array(stays, dtype=np.bool_)
+        if len(stays) != len(pairs):
+            raise ValueError(f"stays must have {len(pairs)} values, got {len(stays)}")
         stays[0] = True
+        if not stays[pairs.parent[1:]][stays[1:]].all():
+            raise ValueError("a branch must not stay without the branch into which it merges")
         pruned = prune_tree(
             self.parent,
             self.node_vertex,
@@ -118,6 +151,13 @@ class MergeTree:
             node_type=node_types(merged),
             vertex_arc=pruned.vertex_arc,
         )
+
+
+def _logarithm(losses: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return log10 of losses; what is not finite stays so."""
+    if (lowest := np.min(losses, where=np.isfinite(losses), initial=np.inf)) <= 0:
+        raise ValueError(f"the logarithm of the loss needs losses above 0, got {lowest:g}")
+    return np.asarray(np.log10(losses, where=losses > 0, out=losses.copy()))
 
 
 def merge_tree(
