@@ -27,6 +27,7 @@ LOSS = "Loss"
 COORDINATES = "Coordinates"
 SAMPLE_ID = "SampleId"
 IS_FINITE = "IsFinite"
+BATCH_LOSSES = "BatchLosses"
 
 # landscape, field data
 SHAPE = "Shape"
@@ -76,6 +77,7 @@ POINT_ARRAYS = (
     COORDINATES,
     SAMPLE_ID,
     IS_FINITE,
+    BATCH_LOSSES,
     CRITICAL_TYPE,
     REGION_SIZE,
     SEGMENTATION_ID,

@@ -13,7 +13,7 @@ from tlp_core.landscape.series import find_checkpoints
 from tlp_core.pipeline.settings import LandscapeSettings
 from tlp_core.problems import HUGGING_FACE, READY_PROBLEMS, is_ready
 from tlp_core.problems.settings import ProblemSettings, parse_arguments
-from tlp_core.sampling.settings import GIBIBYTE, GridSettings, RunSettings
+from tlp_core.sampling.settings import GIBIBYTE, EvaluationSettings, GridSettings, RunSettings
 from tlp_core.untrusted_files import physical_memory
 from tlp_paraview.algorithm import (
     SeriesAlgorithm,
@@ -53,7 +53,7 @@ class TLPLossLandscape(SeriesAlgorithm):
         self._order, self._parameters = 0, ""
         self._max_iterations, self._tolerance, self._seed = 200, 1e-4, 0
         self._resolution, self._distance, self._large_grid = 41, 1.0, False
-        self._by_rise, self._rise = False, 1.0
+        self._by_rise, self._rise, self._batch_losses = False, 1.0, False
         self._store, self._time_budget = "", 0.0
         self._in_background, self._background = False, None
         self._announced = 0
@@ -123,6 +123,9 @@ class TLPLossLandscape(SeriesAlgorithm):
 
     def SetRise(self, rise: float) -> None:
         self.assign("_rise", rise)
+
+    def SetBatchLosses(self, is_wanted: int) -> None:
+        self.assign("_batch_losses", bool(is_wanted))
 
     def SetLargeGrid(self, is_wanted: int) -> None:
         self.assign("_large_grid", bool(is_wanted))
@@ -291,6 +294,7 @@ class TLPLossLandscape(SeriesAlgorithm):
             samples=GridSettings(
                 self._resolution, self._distance, self._rise if self._by_rise else None
             ),
+            evaluation=EvaluationSettings(batch_losses=self._batch_losses),
             run=RunSettings(
                 store=self._store_path(),
                 time_budget=self._time_budget or None,

@@ -18,6 +18,7 @@ class TLPTreeSimplification(TreeAlgorithm):
     def __init__(self) -> None:
         super().__init__()
         self._threshold, self._relative, self._max_minima = 0.0, 1, 0
+        self._logarithmic, self._leave_out_noise, self._rate = 0, 0, 0.05
 
     def SetPersistenceThreshold(self, threshold: float) -> None:
         self.assign("_threshold", threshold)
@@ -28,6 +29,15 @@ class TLPTreeSimplification(TreeAlgorithm):
     def SetMaxMinima(self, count: int) -> None:
         self.assign("_max_minima", count)
 
+    def SetLogarithmicPersistence(self, logarithmic: int) -> None:
+        self.assign("_logarithmic", logarithmic)
+
+    def SetLeaveOutNoise(self, is_wanted: int) -> None:
+        self.assign("_leave_out_noise", is_wanted)
+
+    def SetFalseDiscoveryRate(self, rate: float) -> None:
+        self.assign("_rate", rate)
+
     @report_errors
     def RequestData(self, _request: Any, in_info: Any, out_info: Any) -> int:
         from tlp_core import vtk_bridge
@@ -37,8 +47,13 @@ class TLPTreeSimplification(TreeAlgorithm):
             return 1
         data, name = self.input_data(in_info, 2), chosen_array(self)
         tree = tree.simplified(
-            self._threshold, relative=bool(self._relative), max_minima=self._max_minima or None
+            self._threshold,
+            relative=bool(self._relative),
+            logarithmic=bool(self._logarithmic),
+            max_minima=self._max_minima or None,
         )
+        if self._leave_out_noise:
+            tree = vtk_bridge.without_noise(tree, data, name, rate=self._rate)
         output(out_info, 0).ShallowCopy(vtk_bridge.tree_to_nodes(tree, data))
         output(out_info, 1).ShallowCopy(vtk_bridge.tree_to_arcs(tree, data))
         filled = vtk_bridge.tree_to_filled_segmentation(tree, data, name)

@@ -32,6 +32,8 @@ from vtkmodules.vtkCommonDataModel import (
 from vtkmodules.vtkCommonExecutionModel import vtkTrivialProducer
 from vtkmodules.vtkFiltersCore import vtkCellCenters, vtkMaskPoints, vtkPassThrough
 
+from tests.analysis.test_noise import noisy_batches
+from tests.analysis.test_noise import wells as noisy_wells
 from tests.conftest import DATA
 from tlp_core import (
     Landscape,
@@ -471,6 +473,76 @@ def test_landscapes_of_several_shapes_in_one_series_are_reported(messages, tmp_p
     assert reader.GetOutputDataObject(0).GetNumberOfPoints() == 0
     reader.UpdateTimeStep(1.0)
     assert reader.GetOutputDataObject(1).GetDimensions() == (5, 5, 1)
+
+
+def test_noise_of_the_batches_is_left_out_on_request(messages, tmp_path):
+    losses = noisy_batches(np.random.default_rng(2), noisy_wells(0.5), 16, 1.5) + 2.0
+    Landscape(
+        losses.mean(0),
+        np.ones(2),
+        np.ones(losses.shape[1:], bool),
+        {"batch_sizes": [4] * 16},
+        batch_losses=losses,
+    ).save(tmp_path / "a.zarr")
+    reader = TLPLandscapeReader()
+    reader.AddFileName(str(tmp_path / "a.zarr"))
+    _, _, profile, descriptors, simplification = chain(reader)
+
+    def minima():
+        run(profile, descriptors)
+        return descriptors.GetOutputDataObject(0).GetColumnByName("number_of_minima").GetValue(0)
+
+    assert minima() > 4
+    simplification.SetLeaveOutNoise(1)
+    assert minima() == 4
+    simplification.SetFalseDiscoveryRate(0.0)
+    run(profile)
+    assert "rate must lie between 0 and 1, got 0" in messages[0][1]
+    again = vtk_bridge.grid_to_landscape(reader.GetOutputDataObject(0))
+    np.testing.assert_array_equal(again.batch_losses, losses)
+
+    messages.clear()
+    _, _, profile, _, simplification = chain(wells())
+    simplification.SetLeaveOutNoise(1)
+    run(profile)
+    assert "losses of at least 8 batches tell noise from basins, got 0" in messages[0][1]
+
+
+def test_persistence_can_be_measured_on_the_logarithm(messages, tmp_path):
+    """One basin is a decade deep at a loss of 1e-5, the other a tenth of a decade at 1."""
+    loss = np.tile(np.array([2.0, 1e-5, 1e-4, 1e-5, 2.0, 1.8, 2.0])[:, None], (1, 3))
+    loss[:, [0, 2]] += 1
+    Landscape(loss, np.ones(2), np.ones(loss.shape, bool)).save(tmp_path / "a.zarr")
+    reader = TLPLandscapeReader()
+    reader.AddFileName(str(tmp_path / "a.zarr"))
+    _, _, profile, _, simplification = chain(reader)
+    simplification.SetPersistenceThreshold(0.05)
+
+    def births():
+        run(profile)
+        points = profile.GetOutputDataObject(1).GetPointData()
+        values = vtk_to_numpy(points.GetArray(names.LOSS))
+        return sorted(values[vtk_to_numpy(points.GetArray(names.CRITICAL_TYPE)) == 0])
+
+    assert births() == [1e-5, 1.8]
+    simplification.SetLogarithmicPersistence(1)
+    assert births() == [1e-5, 1e-5]
+    assert messages == []
+
+
+def test_the_source_finds_its_box_and_keeps_losses_on_batches(messages, tmp_path):
+    source = wells(5)
+    source.SetDistanceByRise(1)
+    source.SetRise(0.5)
+    source.SetBatchLosses(1)
+    run(source)
+    samples = source.GetOutputDataObject(0)
+    assert messages == []
+    assert samples.GetPointData().GetArray(names.BATCH_LOSSES).GetNumberOfComponents() == 1
+    landscape = vtk_bridge.grid_to_landscape(samples)
+    rise = landscape.loss[[0, -1], 2] - landscape.center
+    assert rise.max() == pytest.approx(0.5, rel=0.05)
+    assert landscape.provenance["rise"] == 0.5
 
 
 def test_the_threshold_fills_basins_without_sampling_again(messages):

@@ -198,6 +198,7 @@ SHOWN_WITH = {
         "NeighborMethod": ("Graph", ["k nearest neighbors"]),
         "Seed": ("NeighborMethod", ["nn-descent"]),
     },
+    "TLPTreeSimplification": {"FalseDiscoveryRate": ("LeaveOutNoise", ["on"])},
     "TLPTreeEnsemble": {"RelativeLosses": ("DiagramDistance", ["bottleneck", "wasserstein"])},
 }
 

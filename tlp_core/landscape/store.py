@@ -364,6 +364,11 @@ class LandscapeStore:
         """
         folder, temporary = _new_and_temporary_folder(path)
         try:
+            if len(batch_losses) != len(provenance.get(BATCH_SIZES, ())):
+                raise ValueError(
+                    f"losses must be given of {len(provenance.get(BATCH_SIZES, ()))} batches, got "
+                    f"{len(batch_losses)}"
+                )
             every = (loss, *other_losses.values(), *batch_losses)
             whole = bool(evaluated.all())
             store = cls.create(

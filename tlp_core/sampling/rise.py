@@ -27,7 +27,7 @@ from tlp_core.sampling.settings import EvaluationSettings, GridSettings, Scatter
 
 Samples = TypeVar("Samples", bound=GridSettings | ScatterSettings)
 
-_TOLERANCE = 0.01
+_TOLERANCE = 0.002
 """Relative accuracy of a distance."""
 
 _FIRST = 0.01
@@ -46,7 +46,7 @@ def rise_distances(
     """Return the distance along each direction at which the loss has risen by an amount.
 
     The search starts at sqrt(2 rise / |λ|), where a parabola with the eigenvalue λ would have
-    risen. It takes about ten evaluations on each side of each direction.
+    risen. It takes about twelve evaluations on each side of each direction.
 
     Args:
         problem: model, loss and batches; evaluated in evaluation mode.

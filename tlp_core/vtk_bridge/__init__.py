@@ -31,6 +31,7 @@ from tlp_core.vtk_bridge.trees import (
     tree_to_filled_segmentation,
     tree_to_nodes,
     tree_to_segmentation,
+    without_noise,
 )
 
 __all__ = [
@@ -66,4 +67,5 @@ __all__ = [
     "tree_to_nodes",
     "tree_to_segmentation",
     "with_graph",
+    "without_noise",
 ]

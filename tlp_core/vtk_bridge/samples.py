@@ -18,6 +18,7 @@ from vtkmodules.vtkCommonDataModel import (
 
 from tlp_core import array_names as names
 from tlp_core.landscape.landscape import Landscape
+from tlp_core.landscape.store import BATCH_SIZES
 from tlp_core.topology.merge_tree import shown_levels
 from tlp_core.vtk_bridge.arrays import add_array, add_text, make_cells, make_points
 
@@ -69,13 +70,27 @@ def grid_to_landscape(dataset: vtkDataSet, name: str = names.LOSS) -> Landscape:
     if shape is not None:
         check_whole_grid(dataset, shape, "a landscape")
         loss = loss.reshape(shape)
+    facts, batches = provenance(dataset), batch_losses(dataset)
+    if name != names.LOSS or not len(batches):
+        facts.pop(BATCH_SIZES, None)
+        batches = np.empty(0)
     return Landscape(
         loss=loss,
         distance=np.abs(coordinates).max(axis=0),
         evaluated=np.isfinite(loss),
-        provenance=provenance(dataset),
+        provenance=facts,
         points=None if shape is not None else coordinates,
+        batch_losses=batches.reshape(len(batches), *loss.shape) if len(batches) else batches,
     )
+
+
+def batch_losses(dataset: vtkDataSet) -> npt.NDArray[np.float64]:
+    """Return the losses on the single batches, (B, N) float64; B is 0 if there are none."""
+    array = dataset.GetPointData().GetArray(names.BATCH_LOSSES)
+    if array is None:
+        return np.empty((0, dataset.GetNumberOfPoints()))
+    values = np.array(vtk_to_numpy(array), dtype=np.float64)
+    return np.ascontiguousarray(values.reshape(dataset.GetNumberOfPoints(), -1).T)
 
 
 def step_of(dataset: vtkDataSet) -> float | None:
@@ -226,6 +241,9 @@ def _add_samples(
     add_array(data, names.LOSS, shown_levels(loss))
     for name, other in landscape.other_losses.items():
         add_array(data, name, shown_levels(other.ravel()[ids]))
+    if len(landscape.batch_losses):
+        each = landscape.batch_losses.reshape(len(landscape.batch_losses), -1)
+        add_array(data, names.BATCH_LOSSES, np.ascontiguousarray(each[:, ids].T))
     add_array(data, names.SAMPLE_ID, ids)
     add_array(data, names.IS_FINITE, np.isfinite(loss).astype(np.uint8))
     data.SetActiveScalars(names.LOSS)

@@ -16,11 +16,13 @@ from vtkmodules.vtkCommonDataModel import (
 )
 
 from tlp_core import array_names as names
+from tlp_core.analysis.noise import basin_noise, significant_tree
+from tlp_core.landscape.store import BATCH_SIZES
 from tlp_core.topology.merge_tree import MergeTree, checked_ranks, node_types, shown_levels
 from tlp_core.topology.sweep import sweep_order
 from tlp_core.vtk_bridge.arrays import add_array, make_cells, make_points
-from tlp_core.vtk_bridge.graphs import filled_levels, given_ranks
-from tlp_core.vtk_bridge.samples import point_values
+from tlp_core.vtk_bridge.graphs import dataset_graph, filled_levels, given_ranks
+from tlp_core.vtk_bridge.samples import batch_losses, point_values, provenance
 
 Integers = npt.NDArray[np.int64]
 
@@ -107,6 +109,27 @@ def tree_to_filled_segmentation(tree: MergeTree, dataset: vtkDataSet, name: str)
     segmentation = tree_to_segmentation(tree, dataset)
     add_array(segmentation.GetPointData(), names.level_name(name), tree.levels)
     return segmentation
+
+
+def without_noise(tree: MergeTree, dataset: vtkDataSet, name: str, *, rate: float) -> MergeTree:
+    """Return the tree without the basins that may be noise of the batches.
+
+    Args:
+        tree: the merge tree, simplified or not.
+        dataset: the N samples with their graph.
+        name: name of the point array of the losses.
+        rate: largest expected share of noise among the basins that stay, between 0 and 1.
+
+    Raises:
+        ValueError: if the losses are not those of the batches, the samples have no losses of at
+            least 8 batches, or the rate is out of range.
+    """
+    if name != names.LOSS:
+        raise ValueError(f"noise of the batches must be that of {names.LOSS!r}, got {name!r}")
+    losses = batch_losses(dataset)
+    sizes = provenance(dataset).get(BATCH_SIZES)
+    noise = basin_noise(tree, dataset_graph(dataset), losses, batch_sizes=sizes)
+    return significant_tree(tree, noise, rate=rate)
 
 
 def skeleton_to_tree(
