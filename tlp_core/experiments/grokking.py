@@ -12,10 +12,9 @@ from functools import partial
 from tlp_core.choices import ExperimentSize
 from tlp_core.experiments.claims import Claim
 from tlp_core.experiments.definition import Curves, Experiment, Look, Network, Training
-from tlp_core.experiments.results import LOW_VOLUME
+from tlp_core.experiments.results import HALF_WIDTH, LOW_VOLUME
 from tlp_core.experiments.rows import Row, group_rows
 from tlp_core.experiments.transitions import (
-    HALF_WIDTH,
     lag_claims,
     train_by_adam,
     transformer_looks,
@@ -92,7 +91,6 @@ GROKKING = Experiment(
         "mirrored test accuracy",
         "training accuracy",
         "number_of_minima",
-        HALF_WIDTH,
         LOW_VOLUME,
         "top_eigenvalue",
     ),

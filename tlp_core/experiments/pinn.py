@@ -28,10 +28,11 @@ from tlp_core.experiments.definition import (
     Training,
 )
 from tlp_core.experiments.results import (
+    HALF_WIDTH,
     LOW_VOLUME,
     diagram_of,
     diagram_text,
-    low_volume,
+    shape_of_basin,
     tree_of,
 )
 from tlp_core.experiments.rows import Row, group_rows
@@ -74,8 +75,8 @@ CRITICAL_POINTS_OF_SLICE = "critical points of the slice"
 BASINS_IN_SLICE = "basins in the slice"
 """Columns of the 4D landscape and of its slice at α₄ = 0."""
 
-_RISE = 1.0
-"""Rise of the loss at the edges of the box."""
+_BY_RISE = "3D-rise"
+"""Name of the look at a box whose half-widths a rise of the loss decides."""
 
 _TRANSITION = (10, 30)
 """Range of β in which networks begin to fail (Geniesse et al.)."""
@@ -92,36 +93,31 @@ def networks(size: ExperimentSize) -> list[Network]:
 
 
 def looks(size: ExperimentSize) -> list[Look]:
-    """Return the looks of a size: three directions, also early in training, and four directions.
+    """Return the looks of a size: boxes of one half-width as published, and boxes of one rise.
 
-    The half-widths are where the loss has risen by 1, twice the loss of a network that is zero
-    everywhere.
+    In a box of half-width 0.25, losses reach 100 around a network that was trained well and 50,000
+    around one that was not, so that their landscapes are compared at different heights. The other
+    box ends where the loss has risen by 1, twice the loss of a network that is zero everywhere.
     """
     three, four = RESOLUTIONS[size]
+    fixed, by_rise = {"distance": 0.25}, {"rise": 1.0}
     return [
-        _look("3D", 3, three, LAST, _measure_3d),
-        _look("3D early", 3, four, FIRST, lambda _landscape, _tree: {}),
-        _look("4D", 4, four, LAST, _measure_4d),
+        _look("3D", 3, GridSettings(three, **fixed), LAST, _measure_3d),
+        _look("3D-early", 3, GridSettings(four, **fixed), FIRST, lambda _landscape, _tree: {}),
+        _look(_BY_RISE, 3, GridSettings(four, **by_rise), LAST, shape_of_basin),
+        _look("4D", 4, GridSettings(four, **fixed), LAST, _measure_4d),
     ]
 
 
 def _look(
     name: str,
     n: int,
-    resolution: int,
+    samples: GridSettings,
     steps: tuple[int, ...],
     measure: Callable[[Landscape, MergeTree], Row],
 ) -> Look:
-    return Look(
-        name,
-        DirectionSettings(n=n, method="lanczos"),
-        GridSettings(resolution, rise=_RISE),
-        steps=steps,
-        measure=lambda landscape, tree: {
-            LOW_VOLUME: low_volume(landscape),
-            **measure(landscape, tree),
-        },
-    )
+    directions = DirectionSettings(n=n, method="lanczos")
+    return Look(name, directions, samples, steps=steps, measure=measure)
 
 
 def _measure_3d(landscape: Landscape, tree: MergeTree) -> Row:
@@ -159,35 +155,38 @@ def claims(rows: Sequence[Row]) -> list[Claim]:
     Args:
         rows: rows of the table of descriptors.
     """
-    by_look: dict[str, list[Row]] = {name: [] for name in ("3D", "3D early", "4D")}
+    by_look: dict[str, list[Row]] = {name: [] for name in ("3D", "3D-early", _BY_RISE, "4D")}
     for row in rows:
         by_look[row["look"]].append(row)
-    results = []
-    for name in ("3D", "4D"):
-        own = by_look[name]
-        results += [
-            correlation(f"a worse model has more minima ({name})", own, ERROR, "number_of_minima"),
-            correlation(
-                f"a better model has a smooth funnel, a worse one a flat bowl ({name})",
-                own,
-                ERROR,
-                LOW_VOLUME,
-            ),
-            correlation(
-                f"saddles grow in number with β ({name})", own, "beta", "number_of_saddles"
-            ),
-            correlation(
-                f"average persistence grows with β ({name})",
-                own,
-                "beta",
-                "average_finite_persistence",
-            ),
-        ]
-    results.append(_compare_seeds(by_look["3D"]))
-    results += _compare_4d_with_3d(by_look["4D"])
-    results.append(_compare_graph_rules(by_look["3D"]))
-    results.append(_compare_with_early(by_look["3D"], by_look["3D early"]))
-    return results
+    in_one_box, by_rise = by_look["3D"], by_look[_BY_RISE]
+    return [
+        *(
+            correlation(f"a worse model has more minima ({name})", own, ERROR, "number_of_minima")
+            for name, own in by_look.items()
+            if name != "3D-early"
+        ),
+        correlation(
+            "a worse model has a narrower basin (half-width of a rise of 1)",
+            by_rise,
+            ERROR,
+            HALF_WIDTH,
+            claimed="negative",
+        ),
+        correlation(
+            "a worse model has a flatter bottom (in boxes of one rise)", by_rise, ERROR, LOW_VOLUME
+        ),
+        correlation("saddles grow in number with β (3D)", in_one_box, "beta", "number_of_saddles"),
+        correlation(
+            "average persistence grows with β (3D)",
+            in_one_box,
+            "beta",
+            "average_finite_persistence",
+        ),
+        _compare_seeds(in_one_box),
+        *_compare_4d_with_3d(by_look["4D"]),
+        _compare_graph_rules(in_one_box),
+        _compare_with_early(in_one_box, by_look["3D-early"]),
+    ]
 
 
 def _compare_seeds(rows: Sequence[Row]) -> Claim:
@@ -298,5 +297,5 @@ PINN = Experiment(
     claims,
     rows="beta",
     columns="seed",
-    figures=((ERROR, "number_of_minima"), (ERROR, LOW_VOLUME), ("training loss", ERROR)),
+    figures=((ERROR, "number_of_minima"), ("beta", ERROR), ("training loss", ERROR)),
 )

@@ -23,6 +23,9 @@ PERSISTENCE = 1e-3
 Rounding errors of the loss create basins of smaller persistence.
 """
 
+HALF_WIDTH = "half-width"
+"""Column: geometric mean of the half-widths of a box that a rise has decided."""
+
 LOW_VOLUME = "volume below half the rise"
 """Column: fraction of the samples whose loss has risen by less than half of the box's rise."""
 
@@ -51,6 +54,14 @@ def low_volume(landscape: Landscape) -> float:
     """
     level = landscape.center + landscape.provenance[RISE] / 2
     return float((landscape.loss < level).mean())
+
+
+def shape_of_basin(landscape: Landscape, _tree: MergeTree) -> Row:
+    """Return the columns that tell size and shape of a basin in a box that a rise has decided."""
+    return {
+        HALF_WIDTH: float(np.exp(np.log(landscape.distance).mean())),
+        LOW_VOLUME: low_volume(landscape),
+    }
 
 
 def diagram_text(tree: MergeTree) -> Row:

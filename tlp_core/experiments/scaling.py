@@ -13,11 +13,10 @@ import numpy as np
 from tlp_core.choices import ExperimentSize
 from tlp_core.experiments.claims import Claim, correlation, correlation_within
 from tlp_core.experiments.definition import LAST, Curves, Experiment, Look, Network, Training
-from tlp_core.experiments.results import LOW_VOLUME
+from tlp_core.experiments.results import HALF_WIDTH, LOW_VOLUME
 from tlp_core.experiments.rows import Row, group_rows
 from tlp_core.experiments.transitions import (
     DESCRIPTORS,
-    HALF_WIDTH,
     RandomSequences,
     lag_claims,
     train_by_adam,
@@ -109,7 +108,6 @@ SCALING = Experiment(
         "training loss",
         "validation loss",
         "number_of_minima",
-        HALF_WIDTH,
         LOW_VOLUME,
         "top_eigenvalue",
     ),

@@ -18,17 +18,12 @@ from tlp_core.analysis.change_points import MINIMUM_POINTS, find_transitions
 from tlp_core.directions.settings import DirectionSettings
 from tlp_core.experiments.claims import Claim, Sign, mean
 from tlp_core.experiments.definition import Curves, Look, Training
-from tlp_core.experiments.results import LOW_VOLUME, low_volume, series_by
+from tlp_core.experiments.results import HALF_WIDTH, LOW_VOLUME, series_by, shape_of_basin
 from tlp_core.experiments.rows import Row
-from tlp_core.landscape.landscape import Landscape
 from tlp_core.problem import Problem, match_batch
 from tlp_core.problems.transformer import adam_optimizer, adam_steps
 from tlp_core.progress import Progress
 from tlp_core.sampling.settings import GridSettings
-from tlp_core.topology.merge_tree import MergeTree
-
-HALF_WIDTH = "half-width"
-"""Column: geometric mean of the half-widths where the loss has risen by 1."""
 
 DESCRIPTORS: dict[str, tuple[str, Sign]] = {
     "number_of_minima": ("fewer minima", "negative"),
@@ -56,7 +51,7 @@ def transformer_looks(
         steps: places of the checkpoints at which the parts are sampled. Default: all.
     """
     directions = DirectionSettings(n=2, method="lanczos", normalization="layer")
-    whole = Look("2D", directions, GridSettings(resolution, rise=_RISE), measure=_measure)
+    whole = Look("2D", directions, GridSettings(resolution, rise=_RISE), measure=shape_of_basin)
     return [
         whole,
         *(
@@ -66,13 +61,6 @@ def transformer_looks(
             for name, pattern in parts.items()
         ),
     ]
-
-
-def _measure(landscape: Landscape, _tree: MergeTree) -> Row:
-    return {
-        HALF_WIDTH: float(np.exp(np.log(landscape.distance).mean())),
-        LOW_VOLUME: low_volume(landscape),
-    }
 
 
 def lag_claims(
