@@ -6,9 +6,11 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
+from functools import lru_cache
 
 import numpy as np
 import torch
+from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
 from tlp_core.content_hash import hash_tensors
@@ -18,8 +20,7 @@ SMALL = 100_000
 """Number of parameters below which one thread is as fast as two.
 
 The PINN with 7,851 parameters takes 1.3 ms a sample on one thread and 1.1 ms on two; in pvpython,
-which loads the system's OpenMP, 1.4 ms and 6.1 ms (``tests/benchmarks/threads.py``)."""
-
+1.4 ms and 6.1 ms (``tests/benchmarks/threads.py``)."""
 
 PIECE = 2**20
 """Entries of a tensor that are converted to float64 at a time."""
@@ -126,12 +127,32 @@ def evaluation_state(model: nn.Module, parameters: str | None = None) -> Iterato
 @contextmanager
 def limit_threads(model: nn.Module) -> Iterator[None]:
     """Give a small model one thread on every machine, so that results repeat to the bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads_for(number_of_parameters(model)))
-    try:
+    with use_threads(threads_for(number_of_parameters(model))):
         yield
+
+
+@contextmanager
+def use_threads(count: int) -> Iterator[None]:
+    """Compute with a number of threads.
+
+    Inside ParaView, torch's matrix products are those of the system's OpenBLAS, because ParaView
+    has loaded it before; torch's own setting does not reach its threads. Products of small matrices
+    on two of them take eight times as long as on one.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        with _blas().limit(limits=count):
+            yield
     finally:
         torch.set_num_threads(before)
+
+
+@lru_cache
+def _blas() -> ThreadpoolController:
+    """Return the libraries for linear algebra that this process has loaded."""
+    found: ThreadpoolController = ThreadpoolController().select(user_api="blas")
+    return found
 
 
 @contextmanager

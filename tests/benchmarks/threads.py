@@ -9,24 +9,23 @@ It shows why small models run on one thread (``tlp_core.model_state.SMALL``).
 import os
 import time
 
-import torch
-
+from tlp_core.model_state import use_threads
 from tlp_core.problem import mean_loss
 from tlp_core.problems.pinn_convection import make_problem
 
 
 def milliseconds(problem, threads, repeats=300):
-    torch.set_num_threads(threads)
-    for _ in range(30):
-        mean_loss(problem)
-    start = time.perf_counter()
-    for _ in range(repeats):
-        mean_loss(problem)
-    return (time.perf_counter() - start) / repeats * 1000
+    with use_threads(threads):
+        for _ in range(30):
+            mean_loss(problem)
+        start = time.perf_counter()
+        for _ in range(repeats):
+            mean_loss(problem)
+        return (time.perf_counter() - start) / repeats * 1000
 
 
 def main():
-    problem = make_problem()
+    problem = make_problem(collocation=100)
     problem.model.requires_grad_(False)
     print(f"OMP_WAIT_POLICY={os.environ.get('OMP_WAIT_POLICY', 'not set')}")
     for threads in (1, os.cpu_count()):

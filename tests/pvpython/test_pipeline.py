@@ -305,7 +305,24 @@ except RuntimeError as error:
 print("points", [source.GetDataInformation(port).GetNumberOfPoints() for port in (0, 1)])
 """
 
+THREADS = """
+import numpy, torch
+from threadpoolctl import threadpool_info
+from tlp_core.model_state import use_threads
+
+
+def counts():
+    return [one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"]
+
+
+before = counts()
+with use_threads(1):
+    inside = counts()
+print("libraries", len(before) > 0, "inside", set(inside), "restored", counts() == before)
+"""
+
 SNIPPETS = {
+    "threads": THREADS,
     "contract": CONTRACT,
     "unrun": UNRUN,
     "build": BUILD.format(options="Arguments='n=3', NumberOfDirections=3, Resolution=9"),
@@ -493,8 +510,11 @@ def test_the_single_file_plugin_finds_its_packages(launcher, tmp_path):
 
 DEMO = """
 from pathlib import Path
+from tlp_core.problems import pinn_convection
 from tlp_paraview import demo
 demo.RESOLUTION = 5
+train = pinn_convection.train
+pinn_convection.train = lambda *a, **k: train(*a, iterations=300, **k)
 code = demo.main(Path("demo").resolve())
 print("again", flush=True)
 for beta in demo.BETAS:
@@ -635,6 +655,11 @@ def test_stores_and_imports_are_opened_as_files_and_reloaded(tmp_path):
         "new TLPLandscapeReader 49 []",
     ):
         assert line in opened.text
+
+
+def test_a_limit_of_threads_reaches_the_linear_algebra_of_paraview(ran):
+    """Torch's own setting does not: its products are then those of the system's OpenBLAS."""
+    assert "libraries True inside {1} restored True" in ran["threads"].text
 
 
 def test_the_demo_writes_its_files_and_trains_once(run_pvpython, tmp_path):

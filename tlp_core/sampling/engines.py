@@ -28,7 +28,7 @@ from tlp_core import checks
 from tlp_core.choices import BatchNorm, EngineName
 from tlp_core.directions.base import Directions
 from tlp_core.kept_outputs import kept_outputs
-from tlp_core.model_state import PIECE, as_float64
+from tlp_core.model_state import PIECE, as_float64, use_threads
 from tlp_core.problem import Problem, batch_loss, batch_size, mean_losses
 from tlp_core.sampling.batch_norm import reestimate_batch_norm
 from tlp_core.sampling.rational_tanh import compiler_options
@@ -176,11 +176,10 @@ def evaluator(
         bases: the moving parameters at the model, by name; default: copies of them.
         each_batch: return the losses on the single batches, too.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(engine.threads)
     parameters = dict(problem.model.named_parameters())
     moving = {name: parameters[name] for name in directions.names}
     with ExitStack() as stack:
+        stack.enter_context(use_threads(engine.threads))
         stack.enter_context(warnings.catch_warnings())
         # torch warns of operations that are slow under vmap; the choice of engine measures them
         warnings.filterwarnings("ignore", message=".*batching rule")
@@ -194,7 +193,6 @@ def evaluator(
             yield evaluate
         finally:
             evaluate.close()
-            torch.set_num_threads(before)
 
 
 def _use_one_thread() -> None:
