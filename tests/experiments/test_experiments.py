@@ -18,6 +18,7 @@ from tlp_core.experiments.definition import Experiment, Look, Network
 from tlp_core.experiments.results import low_volume, tree_of
 from tlp_core.experiments.rows import add_row, read_rows, write_table
 from tlp_core.experiments.run import gather_results, run_experiment
+from tlp_core.experiments.transitions import change_date
 from tlp_core.problems import pinn_convection
 from tlp_core.progress import silent
 from tlp_core.sampling.settings import GridSettings
@@ -400,10 +401,10 @@ def test_grokking_dates_both_jumps():
     ]
     answers = claims.correct_claims(grokking_claims(rows))
     found = {claim.text.partition(" announces")[0]: claim for claim in answers}
-    assert found["number_of_minima"].value == -600
-    assert found["number_of_minima"].verdict == "holds"
+    assert found["number of minima"].value == -600
+    assert found["number of minima"].verdict == "holds"
     assert found["half-width"].verdict == "does not hold"
-    assert found["volume below half the rise"].count == found["top_eigenvalue"].count == 0
+    assert found["volume below half the rise"].count == found["top eigenvalue"].count == 0
 
 
 def test_a_slow_change_is_dated_at_its_middle():
@@ -411,7 +412,7 @@ def test_a_slow_change_is_dated_at_its_middle():
 
     steps = np.geomspace(1, 10_000, 25)
     falling = 2 - 1 / (1 + np.exp(-3 * (np.log10(steps) - 2)))
-    later = 5 * (1 + np.tanh(3 * (np.log10(steps) - 3)))
+    later = 2 + 5 * (1 + np.tanh(3 * (np.log10(steps) - 3)))
     rows = [
         {
             "width": width,
@@ -431,11 +432,24 @@ def test_a_slow_change_is_dated_at_its_middle():
     answers = claims.correct_claims([c for c in scaling_claims(rows) if "announces" in c.text])
     found = {c.text.partition(" announces")[0]: c for c in answers}
     # 3 - 2, on a grid of 1/6
-    assert found["number_of_minima"].value == pytest.approx(1.0, abs=0.17)
-    assert found["number_of_minima"].verdict == "does not hold"
+    assert found["number of minima"].value == pytest.approx(1.0, abs=0.17)
+    assert found["number of minima"].verdict == "does not hold"
     assert found["half-width"].value == 0
     assert found["half-width"].verdict == "undecided"
     assert found["volume below half the rise"].count == 0
+
+
+def test_a_series_is_dated_where_it_crosses_the_middle_of_its_levels():
+    steps = np.arange(0.0, 300, 10)
+    falling = 10 ** -np.clip((steps - 50) / 30, 0, 4)  # from 1 to 1e-4, the middle at 110
+    assert change_date(steps, falling) == pytest.approx(110, abs=10)
+    assert change_date(steps, np.where(steps < 200, 1.0, 3.0)) == 200
+    dip = np.where((steps > 100) & (steps < 140), 5.0, 1.0)
+    assert change_date(steps, np.where(steps > 200, 9.0, dip)) == 210
+    gap = np.where(steps == 200, np.nan, np.where(steps < 200, 1.0, 3.0))
+    assert change_date(steps, gap) == 210
+    assert np.isnan(change_date(steps, np.ones(30)))
+    assert np.isnan(change_date(steps[:7], steps[:7]))
 
 
 def test_depth_is_relative_to_the_lowest_loss():

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tlp_core.atomic_files import atomic_write
-from tlp_core.experiments.definition import Experiment
-from tlp_core.experiments.rows import Row, group_rows
+from tlp_core.experiments.definition import Dates, Experiment
+from tlp_core.experiments.rows import Row, group_rows, read_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +22,9 @@ Values = npt.NDArray[np.float64]
 
 _COLORS = ("#1f63a8", "#2b9959", "#944fb5", "#595959", "#1ab3bd", "#8c5729", "#d973a8", "#999e1a")
 """Colours of the values of a parameter; red and orange mean minima and saddles."""
+
+_STYLES = ("-", "--", ":", "-.")
+"""Styles of the lines of networks that differ in further parameters, such as the seed."""
 
 _LOGARITHMIC_RANGE = 30
 """Ratio of the largest to the smallest positive value above which an axis is logarithmic."""
@@ -47,8 +50,8 @@ def draw_charts(experiment: Experiment, folder: Path) -> list[Path]:
         ModuleNotFoundError: if matplotlib is not installed.
         FileNotFoundError: if the folder has no tables.
     """
-    with open(folder / "descriptors.csv", newline="", encoding="utf-8") as file:
-        table = list(csv.DictReader(file))
+    if not (table := read_rows(folder / "descriptors.csv")):
+        raise FileNotFoundError(f"{folder} must have tables of an experiment, and has none")
     with open(folder / "landscapes.csv", newline="", encoding="utf-8") as file:
         _, *parameters, _step, _look = csv.DictReader(file).fieldnames or ()
     parameters.sort(key=lambda name: name != experiment.rows)
@@ -62,7 +65,8 @@ def draw_charts(experiment: Experiment, folder: Path) -> list[Path]:
             )
         if experiment.series and len({row["step"] for row in rows}) > 1:
             path = folder / f"training_{look}.png"
-            pictures.append(draw_training(rows, experiment.series, parameters, path))
+            dates = experiment.dates(rows)
+            pictures.append(draw_training(rows, experiment.series, parameters, path, dates))
     return pictures
 
 
@@ -95,7 +99,11 @@ def draw_points(table: Sequence[Row], x: str, y: str, color: str, path: Path) ->
 
 
 def draw_training(
-    table: Sequence[Row], columns: Sequence[str], parameters: Sequence[str], path: Path
+    table: Sequence[Row],
+    columns: Sequence[str],
+    parameters: Sequence[str],
+    path: Path,
+    dates: Dates | None = None,
 ) -> Path:
     """Draw columns of a table over the steps of training, one chart below the other.
 
@@ -104,6 +112,7 @@ def draw_training(
         columns: names of the columns, each with a line for each network.
         parameters: that identify a network; the first decides the colours of the lines.
         path: of the picture.
+        dates: steps of changes, which are marked by rings. Default: none.
 
     Returns:
         The path.
@@ -116,15 +125,19 @@ def draw_training(
     figure = _figure(9.0, 1.9 * len(columns))
     panels = list(figure.subplots(len(columns), squeeze=False, sharex=True)[:, 0])
     colors = _colors(table, parameters[0])
+    others = dict.fromkeys(network[1:] for network in group_rows(table, parameters))
+    styles = {other: _STYLES[i % len(_STYLES)] for i, other in enumerate(others)}
     for axes, column in zip(panels, columns):
-        for rows in group_rows(table, parameters).values():
+        for network, rows in group_rows(table, parameters).items():
             kind = rows[0][parameters[0]]
             steps, values = _column(rows, "step") + offset, _column(rows, column)
             finite = np.isfinite(values)
+            style = {"color": colors[kind], "linewidth": 1, "linestyle": styles[network[1:]]}
             label = f"{parameters[0]} {kind}"
-            axes.plot(
-                steps[finite], values[finite], ".-", color=colors[kind], label=label, linewidth=1
-            )
+            axes.plot(steps[finite], values[finite], marker=".", label=label, **style)
+            dated = (dates or {}).get(column, {}).get(network, np.nan) + offset
+            at = np.flatnonzero(steps == dated)
+            axes.plot(steps[at], values[at], "o", mfc="none", mec=colors[kind], markersize=11)
         _scale(axes, column, _column(table, column), "y")
     if offset:
         panels[-1].set_xscale("log")
@@ -147,7 +160,8 @@ def _scale(axes: Axes, name: str, values: Values, axis: str) -> None:
     finite = values[np.isfinite(values)]
     if len(finite) and finite.min() == finite.max():
         getattr(axes, f"set_{axis}lim")(finite.min() - 1, finite.max() + 1)
-    if len(finite) and finite.min() > 0 and finite.max() > _LOGARITHMIC_RANGE * finite.min():
+    is_wide = len(finite) and finite.min() > 0 and finite.max() > _LOGARITHMIC_RANGE * finite.min()
+    if is_wide and not name.endswith("accuracy"):
         getattr(axes, f"set_{axis}scale")("log")
     elif len(finite) and (finite == finite.round()).all():
         getattr(axes, f"{axis}axis").set_major_locator(MaxNLocator(integer=True))
@@ -176,4 +190,4 @@ def _colors(table: Sequence[Row], name: str) -> dict[str, str]:
 
 
 def _column(table: Sequence[Row], name: str) -> Values:
-    return np.array([float(row[name]) for row in table])
+    return np.array([float(row.get(name, np.nan)) for row in table])

@@ -131,6 +131,10 @@ Curves = Mapping[str, Sequence[float]]
 """Values that were measured throughout a training, by name."""
 
 
+Dates = Mapping[str, Mapping[tuple[Any, ...], float]]
+"""Steps of changes by column of the table, and by the parameters of a network."""
+
+
 @dataclass(frozen=True)
 class Network:
     """One network of an experiment.
@@ -206,6 +210,8 @@ class Experiment:
         figures: pairs of columns of the table, (x, y), each drawn as one chart.
         series: columns of the table that are drawn over the training steps, one chart below the
             other. Default: none.
+        dates: function of the rows of one look that returns the steps to mark in these charts, by
+            column and by the parameters of a network. Default: none.
         data: environment variable with the path of the data folder. Default: empty, no data.
     """
 
@@ -217,6 +223,7 @@ class Experiment:
     columns: str
     figures: tuple[tuple[str, str], ...]
     series: tuple[str, ...] = ()
+    dates: Callable[[Sequence[Row]], Dates] = lambda _rows: {}
     data: str = ""
 
 

@@ -15,6 +15,7 @@ from tlp_core.experiments.definition import Curves, Experiment, Look, Network, T
 from tlp_core.experiments.results import HALF_WIDTH, LOW_VOLUME
 from tlp_core.experiments.rows import Row, group_rows
 from tlp_core.experiments.transitions import (
+    change_dates,
     lag_claims,
     train_by_adam,
     transformer_looks,
@@ -53,7 +54,7 @@ def grokking_claims(rows: Sequence[Row]) -> list[Claim]:
     return [
         claim
         for look_rows in group_rows(rows, ["look"]).values()
-        for claim in lag_claims(look_rows, "test accuracy", "seed")
+        for claim in lag_claims(look_rows, "test accuracy", ("seed",))
     ]
 
 
@@ -91,7 +92,9 @@ GROKKING = Experiment(
         "mirrored test accuracy",
         "training accuracy",
         "number_of_minima",
+        HALF_WIDTH,
         LOW_VOLUME,
         "top_eigenvalue",
     ),
+    dates=partial(change_dates, event="test accuracy", names=("seed",)),
 )

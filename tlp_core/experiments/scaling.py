@@ -18,6 +18,7 @@ from tlp_core.experiments.rows import Row, group_rows
 from tlp_core.experiments.transitions import (
     DESCRIPTORS,
     RandomSequences,
+    change_dates,
     lag_claims,
     train_by_adam,
     transformer_looks,
@@ -68,7 +69,7 @@ def scaling_claims(rows: Sequence[Row]) -> list[Claim]:
                 )
                 for column, (statement, sign) in DESCRIPTORS.items()
             ]
-            results += lag_claims(look_rows, "validation loss", "width", "seed", logarithmic=True)
+            results += lag_claims(look_rows, "validation loss", ("width", "seed"), logarithmic=True)
     return results
 
 
@@ -108,7 +109,9 @@ SCALING = Experiment(
         "training loss",
         "validation loss",
         "number_of_minima",
+        HALF_WIDTH,
         LOW_VOLUME,
         "top_eigenvalue",
     ),
+    dates=partial(change_dates, event="validation loss", names=("width", "seed")),
 )

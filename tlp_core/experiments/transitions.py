@@ -11,10 +11,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from tlp_core.analysis.change_points import MINIMUM_POINTS, find_transitions
+from tlp_core.analysis.change_points import MINIMUM_POINTS
 from tlp_core.directions.settings import DirectionSettings
 from tlp_core.experiments.claims import Claim, Sign, mean
 from tlp_core.experiments.definition import Curves, Look, Training
@@ -36,8 +37,10 @@ DESCRIPTORS: dict[str, tuple[str, Sign]] = {
 _RISE = 1.0
 """Rise of the loss at the edges of the box, in nats: a factor of e of the mean probability."""
 
-_SIGNIFICANCE = 0.05
-"""Largest p-value of a transition."""
+_LOGARITHMIC = 30
+"""Ratio of the largest to the smallest positive value above which a series is logarithmic."""
+
+Values = npt.NDArray[np.float64]
 
 
 def transformer_looks(
@@ -64,9 +67,12 @@ def transformer_looks(
 
 
 def lag_claims(
-    rows: Sequence[Row], event: str, *names: str, logarithmic: bool = False
+    rows: Sequence[Row], event: str, names: Sequence[str], *, logarithmic: bool = False
 ) -> list[Claim]:
     """Test whether each descriptor changes before a column of the table does.
+
+    The lags of the networks, which are independent, are compared with zero. Whether a single series
+    has changed significantly does not matter: the date of a series without a change lies anywhere.
 
     Args:
         rows: rows of one look.
@@ -75,19 +81,16 @@ def lag_claims(
         logarithmic: measure lags in orders of magnitude, for steps on a logarithmic scale.
             Default: False.
     """
-    transitions = _change_steps(rows, event, *names)
+    dates = change_dates(rows, event, names)
     unit = "orders of magnitude in steps" if logarithmic else "steps"
     results = []
     for column in DESCRIPTORS:
-        changes = _change_steps(rows, column, *names)
-        pairs = np.array([(changes[network], step) for network, step in transitions.items()])
-        both = np.isfinite(pairs).all(axis=1)
+        pairs = np.array([(dates[column][network], step) for network, step in dates[event].items()])
         scaled = np.log10(np.maximum(pairs, 1)) if logarithmic else pairs
         results.append(
             mean(
-                f"{column} announces the transition ({rows[0]['look']})",
-                f"{unit} from the change of the {event} to its own "
-                f"({both.sum()} of {len(pairs)} networks have both)",
+                f"{column.replace('_', ' ')} announces the transition ({rows[0]['look']})",
+                f"{unit} from the change of the {event} to its own",
                 scaled[:, 0] - scaled[:, 1],
                 claimed="negative",
             )
@@ -95,32 +98,54 @@ def lag_claims(
     return results
 
 
-def _change_steps(rows: Sequence[Row], column: str, *names: str) -> dict[tuple[Any, ...], float]:
-    """Return the step at which a column changes, for each network.
+def change_dates(
+    rows: Sequence[Row], event: str, names: Sequence[str]
+) -> dict[str, dict[tuple[Any, ...], float]]:
+    """Return the step at which the event and each descriptor change, by column and network.
 
-    The largest significant transition defines the levels before and after the change. The change is
-    at the step, nearest to the transition, at which the series crosses the middle between the two
-    levels. It is NaN if no transition is significant.
+    Args:
+        rows: rows of one look.
+        event: column whose change is the transition.
+        names: columns that identify a network.
     """
-    changes = {}
-    for network, (steps, values) in series_by(rows, column, *names).items():
-        finite = np.isfinite(values)
-        steps, values = steps[finite], values[finite]
-        too_few = len(values) < MINIMUM_POINTS
-        # a change that is smooth from point to point is dated, too
-        found = (
-            ()
-            if too_few
-            else find_transitions(values, steps, null="independent", significance=_SIGNIFICANCE)
-        )
-        changes[network] = np.nan
-        if found:
-            largest = max(found, key=lambda change: abs(change.after - change.before))
-            middle = (largest.before + largest.after) / 2
-            is_after = (values > middle) == (largest.after > largest.before)
-            crossings = np.flatnonzero(is_after[1:] & ~is_after[:-1]) + 1
-            changes[network] = steps[crossings[np.abs(crossings - largest.index).argmin()]]
-    return changes
+    return {
+        column: {
+            network: change_date(steps, values)
+            for network, (steps, values) in series_by(rows, column, *names).items()
+        }
+        for column in (event, *DESCRIPTORS)
+    }
+
+
+def change_date(steps: Values, values: Values) -> float:
+    """Return the step at which a series changes: where it crosses the middle of two levels.
+
+    The levels are the means before and after the split that explains most of the series. Positive
+    values of which some are thirty times as large as others count by their logarithm.
+
+    Args:
+        steps: (T,) in increasing order.
+        values: (T,), of which those that are not finite are omitted.
+
+    Returns:
+        The step; NaN of a constant series, or of fewer than 8 finite values.
+    """
+    finite = np.isfinite(values)
+    steps, values = steps[finite], values[finite]
+    if len(values) < MINIMUM_POINTS or np.ptp(values) == 0:
+        return np.nan
+    if values.min() > 0 and values.max() > _LOGARITHMIC * values.min():
+        values = np.log(values)
+    count = np.arange(1, len(values))
+    before = np.cumsum(values)[:-1] / count
+    after = np.cumsum(values[::-1])[:-1][::-1] / count[::-1]
+    split = int(np.argmax(count * count[::-1] * (after - before) ** 2))
+    middle = (before[split] + after[split]) / 2
+    is_after = (values > middle) == (after[split] > before[split])
+    crossings = np.flatnonzero(is_after[1:] & ~is_after[:-1]) + 1
+    if not len(crossings):
+        return np.nan
+    return float(steps[crossings[np.abs(crossings - 1 - split).argmin()]])
 
 
 class RandomSequences:
