@@ -74,6 +74,9 @@ CHANGE_NULLS: tuple[ChangeNull, ...] = get_args(ChangeNull)
 RecorderDirections = Literal["random", "gradient", "eigenvectors"]
 RECORDER_DIRECTIONS: tuple[RecorderDirections, ...] = get_args(RecorderDirections)
 
+RecorderRanks = Literal["first", "all"]
+RECORDER_RANKS: tuple[RecorderRanks, ...] = get_args(RecorderRanks)
+
 SurfaceQuantity = Literal["train_loss", "test_loss", "train_acc", "test_acc"]
 SURFACE_QUANTITIES: tuple[SurfaceQuantity, ...] = get_args(SurfaceQuantity)
 

@@ -53,10 +53,14 @@ def test_the_trainer_of_hugging_face_ends_in_the_same_bytes(tmp_path):
         callbacks = []
         if records:
             callbacks = [LandscapeCallback(recorder_of(model, tmp_path / "landscapes"))]
+        arguments.logging_steps = 50
         Trainer(model, arguments, train_dataset=data, callbacks=callbacks).train()
         ends.append(weights(model))
     assert ends[0] == ends[1]
     assert [row["step"] for row in rows_of(tmp_path / "landscapes")] == ["0", "100", "200"]
+    told = [float(row["training loss"]) for row in rows_of(tmp_path / "landscapes")]
+    assert np.isnan(told[0])  # nothing was logged before the first step
+    assert 0 < told[2] < told[1] < 6
 
 
 def test_lightning_ends_in_the_same_bytes(tmp_path):
@@ -97,6 +101,9 @@ def test_lightning_ends_in_the_same_bytes(tmp_path):
         ends.append(weights(module))
     assert ends[0] == ends[1]
     assert [row["step"] for row in rows_of(tmp_path / "landscapes")] == ["0", "100", "200"]
+    told = [float(row["training loss"]) for row in rows_of(tmp_path / "landscapes")]
+    assert np.isnan(told[0])
+    assert 0 < told[2] < told[1] < 6
 
 
 def test_tensorboard_gets_numbers_and_pictures(small_problem, tmp_path):

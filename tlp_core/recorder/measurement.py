@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import torch
 
 from tlp_core.analysis.descriptors import describe
@@ -22,12 +25,15 @@ from tlp_core.directions.hessian.operator import NoSecondDerivativeError
 from tlp_core.directions.random import draw_directions
 from tlp_core.directions.settings import DirectionSettings
 from tlp_core.kept_outputs import KEPT_BYTES, kept_outputs
+from tlp_core.landscape.landscape import Landscape
 from tlp_core.model_state import evaluation_state, trainable_parameters
 from tlp_core.problem import Problem, mean_loss, move_batches
+from tlp_core.recorder.ranks import Ranks
 from tlp_core.recorder.record import Record
 from tlp_core.recorder.settings import RecorderSettings
 from tlp_core.sampling.chunks import sample_plan
 from tlp_core.sampling.grid import grid_plan
+from tlp_core.sampling.partition import SinglePart
 from tlp_core.sampling.settings import EvaluationSettings, GridSettings, RunSettings
 from tlp_core.topology.landscape_tree import landscape_tree
 
@@ -79,12 +85,17 @@ class Measurement:
             folder: of the landscapes and the directions.
             settings: what is measured.
         """
+        self._ranks, self._has_shared = Ranks(together=False), False
         self._problem, self._folder, self._settings = problem, folder, settings
         self._samples, self._has_extras = settings.samples, True
         self._directions: Directions | None = None
         self._eigenvectors: Directions | None = None
         self._product: HessianProduct = "autograd"
         self._reported = set[str]()
+
+    def divide_among(self, ranks: Ranks) -> None:
+        """Let several processes divide the samples; rank 0 does the rest."""
+        self._ranks = ranks
 
     @property
     def resolution(self) -> int:
@@ -106,7 +117,8 @@ class Measurement:
         grids = coarser(wanted.samples)
         extras = 3 * wanted.eigenvalues * _PRODUCT + (_SHARPNESS if wanted.sharpness else 0)
         losses = 1 + len(self._problem.other_batches)
-        sizes = [int(_BESIDES + losses * grid.resolution**wanted.n) for grid in grids]
+        each = losses / self._ranks.count
+        sizes = [int(_BESIDES + each * grid.resolution**wanted.n) for grid in grids]
         every = [
             Effort(grid.resolution, has_extras=True, evaluations=size + extras)
             for grid, size in zip(grids, sizes)
@@ -137,18 +149,9 @@ class Measurement:
             ValueError, TypeError, LossError, RuntimeError, OSError: as the functions that measure.
         """
         problem = self._here()
-        values = {**self._follow(problem), **self._sharpness(problem)}
-        directions = self._directions_of(problem)
-        if self._settings.eigenvalues:
-            values["overlap"] = self._overlap(directions)
-        landscape = sample_plan(
-            problem,
-            directions,
-            grid_plan(self._samples, self._settings.n),
-            EvaluationSettings(self._settings.engine),
-            RunSettings(),
-            store=path,
-        )
+        with self._state_of_first(problem):
+            values = self._ranks.attempt_first(lambda: self._numbers(problem))
+            landscape = self._sample(problem, path)
         tree = landscape_tree(landscape, threshold=self._settings.threshold)
         every = {
             "loss": landscape.center,
@@ -159,6 +162,87 @@ class Measurement:
             "resolution": float(self.resolution),
         }
         return Record(step, every, landscape, tree, path)
+
+    def _numbers(self, problem: Problem) -> dict[str, float]:
+        """Return eigenvalues, sharpness and overlap, and make the directions, if there are none."""
+        values = {**self._follow(problem), **self._sharpness(problem)}
+        directions = self._directions_of(problem)
+        if self._settings.eigenvalues:
+            values["overlap"] = self._overlap(directions)
+        return values
+
+    @contextmanager
+    def _state_of_first(self, problem: Problem) -> Iterator[None]:
+        """Give the buffers of rank 0 to all ranks, as running statistics may differ, and restore.
+
+        The weights of a training on several ranks are equal.
+        """
+        if self._ranks.count == 1:
+            yield
+            return
+        buffers = dict(problem.model.named_buffers())
+        own = {name: buffer.detach().clone() for name, buffer in buffers.items()}
+        shared = self._ranks.of_first({name: buffer.cpu() for name, buffer in own.items()})
+        try:
+            with torch.no_grad():
+                for name, buffer in buffers.items():
+                    buffer.copy_(shared[name])
+            yield
+        finally:
+            with torch.no_grad():
+                for name, buffer in buffers.items():
+                    buffer.copy_(own[name])
+
+    def _sample(self, problem: Problem, path: Path) -> Landscape:
+        """Return the landscape, of which each rank evaluates a part; rank 0 writes it.
+
+        Raises:
+            RuntimeError: if a rank fails, or has other weights or batches than rank 0.
+        """
+        ranks, n = self._ranks, self._settings.n
+        sample = partial(
+            sample_plan,
+            problem,
+            plan=grid_plan(self._samples, n),
+            evaluation=EvaluationSettings(self._settings.engine),
+            run=RunSettings(),
+        )
+        if ranks.count == 1:
+            return sample(directions=self._directions_of(problem), store=path)
+        self._share_directions(problem)
+        directions = self._directions_of(problem)
+        part = SinglePart((ranks.rank + 1, ranks.count))
+        parts = ranks.attempt(lambda: sample(directions=directions, part=part))
+        first = parts[0]
+        for rank, other in enumerate(parts):
+            for name in ("checkpoint_hash", "batch_hash"):
+                if other.provenance[name] != first.provenance[name]:
+                    raise RuntimeError(
+                        f"all ranks must have equal weights and batches, and the {name} of rank "
+                        f"{rank} is another one than that of rank 0"
+                    )
+        whole = first
+        for other in parts[1:]:
+            whole = replace(
+                whole,
+                loss=np.where(other.evaluated, other.loss, whole.loss),
+                evaluated=whole.evaluated | other.evaluated,
+                other_losses={
+                    name: np.where(other.evaluated, other.other_losses[name], losses)
+                    for name, losses in whole.other_losses.items()
+                },
+            )
+        if ranks.rank == 0:
+            whole.save(path)
+        return whole
+
+    def _share_directions(self, problem: Problem) -> None:
+        """Give the directions of rank 0 to all ranks, once."""
+        if self._has_shared:
+            return
+        made = self._ranks.of_first(self._directions and _moved(self._directions, {}))
+        devices = {name: p.device for name, p in problem.model.named_parameters()}
+        self._directions, self._has_shared = _moved(made, devices), True
 
     def report_once(self, text: str) -> None:
         """Log a warning, once for all texts that differ in their numbers only."""
@@ -273,6 +357,15 @@ def _detached(directions: Directions) -> Directions:
     """Return directions that do not share memory with anything that changes."""
     vectors = tuple(
         {name: part.detach().clone() for name, part in vector.items()}
+        for vector in directions.vectors
+    )
+    return replace(directions, vectors=vectors)
+
+
+def _moved(directions: Directions, devices: Mapping[str, torch.device]) -> Directions:
+    """Return directions on the device of each parameter, on the CPU for those without one."""
+    vectors = tuple(
+        {name: part.to(devices.get(name, "cpu")) for name, part in vector.items()}
         for vector in directions.vectors
     )
     return replace(directions, vectors=vectors)

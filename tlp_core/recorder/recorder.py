@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import shutil
 import time
@@ -23,7 +24,13 @@ from torch import nn
 from torch.utils.data import DataLoader, RandomSampler
 
 from tlp_core import checks
-from tlp_core.choices import EngineChoice, Normalization, RecorderDirections
+from tlp_core.choices import (
+    RECORDER_RANKS,
+    EngineChoice,
+    Normalization,
+    RecorderDirections,
+    RecorderRanks,
+)
 from tlp_core.landscape.series import LANDSCAPE_ENDING, find_landscapes
 from tlp_core.landscape.store import LandscapeStore
 from tlp_core.problem import Problem
@@ -31,6 +38,7 @@ from tlp_core.progress import format_seconds
 from tlp_core.recorder.budget import TimeBudget
 from tlp_core.recorder.measurement import Effort, Measurement
 from tlp_core.recorder.outputs import Output
+from tlp_core.recorder.ranks import Ranks
 from tlp_core.recorder.record import Record, RecordTable
 from tlp_core.recorder.schedule import EverySteps, Schedule
 from tlp_core.recorder.settings import RecorderSettings
@@ -41,6 +49,9 @@ from tlp_core.topology.graphs import grid_graph
 from tlp_core.topology.merge_tree import merge_tree
 
 TABLE = "descriptors.csv"
+
+TRAINING_LOSS, VALIDATION_LOSS = "training loss", "validation loss"
+"""Columns of the losses that the training tells."""
 
 SETTINGS = "recorder.json"
 """File with the settings of a folder."""
@@ -72,7 +83,8 @@ class LandscapeRecorder:
     enough, eigenvalues and critical sharpness are left out (NaN in the table). The log tells, and
     ``due_step``, ``recorder_seconds``, ``share`` and ``resolution`` in the table.
 
-    Of several processes of ``torch.distributed``, rank 0 records; a sharded model is not recorded.
+    Of several processes of ``torch.distributed``, rank 0 records, or all divide the samples of each
+    landscape (``ranks="all"``); a sharded model is not recorded.
     Hooks of the user on modules and parameters run during a record, too.
 
     Example:
@@ -110,6 +122,7 @@ class LandscapeRecorder:
         share: float | None = 0.05,
         engine: EngineChoice | None = None,
         seed: int = 0,
+        ranks: RecorderRanks = "first",
         outputs: Iterable[Output] = (),
     ) -> None:
         """Set up the recorder; nothing is evaluated before the first step.
@@ -139,6 +152,10 @@ class LandscapeRecorder:
                 the training so far.
             engine: how losses are evaluated, as in :func:`~tlp_core.sample_grid`.
             seed: random seed, >= 0.
+            ranks: which processes of ``torch.distributed`` record: ``first``, while the others wait
+                for it at their next exchange; or ``all``, which divide the samples of a landscape
+                and must have equal weights and batches, as in data-parallel training. All of them
+                must call :meth:`step` then.
             outputs: further places for the records, such as
                 :class:`~tlp_core.recorder.outputs.TensorBoard`, and alarms.
 
@@ -174,20 +191,32 @@ class LandscapeRecorder:
         self._outputs: Sequence[Output] = tuple(outputs)
         self._is_recording, self._has_started = True, False
         self._budget = TimeBudget(share, self._schedule.number_of_steps())
+        checks.choice(ranks, RECORDER_RANKS, name="ranks")
+        self._ranks, self._together = Ranks(together=False), ranks == "all"
         self._measurement = Measurement(problem, self._folder, self._settings)
         self._last, self._cost = -1, 0.0
+        self._losses: dict[str, Any] = {TRAINING_LOSS: math.nan, VALIDATION_LOSS: math.nan}
         self._due: int | None = None
         self._has_effort = False
         self._table = RecordTable(self._folder / TABLE)
         self._folder.mkdir(parents=True, exist_ok=True)
         merge_tree([0.0, 1.0], grid_graph((2,)))  # compiles, or loads what was compiled
 
-    def step(self, step: int) -> Record | None:
+    def step(
+        self,
+        step: int,
+        *,
+        training_loss: float | torch.Tensor | None = None,
+        validation_loss: float | torch.Tensor | None = None,
+    ) -> Record | None:
         """Record the network, if a landscape is due and there is time.
 
         Args:
             step: number of optimizer steps that were done; it increases from call to call. The
                 call comes after the optimizer step, never between a forward and its backward pass.
+            training_loss: loss of the training, which is written beside the descriptors. Default:
+                the one that was given last, NaN before.
+            validation_loss: likewise.
 
         Returns:
             The record; None if none was made.
@@ -197,6 +226,12 @@ class LandscapeRecorder:
             TypeError: for a step that is not an integer.
         """
         step = checks.integer(step, name="step", minimum=0)
+        given = {TRAINING_LOSS: training_loss, VALIDATION_LOSS: validation_loss}
+        self._losses |= {
+            name: loss.detach() if isinstance(loss, torch.Tensor) else loss
+            for name, loss in given.items()
+            if loss is not None
+        }
         if not self._has_started:
             self._start(step)
         if not self._is_recording:
@@ -252,23 +287,34 @@ class LandscapeRecorder:
     def _start(self, step: int) -> None:
         """Look at what a trainer may have set up since, and at the records of before."""
         self._has_started = True
-        self._is_recording = self._is_recording and not _rank()
+        self._ranks = Ranks(together=self._together)
+        self._measurement.divide_among(self._ranks)
+        is_left_out = self._ranks.rank > 0 and self._ranks.count == 1
+        self._is_recording = self._is_recording and not is_left_out
         if not self._is_recording:
             return
         try:
             if is_sharded(self._problem.model):
                 raise RuntimeError("a sharded model cannot be evaluated by one process alone")
-            self._resume(step)
+            resumed = self._ranks.attempt_first(lambda: self._resume(step))
+            if resumed is not None:
+                effort, self._last = resumed
+                self._measurement.use(effort)
+                self._has_effort = True
         except Exception as error:
             self._is_recording = False
             self._measurement.report_once(f"nothing is recorded: {type(error).__name__}: {error}")
 
-    def _resume(self, step: int) -> None:
-        """Go on after the records of an earlier part of the training, with its settings."""
+    def _resume(self, step: int) -> tuple[Effort, int] | None:
+        """Return the effort and the last step of an earlier part of the training, if there is one.
+
+        Raises:
+            ValueError: if it had other settings.
+        """
         file, settings = self._folder / SETTINGS, json.loads(json.dumps(asdict(self._settings)))
         if not self._table.steps:
             file.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-            return
+            return None
         before = json.loads(file.read_text(encoding="utf-8"))
         for name in settings.keys() - _MAY_CHANGE:
             if settings[name] != before.get(name):
@@ -278,21 +324,22 @@ class LandscapeRecorder:
                 )
         first = find_landscapes([self._folder])[0]
         resolution = LandscapeStore.open(first.path).shape[0]
-        self._measurement.use(Effort(resolution, has_extras=True, evaluations=0))
-        self._has_effort, self._last = True, max(self._table.steps)
-        if step < self._last:
+        last = max(self._table.steps)
+        if step < last:
             self._measurement.report_once(
-                f"the records of {self._folder} are kept, and those after step {self._last} are "
-                "added; choose another folder for another training"
+                f"the records of {self._folder} are kept, and those after step {last} are added; "
+                "choose another folder for another training"
             )
+        return Effort(resolution, has_extras=True, evaluations=0), last
 
     def _record_if_affordable(self, step: int, due: int) -> Record | None:
         if not self._has_effort:
             self._choose_effort()
-        if not self._budget.allows(self._cost):
+        if not self._ranks.of_first(self._budget.allows(self._cost)):
             return None
         path = self._folder / f"step_{step}{LANDSCAPE_ENDING}"
-        if path.exists():  # of a training that was killed before the table had its line
+        # of a training that was killed before the table had its line
+        if not self._ranks.rank and path.exists():
             shutil.rmtree(path)
         start = time.perf_counter()
         with warnings.catch_warnings(), undisturbed(self._problem.model):
@@ -301,9 +348,12 @@ class LandscapeRecorder:
         self._wait_for_device()
         took = time.perf_counter() - start
         self._due, self._cost = None, took
+        if self._ranks.rank:
+            return None
         training, spent = self._budget.training, self._budget.spent + took
         values = {
             **found.values,
+            **{name: float(loss) for name, loss in self._losses.items()},
             "due_step": float(due),
             "training_seconds": training,
             "recorder_seconds": took,
@@ -326,8 +376,8 @@ class LandscapeRecorder:
     def _choose_effort(self) -> None:
         """Choose the most that the share allows for each landscape of the schedule."""
         with undisturbed(self._problem.model):
-            seconds = self._measurement.time_evaluation()
-        allowed = self._budget.seconds_for(self._schedule.steps_for_each())
+            seconds = self._ranks.attempt_first(self._measurement.time_evaluation)
+        allowed = self._ranks.of_first(self._budget.seconds_for(self._schedule.steps_for_each()))
         efforts = self._measurement.efforts()
         costs = [_BESIDES + seconds * effort.evaluations for effort in efforts]
         fitting = [i for i, cost in enumerate(costs) if cost <= allowed]
@@ -335,7 +385,7 @@ class LandscapeRecorder:
         chosen = efforts[number]
         self._measurement.use(chosen)
         self._cost, self._has_effort = costs[number], True
-        if number or not fitting:
+        if (number or not fitting) and not self._ranks.rank:
             _LOG.warning(
                 "to take %.3g s for each landscape that is due, they have %d points per axis "
                 "(wanted: %d), are recorded %s eigenvalues and critical sharpness, and take about "
@@ -377,11 +427,3 @@ def _check_batches(batches: Iterable[Any]) -> None:
                 f"batches must be a list, or a loader that the training does not use, got one that "
                 f"{what}; take some batches: list(islice(loader, 4))"
             )
-
-
-def _rank() -> int:
-    """Return the rank of this process in torch's group of processes; 0 without one."""
-    distributed = torch.distributed
-    if not distributed.is_available() or not distributed.is_initialized():
-        return 0
-    return distributed.get_rank()

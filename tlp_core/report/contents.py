@@ -70,6 +70,7 @@ def page_contents(places: Sequence[str], settings: TreeSettings, table: str = ""
             name: _series(one.steps, one.values) for name, one in more.items() if name not in series
         },
     }
+    every = {n: one for n, one in every.items() if any(v is not None for v in one["values"])}
     losses = [name for name in every if "loss" in name.lower() and not name.endswith("um_loss")]
     return {
         "title": str(first.provenance.get("problem", "landscapes")),
@@ -156,7 +157,9 @@ def _facts(landscape: Landscape, count: int, settings: TreeSettings) -> list[lis
     provenance: Mapping[str, Any] = landscape.provenance
     size = " x ".join(map(str, landscape.shape))
     named = [[name, str(provenance[name])] for name in _FACTS if provenance.get(name) is not None]
-    own = [f"{name} = {value}" for name, value in asdict(settings).items() if value != ""]
+    every = asdict(settings).items()
+    used = {name: value for name, value in every if value not in ("", None) and value is not False}
+    own = [f"{name} = {value}" for name, value in used.items()]
     versions = provenance.get("versions", {})
     return [
         *named,
