@@ -16,7 +16,7 @@ pipeline.load_plugin()
 source = simple.TLPLossLandscape(
     registrationName="PINN convection, 4D",
     Problem="pinn-convection",
-    Arguments="beta=30, seed=1",
+    Arguments="beta=30, seed=0",
     Checkpoint="pinn_convection_beta30.pt",
     NumberOfDirections=4,
     DirectionMethod="lanczos",

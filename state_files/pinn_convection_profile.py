@@ -15,7 +15,7 @@ pipeline.load_plugin()
 source = simple.TLPLossLandscape(
     registrationName="PINN convection",
     Problem="pinn-convection",
-    Arguments="beta=30, seed=1",
+    Arguments="beta=30, seed=0",
     Checkpoint="pinn_convection_beta30.pt",
     NumberOfDirections=3,
     Resolution=21,
