@@ -73,6 +73,12 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="write tables and charts of the rows that exist, without training or sampling",
     )
     command.add_argument(
+        "--page",
+        metavar="NAME.md",
+        help="also replace the table of this experiment in a page, between the lines "
+        "'<!-- claims of NAME -->' and '<!-- end of NAME -->'",
+    )
+    command.add_argument(
         "--resolution",
         nargs="+",
         default=[],
@@ -97,6 +103,7 @@ def run(options: argparse.Namespace, report: Callable[[str], None]) -> bool:
     """
     from tlp_core.experiments.charts import draw_charts
     from tlp_core.experiments.claims import markdown_table
+    from tlp_core.experiments.page import update_page
     from tlp_core.experiments.run import (
         describe_sampling_time,
         describe_work,
@@ -146,6 +153,8 @@ def run(options: argparse.Namespace, report: Callable[[str], None]) -> bool:
             report("a part is done; the same command without --only and --look gathers all parts")
             return False
     print(markdown_table(claims), end="")
+    if options.page:
+        update_page(Path(options.page), options.name, claims)
     try:
         for picture in draw_charts(experiment, folder):
             report(f"wrote {picture}")
