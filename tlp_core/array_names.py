@@ -28,6 +28,7 @@ COORDINATES = "Coordinates"
 SAMPLE_ID = "SampleId"
 IS_FINITE = "IsFinite"
 BATCH_LOSSES = "BatchLosses"
+SAMPLE_VOLUME = "SampleVolume"
 
 # landscape, field data
 SHAPE = "Shape"
@@ -78,6 +79,7 @@ POINT_ARRAYS = (
     SAMPLE_ID,
     IS_FINITE,
     BATCH_LOSSES,
+    SAMPLE_VOLUME,
     CRITICAL_TYPE,
     REGION_SIZE,
     SEGMENTATION_ID,

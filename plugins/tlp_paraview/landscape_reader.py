@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tlp_core.landscape.landscape import NEAREST
 from tlp_core.landscape.series import find_landscapes, format_step
 from tlp_paraview.algorithm import (
     SeriesAlgorithm,
@@ -19,6 +20,10 @@ from tlp_paraview.algorithm import (
 
 IMPORT_ENDING = ".npz"
 """Ending of the landscapes of Landscaper."""
+
+if TYPE_CHECKING:
+    from tlp_core.landscape.landscape import Landscape
+    from tlp_core.landscape.store import LandscapeStore
 
 
 class TLPLandscapeReader(SeriesAlgorithm):
@@ -85,7 +90,7 @@ class TLPLandscapeReader(SeriesAlgorithm):
             )
         member = self._series.at(requested_time(request, out_info))
         landscape = _open(member.path)
-        shape = landscape.shape if landscape.points is None else ()
+        shape = _image_shape(landscape)
         if self._shape not in (None, shape):
             raise ValueError(
                 "landscapes of one series must have one shape, because time steps share an image, "
@@ -107,8 +112,12 @@ def _open(path: Path) -> Any:
 
 
 def _shape_of(path: Path) -> tuple[int, ...]:
-    """Return the number of points per axis of a landscape; none for scattered samples."""
+    """Return the number of points per axis of a landscape; none where it has no image."""
     from tlp_core.landscape.store import LandscapeStore
 
-    found = _open(path) if path.suffix == IMPORT_ENDING else LandscapeStore.open(path)
-    return found.shape if found.points is None else ()
+    return _image_shape(_open(path) if path.suffix == IMPORT_ENDING else LandscapeStore.open(path))
+
+
+def _image_shape(found: Landscape | LandscapeStore) -> tuple[int, ...]:
+    has_image = found.points is None and NEAREST not in found.provenance
+    return found.shape if has_image else ()

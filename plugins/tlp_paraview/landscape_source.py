@@ -54,6 +54,7 @@ class TLPLossLandscape(SeriesAlgorithm):
         self._max_iterations, self._tolerance, self._seed = 200, 1e-4, 0
         self._resolution, self._distance, self._large_grid = 41, 1.0, False
         self._by_rise, self._rise, self._batch_losses = False, 1.0, False
+        self._is_geometric, self._nearest = False, 0.01
         self._store, self._time_budget = "", 0.0
         self._in_background, self._background = False, None
         self._announced = 0
@@ -124,6 +125,12 @@ class TLPLossLandscape(SeriesAlgorithm):
     def SetRise(self, rise: float) -> None:
         self.assign("_rise", rise)
 
+    def SetGeometricSpacing(self, is_wanted: int) -> None:
+        self.assign("_is_geometric", bool(is_wanted))
+
+    def SetNearest(self, fraction: float) -> None:
+        self.assign("_nearest", fraction)
+
     def SetBatchLosses(self, is_wanted: int) -> None:
         self.assign("_batch_losses", bool(is_wanted))
 
@@ -164,7 +171,8 @@ class TLPLossLandscape(SeriesAlgorithm):
 
     def RequestInformation(self, _request: Any, _in_info: Any, out_info: Any) -> int:
         self._announced = self._available_resolution()
-        announce_image(out_info, 1, (self._announced,) * self._directions)
+        shape = () if self._is_geometric else (self._announced,) * self._directions
+        announce_image(out_info, 1, shape)
         self._series.scan(self._checkpoints)
         announce_steps(out_info, 2, self._series.steps)
         for port in range(2):  # otherwise VTK runs only the first of ParaView's processes
@@ -292,7 +300,10 @@ class TLPLossLandscape(SeriesAlgorithm):
                 seed=self._seed,
             ),
             samples=GridSettings(
-                self._resolution, self._distance, self._rise if self._by_rise else None
+                self._resolution,
+                self._distance,
+                self._rise if self._by_rise else None,
+                self._nearest if self._is_geometric else None,
             ),
             evaluation=EvaluationSettings(batch_losses=self._batch_losses),
             run=RunSettings(

@@ -37,6 +37,7 @@ from tests.analysis.test_noise import wells as noisy_wells
 from tests.conftest import DATA
 from tlp_core import (
     Landscape,
+    describe,
     landscape_distances,
     landscape_profile,
     load_problem,
@@ -543,6 +544,40 @@ def test_the_source_finds_its_box_and_keeps_losses_on_batches(messages, tmp_path
     rise = landscape.loss[[0, -1], 2] - landscape.center
     assert rise.max() == pytest.approx(0.5, rel=0.05)
     assert landscape.provenance["rise"] == 0.5
+
+
+def test_geometric_spacing_goes_from_source_to_profile(messages, tmp_path):
+    source = wells(9)
+    source.SetNumberOfDirections(3)
+    source.SetArguments("n=3")
+    source.SetGeometricSpacing(1)
+    source.SetNearest(0.05)
+    source.SetStore(str(tmp_path / "a.zarr"))
+    reader = TLPLandscapeReader()
+    reader.AddFileName(str(tmp_path / "a.zarr"))
+    for first in (source, reader):
+        _, _, profile, descriptors, _ = chain(first)
+        part = TLPLandscapeSlice()
+        part.SetInputConnection(first.GetOutputPort(0))
+        part.SetDirections(1, 2, 0)
+        part.AddPosition(0.06)
+        run(profile, descriptors, part)
+        assert messages == []
+        assert first.GetOutputDataObject(1).GetNumberOfPoints() == 0
+        landscape = Landscape.open(tmp_path / "a.zarr")
+        tree = landscape_tree(landscape)
+        expected = landscape_profile(tree)
+        outline = profile.GetOutputDataObject(3).GetBounds()
+        assert outline[1] == pytest.approx(9**3)
+        sizes = profile.GetOutputDataObject(0).GetCellData().GetArray(names.SIZE)
+        assert sorted(vtk_to_numpy(sizes)) == sorted(expected.basins.size)
+        table = descriptors.GetOutputDataObject(0)
+        width = table.GetColumnByName("width_at_half_depth").GetValue(0)
+        assert width == pytest.approx(describe(tree).width_at_half_depth)
+        places = vtk_to_numpy(part.GetOutputDataObject(0).GetPoints().GetData())
+        np.testing.assert_allclose(np.unique(places[:, 0]), landscape.axis(0), rtol=1e-6)
+        inside = vtk_to_numpy(part.GetOutputDataObject(0).GetPointData().GetArray(names.SAMPLE_ID))
+        assert set(inside % 9) == {5}  # the sample beside the centre, at 0.05
 
 
 def test_the_threshold_fills_basins_without_sampling_again(messages):

@@ -187,6 +187,7 @@ SHOWN_WITH = {
         "Tolerance": ("DirectionMethod", ["pyhessian", "lanczos"]),
         "Distance": ("DistanceByRise", ["off"]),
         "Rise": ("DistanceByRise", ["on"]),
+        "Nearest": ("GeometricSpacing", ["on"]),
         "TimeBudget": ("InBackground", ["off"]),
         "StopSampling": ("InBackground", ["on"]),
     },

@@ -78,7 +78,8 @@ class Descriptors:
             saddle above the minimum, or the range of the losses if there is no other minimum.
         global_minimum_size: s of the leaf basin of the global minimum, in samples.
         width_at_half_depth: fraction of all samples, 0 to 1, that are in the leaf basin of the
-            global minimum at or below half of its depth: the width of the profile there over N.
+            global minimum at or below half of its depth: the width of the profile there over N. On
+            a geometric grid, samples count by the volume that they stand for.
         undefined: the reason for each descriptor that is NaN, by name.
     """
 
@@ -171,8 +172,9 @@ def _leaf_basins(tree: MergeTree, pairs: Branches) -> dict[str, float]:
     size = np.bincount(tree.vertex_arc, minlength=len(tree.parent))[leaf]
     depth = tree.node_level[upper] - tree.node_level[leaf]
     at_saddle = np.bincount(tree.parent[:-1])[upper] >= 2
-    inside = tree.levels[tree.vertex_arc == leaf[0]]
-    low = inside <= tree.node_level[leaf[0]] + depth[0] / 2
+    is_inside = tree.vertex_arc == leaf[0]
+    is_low = is_inside & (tree.levels <= tree.node_level[leaf[0]] + depth[0] / 2)
+    low = tree.sample_volumes()[is_low]
     return {
         "smad": _mean(depth[at_saddle]),
         "smad_weighted": _mean((depth * size)[at_saddle] / len(tree.values)),

@@ -186,6 +186,13 @@ def add_samples(command: argparse.ArgumentParser, resolution: str) -> None:
         "--distance",
     )
     command.add_argument(
+        "--nearest",
+        type=float,
+        metavar="FRACTION",
+        help="geometric spacing: distance of the samples beside the centre as a fraction of the "
+        "half-width, such as 0.001 (default: even spacing)",
+    )
+    command.add_argument(
         "--scattered", type=int, metavar="N", help="sample N Sobol points instead of a grid"
     )
     command.add_argument(
@@ -287,7 +294,7 @@ def refuse_ignored(options: argparse.Namespace) -> None:
         ignored[f"--method {method}"] += ("solutions",)
     if hasattr(options, "scattered"):
         what = "--scattered" if scattered else "a grid"
-        ignored[what] = ("resolution",) if scattered else ("region",)
+        ignored[what] = ("resolution", "nearest") if scattered else ("region",)
         if options.rise is not None:
             ignored["--rise"] = ("distance",)
     for reason, names in ignored.items():
@@ -352,7 +359,7 @@ def run_of(options: argparse.Namespace, store: str) -> RunSettings:
 def samples_of(options: argparse.Namespace, resolution: int) -> SampleSettings:
     """Return the settings of the samples, with a resolution."""
     if options.scattered is None:
-        return GridSettings(resolution, options.distance, options.rise)
+        return GridSettings(resolution, options.distance, options.rise, options.nearest)
     return ScatterSettings(
         options.scattered, options.region, options.distance, options.seed, options.rise
     )

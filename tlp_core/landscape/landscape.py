@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ import numpy.typing as npt
 
 from tlp_core import checks
 from tlp_core.landscape.store import BATCH_SIZES, LandscapeStore
+
+NEAREST = "nearest"
+"""Key of the spacing of a geometric grid in the provenance."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,23 @@ class Landscape:
         return np.array(self.provenance.get(BATCH_SIZES, ()), dtype=np.float64)
 
     @property
+    def nearest(self) -> float | None:
+        """Spacing of a geometric grid, see :func:`axis_points`; None of an even one."""
+        return self.provenance.get(NEAREST)
+
+    def volumes(self) -> npt.NDArray[np.float64] | None:
+        """Return the volume that each sample of a geometric grid stands for, (N,) float64.
+
+        A sample stands for the part of the box that is nearer to it than to others along each axis;
+        the outermost ones for as much outside as inside. The mean is 1. None of samples that all
+        stand for the same volume.
+        """
+        if self.nearest is None or self.points is not None:
+            return None
+        widths = [_cell_widths(self.axis(i)) for i in range(len(self.shape))]
+        return np.asarray(reduce(np.multiply.outer, widths).ravel())
+
+    @property
     def number_of_directions(self) -> int:
         """Return n, the number of coordinates of each sample."""
         return len(self.distance)
@@ -72,7 +93,7 @@ class Landscape:
 
     def axis(self, i: int) -> npt.NDArray[np.float64]:
         """Return the coordinates α of the points along direction i, (r_i,) float64."""
-        return axis_points(self.shape[i], self.distance[i])
+        return axis_points(self.shape[i], self.distance[i], self.nearest)
 
     def coordinates(self) -> npt.NDArray[np.float64]:
         """Return the coordinates α of every sample, (N, n) float64, in the order of sample ids."""
@@ -154,7 +175,27 @@ class Landscape:
         )
 
 
-def axis_points(size: int, distance: float) -> npt.NDArray[np.float64]:
-    """Return points from -distance to +distance, (size,) float64; the middle is exactly zero."""
+def axis_points(
+    size: int, distance: float, nearest: float | None = None
+) -> npt.NDArray[np.float64]:
+    """Return points from -distance to +distance, (size,) float64; the middle is exactly zero.
+
+    Args:
+        size: number of points, odd for a point in the middle.
+        distance: half-width.
+        nearest: distance of the points beside the middle, as a fraction of the half-width; from
+            there, distances grow by a constant factor. Default: None, even spacing.
+    """
+    if nearest is not None:
+        side = distance * np.geomspace(nearest, 1.0, size // 2)
+        side[-1] = distance
+        return np.concatenate([-side[::-1], [0.0], side])
     steps = 2 * np.arange(size, dtype=np.float64) - (size - 1)
     return np.asarray(distance * steps / max(size - 1, 1))
+
+
+def _cell_widths(axis: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the length that each point of an axis stands for, with mean 1."""
+    gaps = np.diff(axis)
+    widths = (np.append(gaps[0], gaps) + np.append(gaps, gaps[-1])) / 2
+    return np.asarray(widths / widths.mean())

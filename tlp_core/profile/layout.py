@@ -1,7 +1,8 @@
 """Stage 4: the topological landscape profile.
 
 A basin is an arc of the merge tree and everything below it. The width of a basin at height h is the
-number of its samples with a loss <= h, so the width never decreases upwards. The children of a
+number of its samples with a loss <= h, so the width never decreases upwards; samples of a geometric
+grid count by the volume that they stand for, with mean 1. The children of a
 saddle are placed side by side, without gaps, in the middle of their parent (Geniesse et al. 2024,
 arXiv 2411.12136, section 3). The layout is the one-dimensional form of Weber, Bremer, Pascucci
 2007, "Topological landscapes". The outline is a function of x and has exactly the merge tree of
@@ -11,7 +12,9 @@ the landscape.
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -167,16 +170,17 @@ def landscape_profile(
     tolerance = checks.non_negative(tolerance, name="tolerance")
     degree = checks.integer(degree, name="degree", minimum=1)
     siblings = _sibling_order(tree, order, places)
-    size = tree.subtree_sizes()
-    drawn_width = _drawn_widths(len(tree.values), degree, relative=relative)
-    factor = _width_factors(tree, size, degree)
-    center = _centers(tree, siblings, factor * drawn_width[size[:-1]], drawn_width[-1])
-    basins = _basins(tree, center, factor, drawn_width, tolerance * drawn_width[-1])
+    volume = tree.subtree_volumes()
+    draw = partial(_drawn_widths, count=len(tree.values), degree=degree, relative=relative)
+    (total_width,) = draw(np.array([float(len(tree.values))]))
+    factor = _width_factors(tree, volume, degree)
+    center = _centers(tree, siblings, factor * draw(volume[:-1]), total_width)
+    basins = _basins(tree, center, factor, draw, tolerance * total_width)
     return Profile(
         basins=basins,
         critical_points=_critical_points(tree, basins, siblings),
         outline=_outline(tree, basins, siblings),
-        total_width=float(drawn_width[-1]),
+        total_width=float(total_width),
     )
 
 
@@ -207,7 +211,7 @@ def _sibling_order(
     """
     checks.choice(order, SIBLING_ORDERS, name="order")
     arcs = np.arange(tree.number_of_arcs)
-    sizes, elder = tree.subtree_sizes()[arcs], elder_minimum(tree.parent)[arcs]
+    sizes, elder = tree.subtree_volumes()[arcs], elder_minimum(tree.parent)[arcs]
     if places is not None:
         key = _mean_places(tree, places)[arcs]
     else:
@@ -227,14 +231,15 @@ def _mean_places(tree: MergeTree, places: npt.ArrayLike) -> npt.NDArray[np.float
     return np.asarray(sum_upward(tree.parent, own) / np.maximum(tree.subtree_sizes(), 1))
 
 
-def _drawn_widths(count: int, degree: int, *, relative: bool) -> npt.NDArray[np.float64]:
-    """Return the width at which k of ``count`` samples are drawn, for k from 0, (N + 1,)."""
-    samples = np.arange(count + 1, dtype=np.float64)
-    return (samples / count) ** (1 / degree) if relative or degree > 1 else samples
+def _drawn_widths(
+    volumes: npt.NDArray[np.float64], *, count: int, degree: int, relative: bool
+) -> npt.NDArray[np.float64]:
+    """Return the widths at which volumes are drawn, of which all samples have ``count``."""
+    return (volumes / count) ** (1 / degree) if relative or degree > 1 else volumes
 
 
 def _width_factors(
-    tree: MergeTree, size: npt.NDArray[np.int64], degree: int
+    tree: MergeTree, size: npt.NDArray[np.float64], degree: int
 ) -> npt.NDArray[np.float64]:
     """Return the factor by which the width of each basin is reduced so that siblings fit, (A,)."""
     if degree == 1:
@@ -277,14 +282,14 @@ def _basins(
     tree: MergeTree,
     center: npt.NDArray[np.float64],
     factor: npt.NDArray[np.float64],
-    drawn_width: npt.NDArray[np.float64],
+    draw: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]],
     max_error: float,
 ) -> Basins:
     arcs = np.arange(tree.number_of_arcs)
     upper = tree.parent[arcs]
     minimum = tree.node_vertex[elder_minimum(tree.parent)[arcs]]
     size = tree.subtree_sizes()[arcs]
-    start, height, width = _basin_steps(tree, size, factor, drawn_width, max_error)
+    start, height, width = _basin_steps(tree, factor, draw, max_error)
     birth, death = tree.levels[minimum], tree.node_level[upper]
     return Basins(
         parent=np.where(upper == tree.number_of_arcs, -1, upper),
@@ -311,9 +316,8 @@ def _loss_sums(tree: MergeTree) -> npt.NDArray[np.float64]:
 
 def _basin_steps(
     tree: MergeTree,
-    size: npt.NDArray[np.int64],
     factor: npt.NDArray[np.float64],
-    drawn_width: npt.NDArray[np.float64],
+    draw: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]],
     max_error: float,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return the index of the first step of each basin, and the heights and widths of all steps.
@@ -322,13 +326,30 @@ def _basin_steps(
     the width without and the width with the samples at this level. The last step is at the upper
     node. Steps are omitted while the width has grown by no more than ``max_error``.
     """
-    own = np.bincount(tree.vertex_arc, minlength=len(size))
+    own = np.bincount(tree.vertex_arc, minlength=tree.number_of_arcs)
     ends = np.cumsum(own)
     samples = _by_arc(sweep_order(tree.levels), tree.vertex_arc, ends - own)
-    upper_level = tree.node_level[tree.parent[: len(size)]]
-    return tuple(
-        _steps(samples, ends, size - own, tree.levels, upper_level, drawn_width, factor, max_error)
-    )
+    upper_level = tree.node_level[tree.parent[: len(own)]]
+    widths = np.repeat(factor, own) * draw(_volumes_so_far(tree, samples, own))
+    return tuple(_steps(samples, ends, tree.levels, upper_level, widths, max_error))
+
+
+def _volumes_so_far(
+    tree: MergeTree, samples: npt.NDArray[np.int64], own: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Return the volume of a basin up to each of its arc's samples, with what lies below, (N,).
+
+    Args:
+        tree: the merge tree.
+        samples: (N,) samples grouped by arc, each group from bottom to top.
+        own: (A,) number of samples of each arc.
+    """
+    each = tree.sample_volumes()[samples]
+    in_arc = np.bincount(tree.vertex_arc, tree.sample_volumes(), minlength=len(own))
+    below = tree.subtree_volumes()[: len(own)] - in_arc
+    so_far = np.cumsum(each)
+    before_arc = np.append(0.0, so_far)[np.cumsum(own) - own]
+    return np.asarray(np.repeat(below - before_arc, own) + so_far)
 
 
 @numba.njit(cache=True)
@@ -345,7 +366,7 @@ def _by_arc(order, vertex_arc, starts):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True)
 def _steps(  # type: ignore[no-untyped-def]
-    samples, ends, below, levels, upper_level, widths, factor, max_error
+    samples, ends, levels, upper_level, widths, max_error
 ):
     start = np.zeros(len(ends) + 1, dtype=np.int64)
     step_height, step_width = np.empty(1024), np.empty(1024)
@@ -353,7 +374,7 @@ def _steps(  # type: ignore[no-untyped-def]
     for arc in range(len(ends)):
         last_width, lower_width = -1.0, 0.0
         for k in range(first, ends[arc]):
-            level, width = levels[samples[k]], factor[arc] * widths[below[arc] + k + 1 - first]
+            level, width = levels[samples[k]], widths[k]
             is_last = k + 1 == ends[arc]
             if not is_last and levels[samples[k + 1]] == level:
                 continue

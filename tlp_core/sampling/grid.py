@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from tlp_core.choices import BatchNorm, EngineChoice
 from tlp_core.directions.base import Directions
-from tlp_core.landscape.landscape import Landscape
+from tlp_core.landscape.landscape import NEAREST, Landscape
 from tlp_core.landscape.store import LandscapeStore
 from tlp_core.problem import Problem
 from tlp_core.progress import Progress, silent
@@ -103,7 +103,12 @@ def grid_plan(samples: GridSettings, n: int) -> Plan:
     Raises:
         ValueError: for several distances, but not n, or more samples than fit into memory.
     """
-    plan = Plan(samples.shape(n), samples.half_widths(n), provenance=rise_provenance(samples.rise))
+    provenance = rise_provenance(samples.rise)
+    if samples.nearest is not None:
+        provenance[NEAREST] = samples.nearest
+    plan = Plan(
+        samples.shape(n), samples.half_widths(n), provenance=provenance, nearest=samples.nearest
+    )
     check_memory(plan.number_of_samples)
     return plan
 

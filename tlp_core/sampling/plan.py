@@ -37,12 +37,15 @@ class Plan:
         points: (N, n) float64, coordinates of scattered samples; None on a grid.
         provenance: how scattered samples were drawn and half-widths were chosen, for the
             provenance.
+        nearest: spacing of a geometric grid, see
+            :func:`~tlp_core.landscape.landscape.axis_points`; None of an even one.
     """
 
     shape: tuple[int, ...]
     distances: npt.NDArray[np.float64]
     points: npt.NDArray[np.float64] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    nearest: float | None = None
 
     @property
     def number_of_samples(self) -> int:
@@ -52,7 +55,7 @@ class Plan:
     @cached_property
     def axes(self) -> list[npt.NDArray[np.float64]]:
         """Coordinates along each direction of a grid, n arrays (r_i,) float64."""
-        return [axis_points(size, d) for size, d in zip(self.shape, self.distances)]
+        return [axis_points(size, d, self.nearest) for size, d in zip(self.shape, self.distances)]
 
     def alphas(self, chunk: Chunk) -> npt.NDArray[np.float64]:
         """Return the coordinates of a chunk's samples, (m, n) float64."""
@@ -63,8 +66,11 @@ class Plan:
     def steps(self) -> npt.NDArray[np.float64]:
         """Return the distance between neighbouring samples along each direction, (n,) float64.
 
-        For scattered samples it is that of a grid with as many points.
+        Of a geometric grid it is the smallest one, and for scattered samples that of a grid with as
+        many points.
         """
+        if self.nearest is not None:
+            return self.nearest * self.distances
         n = len(self.distances)
         sizes = np.array(self.shape) if self.points is None else len(self.points) ** (1 / n)
         return np.asarray(2 * self.distances / (sizes - 1))

@@ -28,6 +28,9 @@ class GridSettings:
         rise: by how much the loss exceeds that of the model at the half-width of each direction,
             in units of the loss, > 0; ``distance`` is then what
             :func:`~tlp_core.sampling.rise.with_distances` finds. Default: None, a given distance.
+        nearest: distance of the samples beside the centre as a fraction of the half-width, above 0
+            and below 1; from there, distances grow by a constant factor, so that the centre is
+            resolved. Default: None, even spacing.
 
     Raises:
         ValueError: for a value out of range.
@@ -37,10 +40,16 @@ class GridSettings:
     resolution: int = 41
     distance: float | tuple[float, ...] = 1.0
     rise: float | None = None
+    nearest: float | None = None
 
     def __post_init__(self) -> None:
         """Check every value."""
         checks.resolution(self.resolution)
+        if self.nearest is not None:
+            if not 0 < checks.real(self.nearest, name="nearest") < 1:
+                raise ValueError(f"nearest must lie between 0 and 1, got {self.nearest:g}")
+            if self.resolution < 5:
+                raise ValueError(f"resolution must be >= 5 with nearest, got {self.resolution}")
         _check_distance(self.distance)
         _check_rise(self.rise)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 from tlp_core.choices import GridRule
 from tlp_core.landscape.landscape import Landscape
@@ -39,7 +40,7 @@ def landscape_tree(
             stacklevel=2,
         )
     graph = landscape_graph(landscape, rule=rule)
-    tree = merge_tree(landscape.loss, graph)
+    tree = replace(merge_tree(landscape.loss, graph), volumes=landscape.volumes())
     return tree.simplified(threshold, relative=True, logarithmic=logarithmic)
 
 

@@ -19,7 +19,13 @@ import numpy.typing as npt
 
 from tlp_core import checks
 from tlp_core.array_names import CriticalType
-from tlp_core.topology.branches import Branches, pair_branches, prune_tree, subtree_sizes
+from tlp_core.topology.branches import (
+    Branches,
+    pair_branches,
+    prune_tree,
+    subtree_sizes,
+    sum_upward,
+)
 from tlp_core.topology.graphs import EdgeGraph, GridGraph
 from tlp_core.topology.non_finite import ranks_from_finite
 from tlp_core.topology.sweep import Sweep, sweep_edges, sweep_grid, sweep_order
@@ -40,6 +46,8 @@ class MergeTree:
         parent: (M,) int64, the node at the upper end of the arc above each node, -1 at the root.
         node_type: (M,) uint8, ``CriticalType`` of each node.
         vertex_arc: (N,) int64, the arc to which each sample belongs.
+        volumes: (N,) float64, > 0, the volume that each sample stands for, with mean 1; None if all
+            stand for the same.
     """
 
     values: npt.NDArray[np.float64]
@@ -48,6 +56,7 @@ class MergeTree:
     parent: npt.NDArray[np.int64]
     node_type: npt.NDArray[np.uint8]
     vertex_arc: npt.NDArray[np.int64]
+    volumes: npt.NDArray[np.float64] | None = None
 
     @property
     def number_of_arcs(self) -> int:
@@ -62,6 +71,15 @@ class MergeTree:
     def subtree_sizes(self) -> npt.NDArray[np.int64]:
         """Return the number of samples in each node's arc and everything below it, (M,) int64."""
         return subtree_sizes(self.parent, self.vertex_arc)
+
+    def sample_volumes(self) -> npt.NDArray[np.float64]:
+        """Return the volume that each sample stands for, (N,) float64, 1 if all are equal."""
+        return np.ones(len(self.values)) if self.volumes is None else self.volumes
+
+    def subtree_volumes(self) -> npt.NDArray[np.float64]:
+        """Return the volume of the samples at or below each node, (M,) float64."""
+        own = np.bincount(self.vertex_arc, self.sample_volumes(), minlength=len(self.parent))
+        return np.asarray(sum_upward(self.parent, own))
 
     def branches(self) -> Branches:
         """Pair minima with saddles; see :func:`tlp_core.topology.branches.pair_branches`."""
@@ -150,6 +168,7 @@ class MergeTree:
             parent=pruned.parent,
             node_type=node_types(merged),
             vertex_arc=pruned.vertex_arc,
+            volumes=self.volumes,
         )
 
 

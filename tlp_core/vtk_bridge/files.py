@@ -151,16 +151,16 @@ def write_grid(landscape: Landscape, file: Path) -> None:
 
 
 def write_image(landscape: Landscape, file: Path) -> None:
-    """Write a grid of up to three directions as a ``.vti`` file.
+    """Write an even grid of up to three directions as a ``.vti`` file.
 
     Raises:
-        ValueError: for scattered samples or more directions.
+        ValueError: for scattered samples, geometric spacing or more directions.
         OSError: if VTK cannot write the file.
     """
     image = landscape_to_image(landscape)
     if not image.GetNumberOfPoints():
         raise ValueError(
-            "image data must be of a grid in at most three directions; export a .vtu instead"
+            "image data must be of an even grid in at most three directions; export a .vtu instead"
         )
     _write_vtk(vtkXMLImageDataWriter(), image, file)
 

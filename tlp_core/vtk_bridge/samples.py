@@ -125,14 +125,14 @@ def landscape_to_image(landscape: Landscape, *, step: float | None = None) -> vt
 
     Returns:
         The image, with the arrays of :func:`landscape_to_grid` except ``Coordinates``. It is empty
-        if the samples are scattered or n > 3.
+        if the samples are scattered, their spacing is geometric, or n > 3.
 
     Raises:
         ValueError: if no loss is finite.
     """
     image = vtkImageData()
     n = landscape.number_of_directions
-    if n > IMAGE_DIMENSIONS or landscape.points is not None:
+    if n > IMAGE_DIMENSIONS or landscape.points is not None or landscape.nearest is not None:
         return image
     image.SetDimensions(*landscape.shape, *[1] * (3 - n))
     image.SetOrigin(*-landscape.distance, *[0.0] * (3 - n))
@@ -244,6 +244,9 @@ def _add_samples(
     if len(landscape.batch_losses):
         each = landscape.batch_losses.reshape(len(landscape.batch_losses), -1)
         add_array(data, names.BATCH_LOSSES, np.ascontiguousarray(each[:, ids].T))
+    volumes = landscape.volumes()
+    if volumes is not None:
+        add_array(data, names.SAMPLE_VOLUME, volumes[ids])
     add_array(data, names.SAMPLE_ID, ids)
     add_array(data, names.IS_FINITE, np.isfinite(loss).astype(np.uint8))
     data.SetActiveScalars(names.LOSS)

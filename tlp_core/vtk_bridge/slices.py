@@ -18,9 +18,8 @@ from vtkmodules.vtkCommonDataModel import (
 from tlp_core import array_names as names
 from tlp_core import checks
 from tlp_core.array_names import REGULAR, CriticalType
-from tlp_core.landscape.landscape import axis_points
 from tlp_core.vtk_bridge.arrays import add_array, make_cells, make_points
-from tlp_core.vtk_bridge.samples import check_whole_grid, landscape_shape
+from tlp_core.vtk_bridge.samples import check_whole_grid, landscape_shape, sample_coordinates
 
 
 def grid_slice(
@@ -56,10 +55,11 @@ def grid_slice(
     slice_axes = _slice_axes(directions, len(shape))
     distance = vtk_to_numpy(dataset.GetFieldData().GetArray(names.DISTANCE))
     ids = np.arange(dataset.GetNumberOfPoints(), dtype=np.int64).reshape(shape)
-    ids = ids[_slice_index(shape, distance, slice_axes, position)]
+    every_axis = _axes(dataset, shape)
+    ids = ids[_slice_index(every_axis, distance, slice_axes, position)]
     remaining = [axis for axis in range(len(shape)) if axis in slice_axes]
     ids = ids.transpose([remaining.index(axis) for axis in slice_axes])
-    axes = [axis_points(shape[axis], distance[axis]) for axis in slice_axes]
+    axes = [every_axis[axis] for axis in slice_axes]
     points = np.zeros((ids.size, 3))
     points[:, : len(slice_axes)] = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(
         ids.size, -1
@@ -114,14 +114,24 @@ def _slice_axes(directions: Sequence[int], n: int) -> list[int]:
     return [direction - 1 for direction in directions]
 
 
+def _axes(dataset: vtkDataSet, shape: tuple[int, ...]) -> list[npt.NDArray[np.float64]]:
+    """Return the coordinates α of the samples along each direction."""
+    coordinates = sample_coordinates(dataset)
+    strides = [int(np.prod(shape[axis + 1 :])) for axis in range(len(shape))]
+    return [
+        coordinates[: size * stride : stride, axis]
+        for axis, (size, stride) in enumerate(zip(shape, strides))
+    ]
+
+
 def _slice_index(
-    shape: tuple[int, ...],
+    axes: Sequence[npt.NDArray[np.float64]],
     distance: npt.NDArray[np.float64],
     slice_axes: Sequence[int],
     position: Sequence[float],
 ) -> tuple[slice | int, ...]:
-    index: list[slice | int] = [slice(None)] * len(shape)
-    fixed_axes = [axis for axis in range(len(shape)) if axis not in slice_axes]
+    index: list[slice | int] = [slice(None)] * len(axes)
+    fixed_axes = [axis for axis in range(len(axes)) if axis not in slice_axes]
     if len(position) > len(fixed_axes):
         raise ValueError(
             f"the position of a slice must have at most {len(fixed_axes)} coordinates, one for "
@@ -134,7 +144,7 @@ def _slice_index(
                 f"the position along direction {axis + 1} must be from {-distance[axis]:g} to "
                 f"{distance[axis]:g}, got {alpha:g}"
             )
-        index[axis] = int(np.abs(axis_points(shape[axis], distance[axis]) - alpha).argmin())
+        index[axis] = int(np.abs(axes[axis] - alpha).argmin())
     return tuple(index)
 
 

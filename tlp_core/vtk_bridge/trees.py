@@ -185,6 +185,7 @@ def skeleton_to_tree(
         "a node is on the arc of another node",
     )
     levels = _levels(segmentation, name, values, vertex)
+    volumes = segmentation.GetPointData().GetArray(names.SAMPLE_VOLUME)
     tree = MergeTree(
         values=values,
         levels=levels,
@@ -192,6 +193,7 @@ def skeleton_to_tree(
         parent=parent,
         node_type=node_types(np.bincount(parent[:-1], minlength=count)),
         vertex_arc=vertex_arc,
+        volumes=None if volumes is None else np.array(vtk_to_numpy(volumes), dtype=np.float64),
     )
     is_filled = filled_levels(segmentation, name) is not None
     # non-finite samples are swept in an order of their own, which the neighbour graph decides
