@@ -129,6 +129,25 @@ def test_the_quick_form_of_an_experiment_runs_from_the_command_line(resnet_exper
     assert re.search(r"sampling takes about \d+ (s|min) .*here", printed)
 
 
+def test_the_cost_of_a_slow_network_is_told_after_one_evaluation(monkeypatch):
+    """The segmentation of the published size took three minutes to estimate."""
+    one, calls = tiny([]), []
+    network, _ = one.networks("full")
+
+    def make():
+        problem = network.make()
+
+        def loss(model, batch):
+            calls.append(1)
+            return problem.loss(model, batch)
+
+        return replace(problem, loss=loss)
+
+    monkeypatch.setattr(run, "_SLOW", 0.0)
+    assert run.sampling_time([replace(network, make=make)], one.looks("full")) > 0
+    assert len(calls) == 1
+
+
 def test_parts_of_an_experiment_share_a_folder(tmp_path):
     trained = []
     one = tiny(trained)

@@ -40,7 +40,8 @@ from tlp_core.experiments.definition import Experiment, Look, Network, Training
 from tlp_core.experiments.results import tree_of
 from tlp_core.experiments.rows import Row, add_row, read_rows, write_table
 from tlp_core.landscape.landscape import Landscape
-from tlp_core.problem import Problem, convert_problem
+from tlp_core.model_state import evaluation_state
+from tlp_core.problem import Problem, convert_problem, mean_loss
 from tlp_core.problems.weights import load_checkpoint
 from tlp_core.progress import Progress, format_seconds, silent
 from tlp_core.sampling.chunks import sample_plan
@@ -48,6 +49,9 @@ from tlp_core.sampling.grid import estimate_grid_seconds, grid_plan
 from tlp_core.sampling.plan import RISE
 from tlp_core.sampling.rise import with_distances
 from tlp_core.sampling.settings import RunSettings
+
+_SLOW = 5.0
+"""Seconds of an evaluation above which the cost of a run is estimated from that evaluation."""
 
 ROWS = "rows.csv"
 """File of the rows of all landscapes."""
@@ -104,16 +108,38 @@ def describe_sampling_time(networks: Sequence[Network], looks: Sequence[Look]) -
 
 def _network_seconds(problem: Problem, network: Network, looks: Sequence[Look]) -> float:
     """Return an estimate of the time of all samples of one network, in seconds."""
+    once = _evaluation_seconds(problem)
     return sum(
-        len(look.steps_of(network))
-        * estimate_grid_seconds(
-            problem,
-            random_directions(problem, look.directions.n, parameters=look.directions.parameters),
-            replace(look.samples, distance=1.0, rise=None),  # no sample is slower than another
-            look.evaluation,
-        )
+        len(look.steps_of(network)) * look.number_of_samples * _sample_seconds(problem, look, once)
         for look in looks
     )
+
+
+def _evaluation_seconds(problem: Problem) -> float:
+    """Return the time of one evaluation of the loss, in seconds."""
+    with evaluation_state(problem.model), torch.no_grad():
+        start = time.perf_counter()
+        mean_loss(problem)
+        return time.perf_counter() - start
+
+
+def _sample_seconds(problem: Problem, look: Look, once: float) -> float:
+    """Return an estimate of the time of one sample, in seconds.
+
+    Args:
+        problem: the problem.
+        look: how it is sampled.
+        once: time of one evaluation. A slow one is not evaluated again: sampling has no faster way
+            for a network that is as large.
+    """
+    if once > _SLOW:
+        return once * (2 if look.evaluation.batch_norm == "reestimated" else 1)
+    directions = random_directions(
+        problem, look.directions.n, parameters=look.directions.parameters
+    )
+    samples = replace(look.samples, distance=1.0, rise=None)  # no sample is slower than another
+    total = estimate_grid_seconds(problem, directions, samples, look.evaluation)
+    return total / look.number_of_samples
 
 
 def select_networks(
