@@ -109,7 +109,7 @@ def test_image_data_of_scattered_samples_is_refused(tmp_path):
     pytest.importorskip("vtkmodules")
     problem = load_problem("two-wells")
     scattered = sample_scattered(problem, hessian_directions(problem, 2), count=20, distance=1.0)
-    with pytest.raises(ValueError, match="must be of a grid in at most three directions"):
+    with pytest.raises(ValueError, match="must be of an even grid in at most three directions"):
         export_landscape(scattered, tmp_path / "a.vti")
     export_landscape(scattered, tmp_path / "a.npz")
     with np.load(tmp_path / "a.npz") as file:

@@ -271,7 +271,8 @@ class LandscapeStore:
             _check_array(other, np.float64, folder, name)
             if (other.shape, other.chunks) != (array.shape, array.chunks):
                 raise ValueError(f"its {name!r} has the shape {other.shape}")
-        sizes = _checked_sizes(attributes["facts"])
+        provenance = dict(attributes["facts"])
+        sizes = _checked_sizes(provenance)
         with zarr.config.set({"array.write_empty_chunks": True}):
             batches = group[_BATCHES] if sizes else None
         if batches is not None:
@@ -285,7 +286,7 @@ class LandscapeStore:
             if not np.isfinite(points).all():
                 raise ValueError("its points are not finite")
         distance = _checked_distance(attributes["distance"], array, points)
-        provenance, chunks = dict(attributes["facts"]), tuple(array.chunks)
+        chunks = tuple(array.chunks)
         store = cls(tuple(array.shape), distance, provenance, array, folder, chunks, points)
         store.other_losses, store._others, store._batches = others, further, batches
         arrays = (array, *further, *([] if batches is None else [batches]))
