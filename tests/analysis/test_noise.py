@@ -98,7 +98,25 @@ def test_the_p_value_is_the_share_of_draws_whose_errors_differ_as_much():
             error = (drawn * weights / (drawn @ weights)) @ flat - center
             spread = max(error[list(inside | around)]) - min(error[list(inside)])
             exceeding += np.sqrt(12 / 11) * spread >= pairs.persistence[branch]
-        assert noise.p_value[branch] == (1 + exceeding) / 51
+        if exceeding >= 5:
+            assert noise.p_value[branch] == (1 + exceeding) / 51
+        else:  # the tail of a fitted distribution
+            assert 0 < noise.p_value[branch] <= (1 + exceeding) / 51
+
+
+def test_deep_wells_are_told_from_hundreds_of_basins_of_noise():
+    """More than fifty tests leave no p-value of a thousand draws small enough."""
+    rng = np.random.default_rng(5)
+    x, y = np.meshgrid(*[np.linspace(-1, 1, 41)] * 2, indexing="ij")
+    loss = -10 * np.exp(-((x - 0.5) ** 2 + y**2) / 0.05)
+    loss = loss - 12 * np.exp(-((x + 0.5) ** 2 + y**2) / 0.05)
+    graph = grid_graph((41, 41))
+    for with_wells in (True, False):
+        losses = noisy_batches(rng, loss * with_wells, 16, 0)
+        tree = merge_tree(losses.mean(0), graph)
+        noise = basin_noise(tree, graph, losses)
+        assert len(noise) > 100
+        assert (noise.q_value <= 0.05).sum() == (2 if with_wells else 1)
 
 
 def test_basins_of_scattered_samples_are_tested_as_well():
@@ -131,7 +149,7 @@ def test_laws_of_p_and_q(seed):
     noise = basin_noise(tree, graph, losses, draws=39)
     pairs = tree.branches()
     assert noise.p_value[0] == noise.q_value[0] == 0
-    assert (noise.p_value[1:] >= 1 / 40).all()
+    assert (noise.p_value[1:] > 0).all()
     assert ((noise.q_value >= 0) & (noise.q_value <= 1)).all()
     assert (noise.q_value[pairs.parent[1:]] <= noise.q_value[1:]).all()
     for rate in (0.1, 0.5):
@@ -141,7 +159,8 @@ def test_laws_of_p_and_q(seed):
     assert len(of_basins) == len(landscape_profile(tree).basins)
     np.testing.assert_array_equal(of_basins[pairs.top_node[1:]], noise.q_value[1:])
     shifted = basin_noise(tree, graph, losses + np.arange(9)[:, None, None], draws=39)
-    np.testing.assert_array_equal(shifted.p_value, noise.p_value)  # errors that all samples share
+    # errors that all samples share
+    np.testing.assert_allclose(shifted.p_value, noise.p_value, rtol=1e-6)
 
 
 def test_bad_losses_of_batches_are_reported():

@@ -93,6 +93,32 @@ def test_the_interval_of_a_shift_is_the_inverted_test(ones, others):
         assert inside > 0.05 >= outside
 
 
+def test_an_effect_of_zero_decides_nothing():
+    """Medians can agree where the ranks differ, as those of counts with many zeros do."""
+    tied = claims.difference("d", "x", [0] * 12 + [1] * 8, [0] * 20, claimed="negative")
+    assert (tied.value, tied.p < 0.05) == (0, True)
+    assert claims.correct_claims([tied])[0].verdict == "undecided"
+
+
+def test_networks_of_one_setting_are_one_case():
+    """A value that depends on β in any way is no trend over β."""
+    rng = np.random.default_rng(0)
+    decided = 0
+    for _ in range(100):
+        effect = rng.normal(size=8)
+        rows = [
+            {"beta": beta, "y": effect[beta] + 0.1 * rng.normal()}
+            for beta in range(8)
+            for _seed in range(3)
+        ]
+        found = claims.correlation("c", rows, "beta", "y", by=["beta"])
+        assert found.count == 8
+        decided += found.p <= 0.05
+    assert decided <= 11
+    rows = [{"beta": 1}, {"beta": 2, "y": 3.0}]
+    assert claims.correlation("c", rows, "beta", "y", by=["beta"]).count == 1
+
+
 def test_p_values_are_corrected_for_their_number():
     """Holm 1979: the smallest is multiplied by m, the next by m - 1; they never decrease."""
     p = [0.01, math.nan, 0.04, 0.03, 0.5]

@@ -138,7 +138,10 @@ def test_the_command_samples_and_draws_a_geometric_grid(tmp_path, capsys):
     bare = ["sample", "quadratic-bowl", "--method", "random", "-o", path]
     command = [*bare, "-r", "9"]
     assert main([*command, "--nearest", "1.5"]) == 1
-    assert "nearest must lie between 0 and 1, got 1.5" in capsys.readouterr().err
+    assert (
+        "nearest must be from 1e-12 to below 0.25, the even spacing, got 1.5"
+        in capsys.readouterr().err
+    )
     assert main([*command, "-r", "3", "--nearest", "0.1"]) == 1
     assert "resolution must be >= 5 with nearest, got 3" in capsys.readouterr().err
     assert main([*bare, "--scattered", "50", "--nearest", "0.1"]) == 1

@@ -68,6 +68,41 @@ def test_the_nearer_side_decides():
     assert turned == distance
 
 
+def test_a_barrier_of_an_eighth_of_the_distance_is_found():
+    problem = problem_of(lambda x: (4 * torch.exp(-((x - 3) ** 2)) + x**2 / 100).sum(), [0.0])
+    (distance,) = rise_distances(problem, along(problem, [[1.0]], [0.02]), rise=1.0)
+    assert 1.5 < distance < 2.0
+
+
+def test_a_flat_direction_and_one_without_length_are_reported():
+    problem = problem_of(lambda x: (x[0] - 3) ** 2 + 1e-12 * x[1] ** 2, [3.0, 1.0])
+    flat = along(problem, [[1.0, 0.0], [0.0, 1.0]], [2.0, 2e-12])
+    with pytest.raises(ValueError, match="does not along direction 2"):
+        rise_distances(problem, flat, rise=1.0)
+    with pytest.raises(ValueError, match="a direction must have a length above 0, got 0 of 1"):
+        rise_distances(problem, along(problem, [[0.0, 0.0]]), rise=1.0)
+
+
+def test_half_widths_of_another_store_are_not_kept(tmp_path):
+    """A sampler that was refused a store looks for its own distances."""
+
+    def settings_of(path, problem):
+        return LandscapeSettings(
+            problem=ProblemSettings(problem),
+            directions=DirectionSettings(n=2, method="lanczos"),
+            samples=GridSettings(5, rise=1.0),
+            run=RunSettings(store=str(tmp_path / path)),
+        )
+
+    LandscapeSampler().sample(settings_of("other.zarr", "quadratic-bowl"))
+    sampler = LandscapeSampler()
+    with pytest.raises(ValueError, match="must belong to this landscape"):
+        sampler.sample(settings_of("other.zarr", "two-wells"))
+    found = sampler.sample(settings_of("own.zarr", "two-wells"))
+    fresh = LandscapeSampler().sample(settings_of("fresh.zarr", "two-wells"))
+    np.testing.assert_array_equal(found.distance, fresh.distance)
+
+
 def test_a_loss_that_does_not_rise_is_reported():
     problem = problem_of(lambda x: torch.tanh(x[0]) ** 2 + 1e3 * x[1] ** 2, [0.0, 0.0])
     directions = along(problem, [[0.0, 1.0], [1.0, 0.0]])

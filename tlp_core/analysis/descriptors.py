@@ -75,7 +75,7 @@ class Descriptors:
         average_basin_size: Σ s_i / L, in samples.
         largest_basin_size: largest s_i, in samples.
         global_minimum_depth: g of the leaf basin of the global minimum: the height of its first
-            saddle above the minimum, or the range of the losses if there is no other minimum.
+            saddle above the minimum; NaN if there is no other minimum.
         global_minimum_size: s of the leaf basin of the global minimum, in samples.
         width_at_half_depth: fraction of all samples, 0 to 1, that are in the leaf basin of the
             global minimum at or below half of its depth: the width of the profile there over N. On

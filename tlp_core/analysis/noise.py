@@ -10,10 +10,11 @@ minimum. With errors e, the path leaves the basin through a sample x that is at 
 saddle, though it is no higher than m without errors. Hence e(x) - e(m) is at least the persistence
 of the basin, for a sample x next to the basin and a sample m in it. The p-value of a basin is the
 probability that errors differ by so much between two samples of the basin and its neighbours,
-which is what the draws of the bootstrap count. It uses the range of the errors in the basin only,
-so that large errors where the loss is high do not hide basins where it is low; for all samples, it
-would be the confidence band of Fasy et al. 2014, "Confidence sets for persistence diagrams",
-section 4.
+which is what the draws of the bootstrap count; where fewer than five draws reach it, a Gumbel
+distribution with the mean and the variance of the draws gives it. It uses the range of the errors
+in the basin only, so that large errors where the loss is high do not hide basins where it is low;
+for all samples, it would be the confidence band of Fasy et al. 2014, "Confidence sets for
+persistence diagrams", section 4.
 
 With many basins, some have a small p-value by chance. The q-value of a basin is the smallest
 expected share of noise among the basins that are accepted with it (false discovery rate, Benjamini,
@@ -38,6 +39,10 @@ from tlp_core.topology.merge_tree import MergeTree
 
 MINIMUM_BATCHES = 8
 """Minimum number of batches: the bootstrap of fewer underestimates the tails of the errors."""
+
+_RARE = 5
+"""Number of draws that reach the persistence below which the tail is that of a fitted distribution:
+else no basin among hundreds could be told from noise by a thousand draws."""
 
 _TOGETHER = 64
 """Number of draws that are computed at a time: 64 values for each sample."""
@@ -94,8 +99,7 @@ def basin_noise(
         batch_losses: (C, N) or (C, …), the loss of each of C batches at each sample; C >= 8. Their
             mean, weighted by the sizes of the batches, is the loss.
         batch_sizes: (C,) number of items in each batch, > 0. Default: equal sizes.
-        draws: number of draws of the bootstrap, >= 19; the smallest p-value is 1 / (draws + 1).
-            Default: 999.
+        draws: number of draws of the bootstrap, >= 19. Default: 999.
         seed: random seed of the draws. Default: 0.
 
     Returns:
@@ -112,7 +116,7 @@ def basin_noise(
     weights = sizes / sizes.sum()
     centered = losses - weights @ losses
     rng = np.random.default_rng(seed)
-    exceeding = np.zeros(len(pairs), dtype=np.int64)
+    exceeding, sums, squares = (np.zeros(len(pairs)) for _ in range(3))
     basins = _Basins(tree, pairs, graph)
     # the spread of draws from C batches is smaller than that of the batches by this factor
     centered *= np.sqrt(len(losses) / (len(losses) - 1))
@@ -120,8 +124,15 @@ def basin_noise(
         count = min(_TOGETHER, draws - start)
         drawn = rng.multinomial(len(losses), np.full(len(losses), 1 / len(losses)), count) * weights
         errors = (drawn / drawn.sum(axis=1, keepdims=True)) @ centered
-        exceeding += (basins.ranges(errors) >= pairs.persistence).sum(axis=0)
+        ranges = basins.ranges(errors)
+        exceeding += (ranges >= pairs.persistence).sum(axis=0)
+        sums += ranges.sum(axis=0)
+        squares += (ranges**2).sum(axis=0)
+    deviation = np.sqrt(np.maximum(squares / draws - (sums / draws) ** 2, 0.0))
     p_value = (1 + exceeding) / (1 + draws)
+    rare = exceeding < _RARE
+    tail = _gumbel_tail(pairs.persistence, sums / draws, deviation)
+    p_value[rare] = np.minimum(p_value, tail)[rare]
     p_value[0] = 0.0
     return BasinNoise(
         _standard_error(centered, weights, pairs), p_value, _q_values(p_value, pairs.parent)
@@ -211,6 +222,15 @@ def _largest_around(values: Values, graph: GridGraph | EdgeGraph) -> Values:
         )
         np.maximum(found[:, *here], on_grid[:, *there], out=found[:, *here])
     return largest
+
+
+def _gumbel_tail(values: Values, mean: Values, deviation: Values) -> Values:
+    """Return the probability that Gumbel variables of given moments reach given values.
+
+    Their tail is heavier than that of the range of normal errors, so that it errs on the safe side.
+    """
+    scale = np.maximum(deviation * np.sqrt(6) / np.pi, np.finfo(float).tiny)
+    return np.asarray(-np.expm1(-np.exp(-(values - mean) / scale - np.euler_gamma)))
 
 
 def _standard_error(centered: Values, weights: Values, pairs: Branches) -> Values:

@@ -103,7 +103,7 @@ def run(options: argparse.Namespace, report: Callable[[str], None]) -> bool:
     """
     from tlp_core.experiments.charts import draw_charts
     from tlp_core.experiments.claims import markdown_table
-    from tlp_core.experiments.page import update_page
+    from tlp_core.experiments.page import check_page, update_page
     from tlp_core.experiments.run import (
         describe_sampling_time,
         describe_work,
@@ -125,6 +125,10 @@ def run(options: argparse.Namespace, report: Callable[[str], None]) -> bool:
         print(describe_sampling_time(networks, looks))
         return False
     folder = Path(options.output)
+    if options.page:
+        if not options.gather and (only or options.look):
+            raise ValueError("--page has no meaning with a part of an experiment; use --gather")
+        check_page(Path(options.page), options.name)
     if options.gather:
         for name in ("look", "device"):
             if getattr(options, name):

@@ -1,9 +1,11 @@
 """Tests of the papers' claims: an effect with its interval, and the p-value of a permutation test.
 
-A permutation test makes no assumption on distributions: it counts how often the effect is at least
-as large if the values are exchanged between cases that do not differ under the null hypothesis. It
-is exact, also for four cases, where no effect of any size may be decidable; the power tells. The
-tests are two-sided. The p-values of an experiment are corrected for their number by Holm's method
+A permutation test counts how often the effect is at least as large if values are exchanged between
+cases that do not differ under the null hypothesis: pairs that are independent, groups of one
+distribution, values whose distribution is symmetric about 0. Under these hypotheses it is exact,
+also for four cases, where no effect of any size may be decidable; the power tells. It is not exact
+for groups of one median but of different spread, or for a skewed distribution of mean 0. The tests
+are two-sided. The p-values of an experiment are corrected for their number by Holm's method
 (Holm 1979, "A simple sequentially rejective multiple test procedure"): the probability that one or
 more of its claims are decided without an effect is at most 5 %.
 
@@ -19,6 +21,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
@@ -56,6 +59,9 @@ _PERMUTATIONS = 9999
 
 _INTERVAL = (2.5, 97.5)
 """Percentiles of the bootstrap samples that limit the 95 % interval."""
+
+_MOST_ENUMERATED = 10
+"""Largest number of cases of which all signs are enumerated for the power."""
 
 _SIMULATIONS = 2000
 """Simulated sets of cases from which the power is estimated, to 2 %."""
@@ -99,7 +105,7 @@ class Claim:
         """``holds``, ``does not hold``, ``undecided`` or ``shown``."""
         if self.claimed is None:
             return "shown"
-        if not self.p_holm <= SIGNIFICANCE:
+        if not self.p_holm <= SIGNIFICANCE or self.value == 0:
             return "undecided"
         return "holds" if (self.value > 0) == (self.claimed == "positive") else "does not hold"
 
@@ -121,7 +127,13 @@ def correct_claims(claims: Sequence[Claim]) -> list[Claim]:
 
 
 def correlation(
-    text: str, rows: Iterable[Row], one: str, other: str, *, claimed: Sign = "positive"
+    text: str,
+    rows: Iterable[Row],
+    one: str,
+    other: str,
+    *,
+    by: Sequence[str] = (),
+    claimed: Sign = "positive",
 ) -> Claim:
     """Test a claim by Spearman's rank correlation of two columns.
 
@@ -131,12 +143,18 @@ def correlation(
             two columns are omitted.
         one: name of the first column.
         other: name of the second column.
+        by: columns of a setting that several networks share, such as their seeds' β. The mean of
+            such networks is one case, because they are not independent of each other. Default: each
+            row is a case.
         claimed: claimed sign of the correlation. Default: ``positive``.
 
     Returns:
         The claim with its result. If there are fewer than 8 cases, the interval is NaN.
     """
-    pairs = _finite_pairs(rows, one, other)
+    groups = group_rows(rows, by).values() if by else [rows]
+    found = [_finite_pairs(group, one, other) for group in groups]
+    pairs = np.array([each.mean(axis=0) for each in found if len(each)]) if by else found[0]
+    pairs = pairs.reshape(-1, 2)
     low, high = _bootstrap_interval(pairs) if len(pairs) >= _MINIMUM_BOOTSTRAP else (np.nan, np.nan)
     value = spearman(pairs)
     return Claim(
@@ -295,7 +313,8 @@ def _finite(values: npt.ArrayLike) -> Values:
 
 
 def _finite_pairs(rows: Iterable[Row], one: str, other: str) -> Values:
-    pairs = np.array([(r[one], r[other]) for r in rows], dtype=np.float64).reshape(-1, 2)
+    cells = [(row.get(one, np.nan), row.get(other, np.nan)) for row in rows]
+    pairs = np.array(cells, dtype=np.float64).reshape(-1, 2)
     finite: Values = pairs[np.isfinite(pairs).all(axis=1)]
     return finite
 
@@ -311,8 +330,8 @@ def _permutation_p(
     statistic: Callable[..., Any],
     kind: Literal["samples", "pairings", "independent"],
 ) -> float:
-    if min(map(len, groups)) < 2:
-        return 1.0  # a case alone is as likely on either side
+    if min(map(len, groups)) < 2:  # which SciPy does not accept
+        return 1.0
     result = permutation_test(
         groups,
         statistic,
@@ -405,11 +424,20 @@ def _rank_correlations(pairs: Values) -> Values:
 
 @lru_cache
 def _mean_power(count: int) -> float:
-    """Return how often the test decides a mean of one standard deviation, by the t-test's power."""
+    """Return how often the test decides a mean of one standard deviation, for normal values.
+
+    By simulation up to ten cases; for more cases the power is that of the t-test.
+    """
     if 2 / 2**count > SIGNIFICANCE:
         return 0.0  # not even equal signs of all cases decide
-    limit = t.ppf(1 - SIGNIFICANCE / 2, count - 1)
-    return float(nct.sf(limit, count - 1, np.sqrt(count)))
+    if count > _MOST_ENUMERATED:
+        limit = t.ppf(1 - SIGNIFICANCE / 2, count - 1)
+        return float(nct.sf(limit, count - 1, np.sqrt(count)))
+    drawn = 1.0 + np.random.default_rng(0).standard_normal((_SIMULATIONS, count))
+    signs = np.array(list(product((1.0, -1.0), repeat=count)))
+    flipped = np.abs(drawn @ signs.T)
+    as_large = flipped >= np.abs(drawn.sum(axis=1, keepdims=True)) * (1 - 1e-12)
+    return float((as_large.mean(axis=1) <= SIGNIFICANCE).mean())
 
 
 @lru_cache

@@ -23,13 +23,25 @@ def update_page(page: Path, name: str, claims: Sequence[Claim]) -> None:
         FileNotFoundError: if the page does not exist.
         ValueError: if it has no place for the table, or several.
     """
+    start, end = check_page(page, name)
+    text = page.read_text(encoding="utf-8")
+    before, after = text.split(start)[0], text.split(end)[1]
+    with atomic_write(page) as temporary:
+        table = markdown_table(claims)
+        temporary.write_text(f"{before}{start}\n{table}\n{end}{after}", encoding="utf-8")
+
+
+def check_page(page: Path, name: str) -> tuple[str, str]:
+    """Return the lines between which the table of an experiment stands in a page.
+
+    Raises:
+        FileNotFoundError: if the page does not exist.
+        ValueError: if it has no place for the table, or several.
+    """
     text = page.read_text(encoding="utf-8")
     start, end = f"<!-- claims of {name} -->\n", f"<!-- end of {name} -->\n"
     if text.count(start) != 1 or text.count(end) != 1 or text.index(start) > text.index(end):
         raise ValueError(
             f"{page} must have one line {start.strip()!r} and below it one {end.strip()!r}"
         )
-    before, after = text.split(start)[0], text.split(end)[1]
-    with atomic_write(page) as temporary:
-        table = markdown_table(claims)
-        temporary.write_text(f"{before}{start}\n{table}\n{end}{after}", encoding="utf-8")
+    return start, end

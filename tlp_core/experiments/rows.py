@@ -45,10 +45,13 @@ def read_rows(path: Path) -> list[Row]:
     if not path.exists():
         return []
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:
             table = list(csv.DictReader(file, strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} must be a table of an experiment: {error}") from error
+    for line, row in enumerate(table, start=2):
+        if None in row or None in row.values():
+            raise ValueError(f"{path} must be a table of an experiment, and line {line} is damaged")
     return [{name: _value(text) for name, text in row.items() if text} for row in table]
 
 

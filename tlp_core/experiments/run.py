@@ -264,7 +264,7 @@ def run_experiment(
     networks[0].make()  # raises if data or device are unusable, before a file is written
     _reserve_folder(folder, experiment, size)
     report(f"{experiment.title}: {describe_work(networks, looks)}")
-    known = {row["landscape"]: row for row in read_rows(folder / ROWS)}
+    known = _known_rows(folder)
     if size == "full" and not known:
         report(describe_sampling_time(networks, looks))
     rows: list[Row] = []
@@ -305,6 +305,8 @@ def gather_results(
         resolutions: as in :func:`run_experiment`.
         report: function that receives a line with the number of rows. Default: ``print``.
 
+    A look at a network counts if all its steps have rows.
+
     Returns:
         The claims with their results.
 
@@ -313,13 +315,18 @@ def gather_results(
     """
     networks = select_networks(experiment, size, only)
     looks = select_looks(experiment, size, resolutions)
-    _reserve_folder(folder, experiment, size)
-    known = {row["landscape"]: row for row in read_rows(folder / ROWS)}
-    wanted = [name for network in networks for name, _, _ in _landscapes_of(network, looks)]
-    rows = [known[name] for name in wanted if name in known]
-    if not rows:
+    if not (known := _known_rows(folder)):
         raise ValueError(f"{folder / ROWS} must have rows of this experiment, got none")
-    report(f"{experiment.title}: rows of {len(rows)} of {len(wanted)} landscapes")
+    _reserve_folder(folder, experiment, size)
+    rows, wanted = [], 0
+    for network in networks:
+        for look in looks:  # half a training has no last step, and changes that are not its own
+            names = [name for name, _, _ in _landscapes_of(network, [look])]
+            wanted += len(names)
+            rows += [known[name] for name in names] if known.keys() >= set(names) else []
+    if not rows:
+        raise ValueError(f"{folder / ROWS} must have all rows of a network and look, got none")
+    report(f"{experiment.title}: rows of {len(rows)} of {wanted} landscapes")
     return write_results(experiment, folder, rows)
 
 
@@ -400,6 +407,14 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} is damaged; remove its folder, and run the experiment again")
     return content
+
+
+def _known_rows(folder: Path) -> dict[str, Row]:
+    """Return the rows that exist by the name of their landscape."""
+    rows = read_rows(folder / ROWS)
+    if not all("landscape" in row for row in rows):
+        raise ValueError(f"{folder / ROWS} must have a column 'landscape', and has none")
+    return {row["landscape"]: row for row in rows}
 
 
 def _landscapes_of(network: Network, looks: Sequence[Look]) -> Iterator[tuple[str, Look, int]]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from tlp_core.analysis.change_points import MINIMUM_POINTS
 from tlp_core.directions.settings import DirectionSettings
-from tlp_core.experiments.claims import Claim, Sign, mean
+from tlp_core.experiments.claims import Claim, Sign, correlation, mean
 from tlp_core.experiments.definition import Curves, Look, Training
 from tlp_core.experiments.results import HALF_WIDTH, LOW_VOLUME, series_by, shape_of_basin
 from tlp_core.experiments.rows import Row
@@ -69,10 +69,12 @@ def transformer_looks(
 def lag_claims(
     rows: Sequence[Row], event: str, names: Sequence[str], *, logarithmic: bool = False
 ) -> list[Claim]:
-    """Test whether each descriptor changes before a column of the table does.
+    """Test whether each descriptor changes when a column of the table does, and show its lag.
 
-    The lags of the networks, which are independent, are compared with zero. Whether a single series
-    has changed significantly does not matter: the date of a series without a change lies anywhere.
+    A series without a change has a date, too, somewhere in the middle, and its lag depends on the
+    range of the steps alone. So the test is whether both dates move together over the networks,
+    which are independent: the later the one, the later the other. The lag means something only if
+    they do.
 
     Args:
         rows: rows of one look.
@@ -85,16 +87,24 @@ def lag_claims(
     unit = "orders of magnitude in steps" if logarithmic else "steps"
     results = []
     for column in DESCRIPTORS:
+        name, look = column.replace("_", " "), rows[0]["look"]
         pairs = np.array([(dates[column][network], step) for network, step in dates[event].items()])
         scaled = np.log10(np.maximum(pairs, 1)) if logarithmic else pairs
-        results.append(
+        both = [{"its change": one, f"change of the {event}": other} for one, other in scaled]
+        results += [
+            correlation(
+                f"{name} changes with the transition ({look})",
+                both,
+                f"change of the {event}",
+                "its change",
+            ),
             mean(
-                f"{column.replace('_', ' ')} announces the transition ({rows[0]['look']})",
+                f"{name} changes before (-) or after (+) the transition ({look})",
                 f"{unit} from the change of the {event} to its own",
                 scaled[:, 0] - scaled[:, 1],
-                claimed="negative",
-            )
-        )
+                claimed=None,
+            ),
+        ]
     return results
 
 

@@ -149,7 +149,12 @@ class LandscapeSampler:
         samples = settings.samples
         if samples.rise is None:
             return samples
-        key = (*self._directions_key, samples.rise, settings.evaluation.batch_norm)
+        key = (
+            *self._directions_key,
+            samples.rise,
+            settings.evaluation.batch_norm,
+            settings.run.store,
+        )
         if key != self._distances_key:
             found: float | tuple[float, ...] | None = None
             if part.is_in_first_group():

@@ -46,6 +46,7 @@ class RecordTable:
         columns = self._file.columns
         if columns and columns[0] != STEP:
             raise ValueError(f"{path} must be the table of a recorder; choose another folder")
+        self.columns = columns
         self.steps = {int(row[STEP]) for row in self._file.rows}
 
     def append(self, record: Record) -> None:

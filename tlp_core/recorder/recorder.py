@@ -15,6 +15,7 @@ import time
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -227,11 +228,7 @@ class LandscapeRecorder:
         """
         step = checks.integer(step, name="step", minimum=0)
         given = {TRAINING_LOSS: training_loss, VALIDATION_LOSS: validation_loss}
-        self._losses |= {
-            name: loss.detach() if isinstance(loss, torch.Tensor) else loss
-            for name, loss in given.items()
-            if loss is not None
-        }
+        self._losses |= {name: _scalar(name, x) for name, x in given.items() if x is not None}
         if not self._has_started:
             self._start(step)
         if not self._is_recording:
@@ -257,6 +254,8 @@ class LandscapeRecorder:
 
     def close(self) -> None:
         """Close the outputs; further steps are not recorded."""
+        if self._is_recording and self._ranks.rank:
+            self._is_recording = False
         if self._is_recording:
             self._is_recording = False
             training, spent = self._budget.training, self._budget.spent
@@ -315,6 +314,10 @@ class LandscapeRecorder:
         if not self._table.steps:
             file.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
             return None
+        if TRAINING_LOSS not in self._table.columns:
+            raise ValueError(
+                f"the table in {self._folder} is one of an earlier version; choose another folder"
+            )
         before = json.loads(file.read_text(encoding="utf-8"))
         for name in settings.keys() - _MAY_CHANGE:
             if settings[name] != before.get(name):
@@ -338,9 +341,7 @@ class LandscapeRecorder:
         if not self._ranks.of_first(self._budget.allows(self._cost)):
             return None
         path = self._folder / f"step_{step}{LANDSCAPE_ENDING}"
-        # of a training that was killed before the table had its line
-        if not self._ranks.rank and path.exists():
-            shutil.rmtree(path)
+        self._ranks.attempt_first(partial(_remove, path))
         start = time.perf_counter()
         with warnings.catch_warnings(), undisturbed(self._problem.model):
             warnings.simplefilter("ignore")  # the table has the residuals
@@ -404,12 +405,27 @@ class LandscapeRecorder:
             torch.cuda.synchronize(device)
 
 
+def _remove(path: Path) -> None:
+    """Remove the landscape of a training that was killed before the table had its line."""
+    if path.exists():
+        shutil.rmtree(path)
+
+
 def _check_model(model: nn.Module) -> None:
     # by name, because the module of torch.nn.parallel need not be there
     if type(model).__name__ in ("DistributedDataParallel", "DataParallel"):
         raise TypeError(
             f"the problem must hold the module inside, got {type(model).__name__}; use model.module"
         )
+
+
+def _scalar(name: str, loss: float | torch.Tensor) -> float | torch.Tensor:
+    """Return a loss without its graph; a tensor stays on its device until it is written."""
+    if not isinstance(loss, torch.Tensor):
+        return float(loss)
+    if loss.numel() != 1:
+        raise ValueError(f"{name} must be one number, got a tensor of shape {tuple(loss.shape)}")
+    return loss.detach()
 
 
 def _check_batches(batches: Iterable[Any]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -33,6 +34,12 @@ _TOLERANCE = 0.002
 _FIRST = 0.01
 """First distance to try where no eigenvalue is known, as a fraction of ‖θ*‖."""
 
+_FARTHEST = 1000.0
+"""Largest distance, as a fraction of ‖θ*‖: a loss that rises only farther away is flat."""
+
+_PROBES = 8
+"""Number of equal parts of a distance that are looked at for barriers before it."""
+
 _MOST = 40
 """Largest number of evaluations on one side; normalization layers can bound a loss everywhere."""
 
@@ -46,7 +53,8 @@ def rise_distances(
     """Return the distance along each direction at which the loss has risen by an amount.
 
     The search starts at sqrt(2 rise / |λ|), where a parabola with the eigenvalue λ would have
-    risen. It takes about twelve evaluations on each side of each direction.
+    risen. It takes about twenty evaluations on each side of each direction. A barrier that is
+    narrower than an eighth of the distance can be missed.
 
     Args:
         problem: model, loss and batches; evaluated in evaluation mode.
@@ -59,8 +67,8 @@ def rise_distances(
         three digits.
 
     Raises:
-        ValueError: if ``rise`` is not finite or not > 0, or if the loss does not rise so far along
-            a direction.
+        ValueError: if ``rise`` is not finite or not > 0, if a direction has no length, or if the
+            loss does not rise so far within 1,000 times the norm of the parameters.
         TypeError: if ``rise`` is not a number.
         LossError: as :func:`~tlp_core.sample_grid`.
     """
@@ -74,10 +82,16 @@ def rise_distances(
         evaluate = stack.enter_context(
             evaluator(problem, directions, Engine(), batch_norm, bases=bases)
         )
-        nearer = [
-            min(_risen(evaluate, side, rise, _first(directions, i, rise, length)) for side in sides)
-            for i, sides in enumerate(zip(np.eye(len(directions)), -np.eye(len(directions))))
-        ]
+        nearer = []
+        for i, unit in enumerate(np.eye(len(directions))):
+            own = math.sqrt(sum(map(squared_norm, directions.vectors[i].values())))
+            if not own > 0:
+                raise ValueError(f"a direction must have a length above 0, got 0 of {i + 1}")
+            first = _first(float(directions.eigenvalues[i]), rise, length) / own
+            find = partial(
+                _risen, evaluate, rise=rise, first=first, farthest=_FARTHEST * length / own
+            )
+            nearer.append(min(find(unit), find(-unit)))
     for i, distance in enumerate(nearer, start=1):
         if not math.isfinite(distance):
             raise ValueError(
@@ -101,20 +115,34 @@ def with_distances(
     return replace(samples, distance=tuple(found.tolist()))
 
 
-def _risen(evaluate: Evaluator, side: npt.NDArray[np.float64], rise: float, first: float) -> float:
-    """Return the distance along one side of a direction, infinite if the loss does not rise."""
+def _risen(
+    evaluate: Evaluator, side: npt.NDArray[np.float64], rise: float, first: float, farthest: float
+) -> float:
+    """Return the distance along one side of a direction, infinite if the loss does not rise.
+
+    Losses at some points before that distance tell if a barrier was jumped over, which counts.
+    """
     (center,) = evaluate(0 * side[None])[:, 0]
 
+    def has_risen(distances: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        losses = evaluate(np.outer(distances, side))[:, 0]
+        risen: npt.NDArray[np.bool_] = np.logical_not(losses <= center + rise)
+        return risen
+
     def exceeds(distance: float) -> bool:
-        return not evaluate(distance * side[None])[0, 0] <= center + rise
+        return bool(has_risen(np.array([distance]))[0])
 
-    return crossing(exceeds, first=first, tolerance=_TOLERANCE, most=_MOST)[0]
+    search = partial(crossing, exceeds, tolerance=_TOLERANCE, most=_MOST)
+    distance, _ = search(first=first)
+    if not distance <= farthest:
+        return math.inf
+    before = distance * np.arange(1, _PROBES) / _PROBES
+    barrier = before[has_risen(before)]
+    return search(first=float(barrier[0]))[0] if len(barrier) else distance
 
 
-def _first(directions: Directions, i: int, rise: float, length: float) -> float:
-    """Return the first distance to try along direction i, for parameters of a norm."""
-    own = math.sqrt(sum(map(squared_norm, directions.vectors[i].values())))
-    eigenvalue = abs(directions.eigenvalues[i])
-    if math.isfinite(eigenvalue) and eigenvalue > 0:
-        return math.sqrt(2 * rise / eigenvalue) / own
-    return _FIRST * length / own
+def _first(eigenvalue: float, rise: float, length: float) -> float:
+    """Return the first distance to try along a unit vector, for parameters of a norm."""
+    if math.isfinite(eigenvalue) and eigenvalue != 0:
+        return min(math.sqrt(2 * rise / abs(eigenvalue)), _FARTHEST * length)
+    return _FIRST * length

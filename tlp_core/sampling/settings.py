@@ -14,6 +14,9 @@ from tlp_core.choices import BATCH_NORMS, ENGINES, REGIONS, BatchNorm, EngineCho
 
 GIBIBYTE = 2**30
 
+_LEAST_NEAREST = 1e-12
+"""Smallest distance beside the centre; steps are rounded long before."""
+
 MOST_SCATTERED_DIRECTIONS = 10
 """Largest number of directions of scattered samples."""
 
@@ -28,9 +31,9 @@ class GridSettings:
         rise: by how much the loss exceeds that of the model at the half-width of each direction,
             in units of the loss, > 0; ``distance`` is then what
             :func:`~tlp_core.sampling.rise.with_distances` finds. Default: None, a given distance.
-        nearest: distance of the samples beside the centre as a fraction of the half-width, above 0
-            and below 1; from there, distances grow by a constant factor, so that the centre is
-            resolved. Default: None, even spacing.
+        nearest: distance of the samples beside the centre as a fraction of the half-width, from
+            1e-12 to below the even spacing; from there, distances grow by a constant factor, so
+            that the centre is resolved. Default: None, even spacing.
 
     Raises:
         ValueError: for a value out of range.
@@ -46,10 +49,14 @@ class GridSettings:
         """Check every value."""
         checks.resolution(self.resolution)
         if self.nearest is not None:
-            if not 0 < checks.real(self.nearest, name="nearest") < 1:
-                raise ValueError(f"nearest must lie between 0 and 1, got {self.nearest:g}")
             if self.resolution < 5:
                 raise ValueError(f"resolution must be >= 5 with nearest, got {self.resolution}")
+            even = 2 / (self.resolution - 1)
+            if not _LEAST_NEAREST <= checks.real(self.nearest, name="nearest") < even:
+                raise ValueError(
+                    f"nearest must be from {_LEAST_NEAREST:g} to below {even:g}, the even spacing, "
+                    f"got {self.nearest:g}"
+                )
         _check_distance(self.distance)
         _check_rise(self.rise)
 
