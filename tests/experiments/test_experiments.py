@@ -385,7 +385,7 @@ def test_the_claims_on_pinns_need_rows_only():
     assert found["a worse model has more minima (3D)"].p < 0.05
     assert found["a worse model has more minima (3D)"].count == 8
     assert verdicts["a worse model has more minima (3D-rise)"] == "undecided"
-    assert verdicts["seeds differ most near the transition"] == "holds"
+    assert found["seeds differ most near the transition"].p < 0.05
     assert verdicts["4D has more critical points than 3D"] == "holds"
     assert found["4D has more critical points than 3D"].value == 1
     assert found["seeds differ most near the transition"].count == 8

@@ -367,19 +367,36 @@ def _reserve_folder(folder: Path, experiment: Experiment, size: ExperimentSize) 
             temporary.write_text(json.dumps(expected), encoding="utf-8")
     elif (found := _read_json(path)) != expected:
         raise ValueError(
-            f"the folder {folder} must belong to {expected}, got a folder of {found}; "
-            "use another folder"
+            f"the folder {folder} must belong to {_differing(expected, found)}, got a folder of "
+            f"{_differing(found, expected)}; use another folder"
         )
 
 
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what one record has and another one has not, nested as they are."""
+    found = {}
+    for name, value in one.items():
+        if value != other.get(name):
+            inside = other.get(name)
+            if isinstance(value, Mapping) and isinstance(inside, Mapping):
+                value = _differing(value, inside)
+            found[name] = value
+    return found
+
+
 def _settings_of(look: Look) -> dict[str, Any]:
-    """Return what the rows of a look depend on, apart from its resolution, as JSON values."""
+    """Return what the rows of a look depend on, apart from its resolution, as JSON values.
+
+    What is not set is left out, so that settings of later versions change nothing.
+    """
     settings = {
         "directions": asdict(look.directions),
         "samples": {k: v for k, v in asdict(look.samples).items() if k != "resolution"},
         "batch_norm": look.evaluation.batch_norm,
     }
     as_json: dict[str, Any] = json.loads(json.dumps(settings))
+    for stage in ("directions", "samples"):
+        as_json[stage] = {k: v for k, v in as_json[stage].items() if v is not None}
     return as_json
 
 
