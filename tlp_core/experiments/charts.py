@@ -126,13 +126,15 @@ def draw_training(
     panels = list(figure.subplots(len(columns), squeeze=False, sharex=True)[:, 0])
     colors = _colors(table, parameters[0])
     others = dict.fromkeys(network[1:] for network in group_rows(table, parameters))
-    styles = {other: _STYLES[i % len(_STYLES)] for i, other in enumerate(others)}
+    place = {other: i for i, other in enumerate(others)}
+    cycle = {kind: i // len(_COLORS) for i, kind in enumerate(colors)}  # as colours repeat
     for axes, column in zip(panels, columns):
         for network, rows in group_rows(table, parameters).items():
             kind = rows[0][parameters[0]]
             steps, values = _column(rows, "step") + offset, _column(rows, column)
             finite = np.isfinite(values)
-            style = {"color": colors[kind], "linewidth": 1, "linestyle": styles[network[1:]]}
+            line = _STYLES[(place[network[1:]] + cycle[kind]) % len(_STYLES)]
+            style = {"color": colors[kind], "linewidth": 1, "linestyle": line}
             label = f"{parameters[0]} {kind}"
             axes.plot(steps[finite], values[finite], marker=".", label=label, **style)
             dated = (dates or {}).get(column, {}).get(network, np.nan) + offset
