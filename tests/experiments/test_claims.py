@@ -29,7 +29,7 @@ def test_a_correlation_holds_fails_or_is_undecided():
     verdicts = [claim.verdict for claim in claims.correct_claims(found)]
     assert verdicts == ["holds", "does not hold", *["undecided"] * 4]
     assert [claim.count for claim in found] == [20, 20, 20, 3, 9, 0]
-    assert np.isnan([found[3].low, found[4].p, found[5].value]).all()
+    assert np.isnan([found[3].low, found[4].p, found[4].low, found[5].value]).all()
 
 
 @pytest.mark.parametrize("count", [4, 5, 6])

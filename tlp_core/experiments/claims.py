@@ -155,8 +155,9 @@ def correlation(
     found = [_finite_pairs(group, one, other) for group in groups]
     pairs = np.array([each.mean(axis=0) for each in found if len(each)]) if by else found[0]
     pairs = pairs.reshape(-1, 2)
-    low, high = _bootstrap_interval(pairs) if len(pairs) >= _MINIMUM_BOOTSTRAP else (np.nan, np.nan)
     value = spearman(pairs)
+    has_interval = len(pairs) >= _MINIMUM_BOOTSTRAP and math.isfinite(value)
+    low, high = _bootstrap_interval(pairs) if has_interval else (np.nan, np.nan)
     return Claim(
         text,
         f"rank correlation of {one} and {other}",
