@@ -169,13 +169,13 @@ def landscape_profile(
     """
     tolerance = checks.non_negative(tolerance, name="tolerance")
     degree = checks.integer(degree, name="degree", minimum=1)
-    siblings = _sibling_order(tree, order, places)
     volume = tree.subtree_volumes()
+    siblings = _sibling_order(tree, volume, order, places)
     draw = partial(_drawn_widths, count=len(tree.values), degree=degree, relative=relative)
     (total_width,) = draw(np.array([float(len(tree.values))]))
     factor = _width_factors(tree, volume, degree)
     center = _centers(tree, siblings, factor * draw(volume[:-1]), total_width)
-    basins = _basins(tree, center, factor, draw, tolerance * total_width)
+    basins = _basins(tree, volume, center, factor, draw, tolerance * total_width)
     return Profile(
         basins=basins,
         critical_points=_critical_points(tree, basins, siblings),
@@ -203,7 +203,10 @@ def position_places(coordinates: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def _sibling_order(
-    tree: MergeTree, order: SiblingOrder, places: npt.ArrayLike | None
+    tree: MergeTree,
+    volume: npt.NDArray[np.float64],
+    order: SiblingOrder,
+    places: npt.ArrayLike | None,
 ) -> npt.NDArray[np.int64]:
     """Return the arcs, grouped by upper node, each group from left to right, (A,).
 
@@ -211,7 +214,7 @@ def _sibling_order(
     """
     checks.choice(order, SIBLING_ORDERS, name="order")
     arcs = np.arange(tree.number_of_arcs)
-    sizes, elder = tree.subtree_volumes()[arcs], elder_minimum(tree.parent)[arcs]
+    sizes, elder = volume[arcs], elder_minimum(tree.parent)[arcs]
     if places is not None:
         key = _mean_places(tree, places)[arcs]
     else:
@@ -280,6 +283,7 @@ def _add_downward(parent, step, start):  # type: ignore[no-untyped-def]
 
 def _basins(
     tree: MergeTree,
+    volume: npt.NDArray[np.float64],
     center: npt.NDArray[np.float64],
     factor: npt.NDArray[np.float64],
     draw: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]],
@@ -289,7 +293,7 @@ def _basins(
     upper = tree.parent[arcs]
     minimum = tree.node_vertex[elder_minimum(tree.parent)[arcs]]
     size = tree.subtree_sizes()[arcs]
-    start, height, width = _basin_steps(tree, factor, draw, max_error)
+    start, height, width = _basin_steps(tree, volume, factor, draw, max_error)
     birth, death = tree.levels[minimum], tree.node_level[upper]
     return Basins(
         parent=np.where(upper == tree.number_of_arcs, -1, upper),
@@ -316,6 +320,7 @@ def _loss_sums(tree: MergeTree) -> npt.NDArray[np.float64]:
 
 def _basin_steps(
     tree: MergeTree,
+    volume: npt.NDArray[np.float64],
     factor: npt.NDArray[np.float64],
     draw: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]],
     max_error: float,
@@ -330,23 +335,28 @@ def _basin_steps(
     ends = np.cumsum(own)
     samples = _by_arc(sweep_order(tree.levels), tree.vertex_arc, ends - own)
     upper_level = tree.node_level[tree.parent[: len(own)]]
-    widths = np.repeat(factor, own) * draw(_volumes_so_far(tree, samples, own))
+    widths = np.repeat(factor, own) * draw(_volumes_so_far(tree, volume, samples, own))
     return tuple(_steps(samples, ends, tree.levels, upper_level, widths, max_error))
 
 
 def _volumes_so_far(
-    tree: MergeTree, samples: npt.NDArray[np.int64], own: npt.NDArray[np.int64]
+    tree: MergeTree,
+    volume: npt.NDArray[np.float64],
+    samples: npt.NDArray[np.int64],
+    own: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.float64]:
     """Return the volume of a basin up to each of its arc's samples, with what lies below, (N,).
 
     Args:
         tree: the merge tree.
+        volume: (M,) volume of the samples at or below each node.
         samples: (N,) samples grouped by arc, each group from bottom to top.
         own: (A,) number of samples of each arc.
     """
-    each = tree.sample_volumes()[samples]
-    in_arc = np.bincount(tree.vertex_arc, tree.sample_volumes(), minlength=len(own))
-    below = tree.subtree_volumes()[: len(own)] - in_arc
+    volumes = tree.sample_volumes()
+    each = volumes[samples]
+    in_arc = np.bincount(tree.vertex_arc, volumes, minlength=len(own))
+    below = volume[: len(own)] - in_arc
     so_far = np.cumsum(each)
     before_arc = np.append(0.0, so_far)[np.cumsum(own) - own]
     return np.asarray(np.repeat(below - before_arc, own) + so_far)
