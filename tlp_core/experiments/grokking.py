@@ -46,7 +46,7 @@ def grokking_looks(size: ExperimentSize) -> list[Look]:
 
 
 def grokking_claims(rows: Sequence[Row]) -> list[Claim]:
-    """Test whether descriptors change before the test accuracy does, over the seeds.
+    """Test whether descriptors change with the test accuracy, over the seeds.
 
     Args:
         rows: rows of the table of descriptors.

@@ -297,6 +297,8 @@ def gather_results(
 ) -> list[Claim]:
     """Test the claims with the rows that exist, without training or sampling.
 
+    A look at a network counts if all its steps have rows.
+
     Args:
         experiment: the experiment.
         folder: folder of the results, with a table of rows.
@@ -304,8 +306,6 @@ def gather_results(
         only: as in :func:`run_experiment`.
         resolutions: as in :func:`run_experiment`.
         report: function that receives a line with the number of rows. Default: ``print``.
-
-    A look at a network counts if all its steps have rows.
 
     Returns:
         The claims with their results.
