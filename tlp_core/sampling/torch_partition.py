@@ -265,7 +265,10 @@ def _mesh(device: str, shards: int) -> Any:
 
 
 def _leave() -> None:
+    """End the threads of all groups, which must not outlive the interpreter."""
     import torch.distributed as dist
 
+    for groups in (_control_group, _groups_of, _mesh):  # a group ends with its last reference
+        groups.cache_clear()
     if dist.is_initialized():
         dist.destroy_process_group()
