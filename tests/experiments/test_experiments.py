@@ -472,37 +472,6 @@ def test_noise_does_not_change_with_a_transition(place):
     assert decided <= 2
 
 
-def test_a_slow_change_is_dated_at_its_middle():
-    from tlp_core.experiments.scaling import scaling_claims
-
-    steps = np.geomspace(1, 10_000, 25)
-
-    def sigmoid(place):
-        return 1 / (1 + np.exp(-6 * (np.log10(steps) - place)))
-
-    rows = [
-        {
-            "width": width,
-            "seed": seed,
-            "look": "2D",
-            "step": step,
-            "validation loss": 2 - sigmoid(1.2 + 0.1 * seed)[i],
-            "number_of_minima": 2 + 10 * sigmoid(2.2 + 0.1 * seed)[i],
-            "half-width": 2 - sigmoid(1.2 + 0.1 * seed)[i],
-            "volume below half the rise": np.nan,
-            "top_eigenvalue": 1.0,
-        }
-        for width in (8, 16)
-        for seed in range(6)
-        for i, step in enumerate(steps)
-    ]
-    found = {c.text.partition(" (2D)")[0]: c for c in scaling_claims(rows)}
-    lag = found["number of minima changes before (-) or after (+) the transition"]
-    assert lag.value == pytest.approx(1.0, abs=0.17)  # on a grid of 1/6
-    assert found["half-width changes before (-) or after (+) the transition"].value == 0
-    assert found["number of minima changes with the transition"].p < 0.05
-
-
 def test_a_series_is_dated_where_it_crosses_the_middle_of_its_levels():
     steps = np.arange(0.0, 300, 10)
     falling = 10 ** -np.clip((steps - 50) / 30, 0, 4)  # from 1 to 1e-4, the middle at 110

@@ -59,6 +59,8 @@ def draw_charts(experiment: Experiment, folder: Path) -> list[Path]:
     for (look,), rows in group_rows(table, ["look"]).items():
         last = [row for row in rows if row["step"] == rows[-1]["step"]]
         for x, y in experiment.figures:
+            if not all(any(name in row for row in rows) for name in (x, y)):
+                continue  # a column of another look
             path = folder / f"{y} over {x} {look}.png".replace(" ", "_")
             pictures.append(
                 draw_points(last if x in parameters else rows, x, y, experiment.rows, path)
@@ -67,7 +69,7 @@ def draw_charts(experiment: Experiment, folder: Path) -> list[Path]:
             path = folder / f"training_{look}.png"
             dates = experiment.dates(rows)
             pictures.append(draw_training(rows, experiment.series, parameters, path, dates))
-    return pictures
+    return pictures + experiment.draw(table, folder)
 
 
 def draw_points(table: Sequence[Row], x: str, y: str, color: str, path: Path) -> Path:
@@ -96,6 +98,36 @@ def draw_points(table: Sequence[Row], x: str, y: str, color: str, path: Path) ->
     _scale(axes, x, _column(table, x), "x")
     _scale(axes, y, _column(table, y), "y")
     return _save(figure, [axes], path)
+
+
+def draw_values(groups: Mapping[str, Values], label: str, path: Path) -> Path:
+    """Draw groups of positive values on one logarithmic axis, a line for each group.
+
+    Args:
+        groups: the values of each group by its name, from top to bottom.
+        label: label of the axis.
+        path: of the picture.
+
+    Returns:
+        The path.
+
+    Raises:
+        ModuleNotFoundError: if matplotlib is not installed.
+    """
+    figure = _figure(8.0, 1.2 + 0.36 * len(groups))
+    axes = figure.subplots()
+    for place, values in enumerate(groups.values()):
+        axes.plot(values, np.full(len(values), place), "o", color=_COLORS[0], alpha=0.5)
+        axes.plot(np.exp(np.log(values).mean()), place, "|", color="black", markersize=16)
+    axes.set_yticks(range(len(groups)), list(groups))
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.set_xlabel(label)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="0.9", linewidth=0.6)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary)
+    return path
 
 
 def draw_training(

@@ -176,6 +176,8 @@ class Look:
             Default: 0, no estimate.
         measure: function of a landscape and its merge tree that returns further columns of the
             table of rows. Default: none.
+        measure_network: function of the problem at a checkpoint that returns further columns, such
+            as those of other methods to compare with. Default: none.
     """
 
     name: str
@@ -185,6 +187,7 @@ class Look:
     steps: tuple[int, ...] | None = None
     trace_vectors: int = 0
     measure: Callable[[Landscape, MergeTree], Row] = lambda _landscape, _tree: {}
+    measure_network: Callable[[Problem], Row] | None = None
 
     @property
     def number_of_samples(self) -> int:
@@ -212,6 +215,8 @@ class Experiment:
             other. Default: none.
         dates: function of the rows of one look that returns the steps to mark in these charts, by
             column and by the parameters of a network. Default: none.
+        draw: function that draws further charts of the table into a folder and returns their files.
+            Default: none.
         data: environment variable with the path of the data folder. Default: empty, no data.
     """
 
@@ -224,6 +229,7 @@ class Experiment:
     figures: tuple[tuple[str, str], ...]
     series: tuple[str, ...] = ()
     dates: Callable[[Sequence[Row]], Dates] = lambda _rows: {}
+    draw: Callable[[Sequence[Row], Path], list[Path]] = lambda _rows, _folder: []
     data: str = ""
 
 

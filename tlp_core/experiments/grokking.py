@@ -17,8 +17,9 @@ from tlp_core.experiments.rows import Row, group_rows
 from tlp_core.experiments.transitions import (
     change_dates,
     lag_claims,
+    look_at_part,
     train_by_adam,
-    transformer_looks,
+    transformer_look,
 )
 from tlp_core.problem import Problem
 from tlp_core.problems.transformer import modular_addition
@@ -41,8 +42,14 @@ def grokking_networks(size: ExperimentSize) -> list[Network]:
 def grokking_looks(size: ExperimentSize) -> list[Look]:
     """Return the looks of a size: the whole network; ``full`` adds its attention and its MLP."""
     resolution = {"quick": 11, "medium": 21, "full": 41}[size]
-    parts = {"attention": "blocks.0.attention.*", "feed-forward": "blocks.0.feed.*"}
-    return transformer_looks(resolution, parts if size == "full" else {})
+    whole = transformer_look(resolution)
+    if size != "full":
+        return [whole]
+    return [
+        whole,
+        look_at_part(whole, "attention", "blocks.0.attention.*"),
+        look_at_part(whole, "feed-forward", "blocks.0.feed.*"),
+    ]
 
 
 def grokking_claims(rows: Sequence[Row]) -> list[Claim]:

@@ -470,7 +470,14 @@ def _row(
         **{f"half-width {i}": d for i, d in enumerate(landscape.distance.tolist(), start=1)},
         **describe(tree).as_dict(),
         **look.measure(landscape, tree),
+        **(look.measure_network(_problem_at(network, checkpoint)) if look.measure_network else {}),
     }
+
+
+def _problem_at(network: Network, checkpoint: Path) -> Problem:
+    problem = network.make()
+    load_checkpoint(problem, checkpoint)
+    return problem
 
 
 def _landscape(
@@ -481,8 +488,7 @@ def _landscape(
         if existing.is_complete and _was_sampled_with(existing, look):
             return existing
     store.parent.mkdir(parents=True, exist_ok=True)
-    problem = network.make()
-    load_checkpoint(problem, checkpoint)
+    problem = _problem_at(network, checkpoint)
     directions = eigenvector_directions(problem, look.directions, progress)
     samples = with_distances(problem, directions, look.samples, look.evaluation.batch_norm)
     if look.trace_vectors:

@@ -40,35 +40,38 @@ _RISE = 1.0
 _LOGARITHMIC = 30
 """Ratio of the largest to the smallest positive value above which a series is logarithmic."""
 
+SPIKE = "spike"
+"""Column: :func:`largest_rise` of the training loss since the last checkpoint."""
+
+_RECENT = 20
+"""Number of values whose median a rise of the training loss starts from."""
+
 Values = npt.NDArray[np.float64]
 
 
-def transformer_looks(
-    resolution: int, parts: Mapping[str, str], *, steps: tuple[int, ...] | None = None
-) -> list[Look]:
-    """Return looks at the whole network and at parts of it.
+def transformer_look(resolution: int) -> Look:
+    """Return the look at a whole transformer in a box in which its loss rises by 1.
 
     Args:
         resolution: number of points along each direction.
-        parts: patterns of the names of the parameters of each part, by name of the look.
-        steps: places of the checkpoints at which the parts are sampled. Default: all.
     """
     directions = DirectionSettings(n=2, method="lanczos", normalization="layer")
-    whole = Look("2D", directions, GridSettings(resolution, rise=_RISE), measure=shape_of_basin)
-    return [
-        whole,
-        *(
-            replace(
-                whole, name=name, directions=replace(directions, parameters=pattern), steps=steps
-            )
-            for name, pattern in parts.items()
-        ),
-    ]
+    return Look("2D", directions, GridSettings(resolution, rise=_RISE), measure=shape_of_basin)
 
 
-def lag_claims(
-    rows: Sequence[Row], event: str, names: Sequence[str], *, logarithmic: bool = False
-) -> list[Claim]:
+def look_at_part(whole: Look, name: str, parameters: str) -> Look:
+    """Return the look at a part of a network.
+
+    Args:
+        whole: the look at the whole network.
+        name: name of the look.
+        parameters: pattern of the names of the part's parameters.
+    """
+    directions = replace(whole.directions, parameters=parameters)
+    return replace(whole, name=name, directions=directions)
+
+
+def lag_claims(rows: Sequence[Row], event: str, names: Sequence[str]) -> list[Claim]:
     """Test whether each descriptor changes when a column of the table does, and show its lag.
 
     A series without a change has a date, too, somewhere in the middle, and its lag depends on the
@@ -80,17 +83,13 @@ def lag_claims(
         rows: rows of one look.
         event: column whose change is the transition.
         names: columns that identify a network.
-        logarithmic: measure lags in orders of magnitude, for steps on a logarithmic scale.
-            Default: False.
     """
     dates = change_dates(rows, event, names)
-    unit = "orders of magnitude in steps" if logarithmic else "steps"
     results = []
     for column in DESCRIPTORS:
         name, look = column.replace("_", " "), rows[0]["look"]
         pairs = np.array([(dates[column][network], step) for network, step in dates[event].items()])
-        scaled = np.log10(np.maximum(pairs, 1)) if logarithmic else pairs
-        both = [{"its change": one, f"change of the {event}": other} for one, other in scaled]
+        both = [{"its change": one, f"change of the {event}": other} for one, other in pairs]
         results += [
             correlation(
                 f"{name} changes with the transition ({look})",
@@ -100,8 +99,8 @@ def lag_claims(
             ),
             mean(
                 f"{name} changes before (-) or after (+) the transition ({look})",
-                f"{unit} from the change of the {event} to its own",
-                scaled[:, 0] - scaled[:, 1],
+                f"steps from the change of the {event} to its own",
+                pairs[:, 0] - pairs[:, 1],
                 claimed=None,
             ),
         ]
@@ -156,6 +155,21 @@ def change_date(steps: Values, values: Values) -> float:
     if not len(crossings):
         return np.nan
     return float(steps[crossings[np.abs(crossings - 1 - split).argmin()]])
+
+
+def largest_rise(losses: Sequence[float], count: int) -> float:
+    """Return the largest rise of a loss above the median of its last 20 values.
+
+    Args:
+        losses: the loss at each step.
+        count: number of steps at the end of ``losses`` from which the largest is taken, >= 1.
+
+    Returns:
+        The rise, in the unit of the loss; 0 if no value has one before it.
+    """
+    places = range(max(1, len(losses) - count), len(losses))
+    rises = [losses[i] - float(np.median(losses[max(0, i - _RECENT) : i])) for i in places]
+    return max(rises, default=0.0)
 
 
 class RandomSequences:
@@ -216,11 +230,13 @@ def train_by_adam(
     if sequences is not None:
         parts["sequences"] = sequences
     start, losses = training.resume(parts)
-    last = training.steps[-1]
+    last, before = training.steps[-1], max((s for s in training.steps if s < start), default=-1)
     for step, loss in adam_steps(problem, optimizer, last, start=start, batches=sequences):
         training.keep(step, losses, parts)
         losses.append(loss)
         if step in training.steps:
-            training.save(problem, step, {"training loss": loss})
+            numbers = {"training loss": loss, SPIKE: largest_rise(losses, step - before)}
+            training.save(problem, step, numbers)
+            before = step
         progress(step / last, f"loss {loss:.2g}")
     return {"training loss": losses}

@@ -9,9 +9,12 @@ loses one row at most, and the same call resumes the table.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -194,11 +197,13 @@ def weight_watcher_alpha(problem: Problem, pattern: str | None) -> float:
     Raises:
         ModuleNotFoundError: if weightwatcher is not installed.
     """
-    import weightwatcher
+    with redirect_stdout(io.StringIO()):  # it prints a line for each small matrix
+        import weightwatcher
 
+        logging.getLogger("weightwatcher").setLevel(logging.ERROR)
+        details = weightwatcher.WeightWatcher(model=problem.model).analyze()
     with select_parameters(problem.model, pattern):
         names = set(trainable_parameters(problem.model))
-    details = weightwatcher.WeightWatcher(model=problem.model).analyze()
     inside = [f"{name}.weight" in names for name in details["longname"]]
     return float(details["alpha"][inside].mean())
 
