@@ -495,13 +495,14 @@ def test_depth_is_relative_to_the_lowest_loss():
             "step": step,
             "minimum_loss": 1 / (1 + step),
             "maximum_loss": 1 / (1 + step) + 0.1 / np.sqrt(1 + step),
-            "pixel accuracy": 0.5,
+            "pixel accuracy": 0.9 - 0.1 * place + 0.01 * seed,
         }
-        for rate in (1e-3, 1e-2, 1e-1, 1.0)
+        for place, rate in enumerate((1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1, 1.0, 10.0))
         for seed in (0, 1)
         for step in (0, 9, 99)
     ]
     edges, deepens, _, _ = claims.correct_claims(answered(rows))
+    assert edges.count == deepens.count == 8  # seeds of one rate are one case
     assert (edges.value, edges.verdict) == (pytest.approx(-1), "holds")
     assert (deepens.value, deepens.verdict) == (pytest.approx(1), "holds")
 

@@ -83,3 +83,21 @@ def test_cifar_10_is_read_from_its_binary_version(tmp_path):
     (tmp_path / "data_batch_3.bin").unlink()
     with pytest.raises(FileNotFoundError, match=r"data_batch_3\.bin does not exist"):
         resnet.cifar10(str(tmp_path))
+
+
+def test_label_noise_replaces_the_given_fraction_by_other_classes():
+    labels = torch.arange(1000) % 10
+    noisy = resnet.noisy_labels(labels, 0.3)
+    assert int((noisy != labels).sum()) == 300
+    assert torch.equal(noisy, resnet.noisy_labels(labels, 0.3))
+    changed = torch.bincount(noisy[noisy != labels], minlength=10)
+    assert changed.min() > 10
+    assert torch.equal(resnet.noisy_labels(labels, 0), labels)
+
+
+def test_the_loss_is_that_of_the_noisy_labels():
+    arguments = {"blocks": 1, "width": 2, "images": 2000, "seed": 3}
+    clean, noisy = (resnet.make_problem(noise=n, **arguments).batches[0][1] for n in (0, 0.4))
+    assert float((clean != noisy).double().mean()) == pytest.approx(0.4, abs=1e-3)
+    with pytest.raises(ValueError, match=r"noise must be from 0 to 1, got 1.5"):
+        resnet.make_problem(noise=1.5, **arguments)

@@ -1,11 +1,15 @@
 """Experiment: ResNet-20 with and without skip connections (Xie et al. 2024).
 
+Labels of the training set are wrong in part, so that better and worse networks differ: without such
+labels, networks of both kinds reach the same accuracy on easy images.
+
 The environment variable ``TLP_CIFAR10`` holds the path of the binary version of CIFAR-10. If it is
 not set, the images are the digits of scikit-learn.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -25,7 +29,7 @@ from tlp_core.experiments.definition import (
     shuffled_batches,
     train_epochs,
 )
-from tlp_core.experiments.rows import Row
+from tlp_core.experiments.rows import Row, group_rows
 from tlp_core.problem import Problem
 from tlp_core.problems import resnet
 from tlp_core.progress import Progress
@@ -36,6 +40,16 @@ CIFAR10 = "TLP_CIFAR10"
 
 SEEDS = (0, 123, 123456, 2023)
 
+_NOISE: dict[ExperimentSize, tuple[float, ...]] = {
+    "quick": (0.0,),
+    "medium": (0.0, 0.1, 0.2, 0.4, 0.6),
+    "full": (0.0, 0.1, 0.2, 0.4, 0.6),
+}
+"""Fractions of wrong labels."""
+
+_SETTING = ("skip", "noise")
+"""Columns of a setting, which networks of several seeds share."""
+
 _SADDLE_CLAIMS: tuple[tuple[str, str, Sign], ...] = (
     ("a better model has", "test accuracy", "negative"),
     ("a smaller top eigenvalue means", "top_eigenvalue", "positive"),
@@ -45,9 +59,14 @@ _SADDLE_CLAIMS: tuple[tuple[str, str, Sign], ...] = (
 
 
 def networks(size: ExperimentSize) -> list[Network]:
-    """Return the networks of a size: with and without skip connections, for each seed."""
-    seeds = SEEDS[: {"quick": 1, "medium": 4, "full": 4}[size]]
-    return [_network(skip, seed, size) for skip in ("yes", "no") for seed in seeds]
+    """Return the networks of a size: with and without skips, for each label noise and seed."""
+    seeds = SEEDS[: {"quick": 1, "medium": 2, "full": 4}[size]]
+    return [
+        _network(skip, noise, seed, size)
+        for skip in ("yes", "no")
+        for noise in _NOISE[size]
+        for seed in seeds
+    ]
 
 
 def looks(size: ExperimentSize) -> list[Look]:
@@ -67,14 +86,19 @@ def looks(size: ExperimentSize) -> list[Look]:
 def claims(rows: Sequence[Row]) -> list[Claim]:
     """Test the claims of Xie et al. 2024 on the number of saddles and the average persistence.
 
+    The mean over the seeds of a setting is one case.
+
     Args:
         rows: rows of the table of descriptors.
     """
     last = [row for row in rows if row["step"] == max(r["step"] for r in rows)]
-    by_skip = {skip: [row for row in last if row["skip"] == skip] for skip in ("yes", "no")}
 
     def compare(text: str, column: str, claimed: Sign = "positive") -> Claim:
-        groups = ([row[column] for row in by_skip[skip]] for skip in ("yes", "no"))
+        means = {
+            setting: _mean([row[column] for row in rows if column in row])
+            for setting, rows in group_rows(last, _SETTING).items()
+        }
+        groups = ([m for (s, _), m in means.items() if s == skip] for skip in ("yes", "no"))
         return difference(
             f"skip connections {text}", f"{column}, with minus without", *groups, claimed=claimed
         )
@@ -84,7 +108,14 @@ def claims(rows: Sequence[Row]) -> list[Claim]:
         compare("mean fewer saddles", "number_of_saddles", "negative"),
         compare("mean a higher average persistence", "average_finite_persistence"),
         *(
-            correlation(f"{text} fewer saddles", last, quality, "number_of_saddles", claimed=sign)
+            correlation(
+                f"{text} fewer saddles",
+                last,
+                quality,
+                "number_of_saddles",
+                by=_SETTING,
+                claimed=sign,
+            )
             for text, quality, sign in _SADDLE_CLAIMS
         ),
         correlation(
@@ -92,11 +123,18 @@ def claims(rows: Sequence[Row]) -> list[Claim]:
             last,
             "test accuracy",
             "average_finite_persistence",
+            by=_SETTING,
         ),
     ]
 
 
-def _network(skip: str, seed: int, size: ExperimentSize) -> Network:
+def _mean(values: Sequence[float]) -> float:
+    """Return the mean of the finite values; NaN if there is none."""
+    finite = [value for value in values if math.isfinite(value)]
+    return sum(finite) / len(finite) if finite else math.nan
+
+
+def _network(skip: str, noise: float, seed: int, size: ExperimentSize) -> Network:
     small = {
         "quick": {"blocks": 1, "width": 4, "images": 64},
         "medium": {"blocks": 3, "width": 8, "images": 128},
@@ -106,13 +144,16 @@ def _network(skip: str, seed: int, size: ExperimentSize) -> Network:
 
     def make() -> Problem:
         data = os.environ.get(CIFAR10, "")
-        return resnet.make_problem(data=data, skip=skip == "yes", seed=seed, **small)
+        return resnet.make_problem(data=data, skip=skip == "yes", noise=noise, seed=seed, **small)
 
     steps = range(0, epochs + 1, max(1, epochs // 4))
-    return Network({"skip": skip, "seed": seed}, make, partial(_train, seed=seed), steps)
+    train = partial(_train, noise=noise, seed=seed)
+    return Network({"skip": skip, "noise": noise, "seed": seed}, make, train, steps)
 
 
-def _train(problem: Problem, training: Training, progress: Progress, *, seed: int) -> Curves:
+def _train(
+    problem: Problem, training: Training, progress: Progress, *, noise: float, seed: int
+) -> Curves:
     """Train by SGD with momentum on the whole training set, not only on the images of the loss."""
     data = os.environ.get(CIFAR10, "")
     (inputs, labels), _ = resnet.cifar10(data) if data else resnet.digits()
@@ -121,7 +162,9 @@ def _train(problem: Problem, training: Training, progress: Progress, *, seed: in
         problem,
         training,
         progress,
-        batches=shuffled_batches(TensorDataset(inputs, labels), 128, seed),
+        batches=shuffled_batches(
+            TensorDataset(inputs, resnet.noisy_labels(labels, noise)), 128, seed
+        ),
         optimizer=optimizer,
         schedule=torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.steps[-1]),
     )

@@ -78,6 +78,7 @@ def make_problem(
     images: int = 256,
     blocks: int = 3,
     width: int = 16,
+    noise: float = 0.0,
     seed: int = 0,
 ) -> Problem:
     """Return the classification problem on CIFAR-10 or on the digits of scikit-learn.
@@ -93,6 +94,8 @@ def make_problem(
             fewer. Default: 256.
         blocks: number of blocks in each of three stages, >= 1. Default: 3, which is ResNet-20.
         width: number of channels of the first stage, >= 1. Default: 16.
+        noise: fraction of the training labels that are wrong, see :func:`noisy_labels`.
+            Default: 0.
         seed: random seed of the parameters and of the choice of images, >= 0. Default: 0.
 
     Returns:
@@ -100,7 +103,8 @@ def make_problem(
 
     Raises:
         ValueError: if a number is out of its range, or a file is not part of CIFAR-10.
-        TypeError: if ``skip`` is not a bool, or a number is not an integer.
+        TypeError: if ``skip`` is not a bool, ``noise`` is not a number, or another number is not an
+            integer.
         FileNotFoundError: if a file of CIFAR-10 is missing.
     """
     seed = checks.integer(seed, name="seed", minimum=0)
@@ -109,6 +113,7 @@ def make_problem(
     blocks = checks.integer(blocks, name="blocks", minimum=1)
     width = checks.integer(width, name="width", minimum=1)
     (inputs, labels), (test_inputs, test_labels) = cifar10(data) if data else digits()
+    labels = noisy_labels(labels, noise)
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(inputs), generator=generator)[:images]
     with torch.random.fork_rng(devices=[]):
@@ -130,6 +135,29 @@ def make_problem(
 def classification_loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
     """Return the mean cross-entropy of a batch of inputs (B, …) and labels (B,)."""
     return functional.cross_entropy(model(batch[0]), batch[1])
+
+
+def noisy_labels(labels: Tensor, fraction: float) -> Tensor:
+    """Return labels of which some are replaced by another class, the same ones at each call.
+
+    A network can learn such labels by heart only, so that its accuracy on other images falls.
+
+    Args:
+        labels: labels (N,) from 0 to 9.
+        fraction: fraction of wrong labels, from 0 to 1.
+
+    Raises:
+        ValueError: if the fraction is out of its range.
+        TypeError: if it is not a number.
+    """
+    if not 0 <= checks.real(fraction, name="noise") <= 1:
+        raise ValueError(f"noise must be from 0 to 1, got {fraction:g}")
+    generator = torch.Generator().manual_seed(0)
+    wrong = torch.randperm(len(labels), generator=generator)[: round(fraction * len(labels))]
+    shifts = torch.randint(1, 10, (len(labels),), generator=generator)
+    noisy = labels.clone()
+    noisy[wrong] = (labels[wrong] + shifts[wrong]) % 10
+    return noisy
 
 
 Images = tuple[Tensor, Tensor]
