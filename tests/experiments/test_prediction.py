@@ -169,9 +169,9 @@ def test_a_basin_that_is_narrow_before_spikes_is_found():
     assert verdicts(scaling_rows())[text].count == 0
 
 
-def test_the_medium_study_has_a_hundred_checkpoints_of_three_widths_and_ten_rates():
+def test_the_medium_study_has_a_hundred_checkpoints_of_three_widths_and_eight_rates():
     networks = scaling_networks("medium")
-    assert len(networks) == 30
+    assert len(networks) == 24
     for network in networks:
         steps = np.array(network.steps)
         assert (len(steps), steps[0], steps[-1]) == (101, 0, 1000)
