@@ -131,6 +131,7 @@ def test_algorithms_do_not_import_what_connects_to_a_server():
         ("plotly", "report/page.py"),
         ("pyhessian", "directions/hessian/power_iteration.py"),
         ("pynndescent", "topology/graphs.py"),
+        ("ruptures", "analysis/change_points.py"),
         ("wandb", "recorder/outputs.py"),
         ("zarr", "landscape/store.py"),
     ],

@@ -25,6 +25,16 @@ def test_two_steps_are_found_in_order():
     assert found[0].after == pytest.approx(found[1].before)
 
 
+@pytest.mark.parametrize("seed", [8, 34, 38, 39, 53])
+def test_changes_that_are_close_to_each_other_are_placed_together(seed):
+    """Part by part, one of two steps in a row is misplaced by two to four points."""
+    noise = np.random.default_rng(seed).normal(size=120)
+    series = noise + np.repeat([0.0, 4.0, 8.0], [50, 8, 62])
+    found = find_transitions(series, significance=0.05, simulations=199)
+    assert [change.index for change in found] == pytest.approx([50, 58], abs=1)
+    assert [change.p_value <= 0.05 for change in found] == [True, True]
+
+
 def test_false_alarms_on_shuffled_series_are_as_rare_as_the_significance():
     """Of 400 series without a change, 20 are reported on average at 5 %."""
     rng = np.random.default_rng(2)

@@ -1,9 +1,12 @@
 """Detection of transitions: change points in a series of descriptors, with their significance.
 
-A change point splits a series into two parts of different level. Candidates are found by binary
-segmentation (Scott, Knott 1974, "A cluster analysis method for grouping means in the analysis of
-variance"): the step that, beside a level and a trend, explains most of the series. A candidate is
-kept if it is significant. Descriptors of a training are autocorrelated and have trends, so the null
+A change point splits a series into two parts of different level. How many there are is decided by
+tests, along a binary segmentation (Scott, Knott 1974, "A cluster analysis method for grouping means
+in the analysis of variance"): the step that, beside a level and a trend, explains most of the
+series, is tested, and its two parts are, if it is significant. Where they are is decided by
+ruptures (Truong et al. 2020, "Selective review of offline change point detection methods"), for all
+of them together, because a segmentation that goes part by part misplaces changes that are close to
+each other. Descriptors of a training are autocorrelated and have trends, so the null
 hypothesis is a linear trend with autoregressive noise, x_t = φ x_{t-1} + e_t, not independent
 points: the statistic is compared with that of simulated series of this kind (a parametric
 bootstrap). The estimate of φ is biased downwards in short series, and a too small φ gives false
@@ -23,6 +26,7 @@ from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
+from ruptures import KernelCPD
 from scipy.stats import rankdata
 
 from tlp_core import checks
@@ -121,8 +125,11 @@ def find_transitions(
         )
     rng = np.random.default_rng(seed)
     test = _test_autoregressive if null == "autoregressive" else _test_independent
-    found = _find_changes(series, 0, partial(test, simulations, rng), significance, tests=1)
-    ends = [0, *(index for index, _ in sorted(found)), len(series)]
+    found = sorted(_find_changes(series, 0, partial(test, simulations, rng), significance, tests=1))
+    tested, p_values = [index for index, _ in found], [p_value for _, p_value in found]
+    level = _without_trend(series, tested) if null == "autoregressive" else rankdata(series)
+    places = _best_places(level, len(found))
+    ends = [0, *places, len(series)]
     return tuple(
         Transition(
             index=index,
@@ -131,7 +138,7 @@ def find_transitions(
             after=float(np.median(series[index:last])),
             p_value=p_value,
         )
-        for (index, p_value), first, last in zip(sorted(found), ends[:-2], ends[2:])
+        for index, p_value, first, last in zip(places, p_values, ends[:-2], ends[2:])
     )
 
 
@@ -154,6 +161,28 @@ def _finite_series(
             f"a series needs at least {MINIMUM_POINTS} finite values, got {finite.sum()}"
         )
     return series[finite], positions[finite]
+
+
+def _without_trend(series: Numbers, changes: list[int]) -> Numbers:
+    """Return a series without its slope, which is fitted together with steps at some places."""
+    time = np.arange(len(series), dtype=np.float64)
+    steps = [(time >= change).astype(np.float64) for change in changes]
+    fit = np.linalg.lstsq(np.stack([time, np.ones_like(time), *steps], axis=1), series, rcond=None)
+    return np.asarray(series - fit[0][0] * time)
+
+
+def _best_places(series: Numbers, count: int) -> list[int]:
+    """Return the first indices of the parts if the series is split into parts of one level each.
+
+    Args:
+        series: (T,)
+        count: number of splits. The splits with the smallest sum of squares are chosen.
+    """
+    if not count:
+        return []
+    scaled = (series - series.mean()) / np.abs(series - series.mean()).max()
+    model = KernelCPD(kernel="linear", min_size=_MINIMUM_SIDE).fit(scaled)
+    return [int(end) for end in model.predict(n_bkps=count)[:-1]]
 
 
 def _find_changes(
