@@ -267,6 +267,7 @@ def _draw_profile(
         profile.critical_points,
         profile.outline,
         profile.total_width,
+        profile.width_title,
         logarithmic=scales.logarithmic,
         loss_range=scales.losses,
         color_range=scales.averages,

@@ -297,9 +297,10 @@ def _shared_width(profile: Any, view: Any) -> float:
 
 
 def _width_title(profile: Any) -> str:
+    has_volumes = names.SAMPLE_VOLUME in simple.OutputPort(profile, 2).PointData.keys()  # noqa: SIM118
     if profile.Width == "samples":
-        return "number of samples"
-    return "n-th root of the fraction of samples"
+        return "volume, in mean samples" if has_volumes else "number of samples"
+    return f"n-th root of the fraction of {'the volume' if has_volumes else 'samples'}"
 
 
 def _drawn(profile: Any, view: Any) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tlp_paraview.algorithm import output, report_errors
-from tlp_paraview.tree_algorithm import FormerlySimplifying
+from tlp_paraview.tree_algorithm import FormerlySimplifying, chosen_array
 
 
 class TLPLandscapeProfile(FormerlySimplifying):
@@ -19,6 +19,7 @@ class TLPLandscapeProfile(FormerlySimplifying):
         "vtkPolyData",
         "vtkPolyData",
         "vtkTable",
+        "vtkPolyData",
     )
     SAME_TYPE = (2, 2)
 
@@ -27,6 +28,7 @@ class TLPLandscapeProfile(FormerlySimplifying):
         self._order, self._keep_places, self._width = 0, 1, 0
         self._logarithmic, self._loss_range = 0, (0.0, 0.0)
         self._tolerance, self._height_scale = 1e-4, 0.0
+        self._mark_noise, self._rate = 1, 0.05
 
     def SetOrder(self, index: int) -> None:
         self.assign("_order", index)
@@ -49,6 +51,12 @@ class TLPLandscapeProfile(FormerlySimplifying):
     def SetHeightScale(self, scale: float) -> None:
         self.assign("_height_scale", scale)
 
+    def SetMarkNoise(self, is_wanted: int) -> None:
+        self.assign("_mark_noise", is_wanted)
+
+    def SetFalseDiscoveryRate(self, rate: float) -> None:
+        self.assign("_rate", rate)
+
     @report_errors
     def RequestData(self, _request: Any, in_info: Any, out_info: Any) -> int:
         from tlp_core import vtk_bridge
@@ -65,13 +73,16 @@ class TLPLandscapeProfile(FormerlySimplifying):
             logarithmic=bool(self._logarithmic),
             loss_range=self._loss_range,
         )
+        name = chosen_array(self)
+        q_values = vtk_bridge.basin_q_values(tree, samples, name) if self._mark_noise else None
         outputs = (
-            vtk_bridge.profile_to_basins(profile, drawing),
+            vtk_bridge.profile_to_basins(profile, drawing, q_values),
             vtk_bridge.profile_to_critical_points(profile, drawing, coordinates),
             vtk_bridge.profile_to_samples(tree, samples),
             vtk_bridge.profile_to_outline(profile, drawing),
             vtk_bridge.profile_to_tree(profile, drawing),
             vtk_bridge.tree_to_diagram(tree),
+            vtk_bridge.profile_to_faint_basins(profile, drawing, q_values, rate=self._rate),
         )
         for port, data in enumerate(outputs):
             output(out_info, port).ShallowCopy(data)

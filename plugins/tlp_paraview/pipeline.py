@@ -98,6 +98,11 @@ class Pipeline:
         """Port 5 of the profile, the persistence diagram."""
         return simple.OutputPort(self.profile, 5)
 
+    @property
+    def faint_basins(self) -> Any:
+        """Port 6 of the profile, the basins that may be noise."""
+        return simple.OutputPort(self.profile, 6)
+
 
 def load_plugin() -> None:
     """Load the suite's plugin unless it is loaded.

@@ -22,6 +22,7 @@ class Role(StrEnum):
     """The content of a representation."""
 
     BASINS = "basins"
+    FAINT_BASINS = "basins that may be noise"
     OUTLINE = "outline"
     BRANCHES = "branches"
     CRITICAL_POINTS = "critical points of a profile"
@@ -33,7 +34,13 @@ class Role(StrEnum):
     LOSS_TITLE = "title of the loss axis"
 
 
-PROFILE_PARTS = (Role.BASINS, Role.OUTLINE, Role.BRANCHES, Role.CRITICAL_POINTS)
+PROFILE_PARTS = (
+    Role.BASINS,
+    Role.FAINT_BASINS,
+    Role.OUTLINE,
+    Role.BRANCHES,
+    Role.CRITICAL_POINTS,
+)
 """Representations of a profile, which are stretched by the same factor."""
 
 

@@ -35,6 +35,9 @@ _NATIVE, _PROFILE = "landscape:", "profile:"
 _LEVELS = (0.02, 0.1, 0.3)
 """Fractions of the samples that the three surfaces enclose in the view of three directions."""
 
+_VEIL = 0.7
+"""Opacity of the white in front of basins that may be noise."""
+
 _RADIUS = 0.012
 """Radius of minima and saddles, as a fraction of the width of the landscape."""
 
@@ -255,6 +258,8 @@ def show_profile(
     if not bare:
         styles.show_color_bar(blues, "average loss", view, span)
     styles.disable_lighting(basins)
+    faint = roles.mark(simple.Show(pipeline.faint_basins, view), Role.FAINT_BASINS)
+    styles.set_color(faint, styles.WHITE, Opacity=_VEIL, Pickable=0)
     outline = roles.mark(simple.Show(pipeline.outline, view), Role.OUTLINE)
     styles.set_color(outline, styles.BLACK, LineWidth=1.5)
     points = roles.mark_helper(
@@ -272,6 +277,8 @@ def show_profile(
     steps = steps_of(pipeline.source)
     styles.show_text(heading or title(pipeline, metrics=not steps), view)
     if not bare:
+        if pipeline.faint_basins.GetDataInformation().GetNumberOfCells():
+            styles.show_text("pale: noise?", view, position=(0.82, 0.79))
         place = (0.08, 0.885)
         styles.show_text(fitting.LOSS_TITLES[0], view, position=place, role=Role.LOSS_TITLE)
         if steps:

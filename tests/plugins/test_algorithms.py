@@ -44,8 +44,9 @@ from tlp_core import (
     vtk_bridge,
 )
 from tlp_core import array_names as names
+from tlp_core.analysis.noise import basin_noise
 from tlp_core.pipeline.background import Report
-from tlp_core.topology.landscape_tree import landscape_tree
+from tlp_core.topology.landscape_tree import landscape_graph, landscape_tree
 
 
 @pytest.fixture
@@ -391,7 +392,7 @@ def test_inputs_are_not_changed(messages):
         for port in range(algorithm.GetNumberOfOutputPorts()):
             place = (type(algorithm).__name__, port)
             before[place] = arrays_of(algorithm.GetOutputDataObject(port))
-    assert len(before) == 18
+    assert len(before) == 19
     assert sum(("points", names.LOSS) in arrays for arrays in before.values()) >= 5
     run(*algorithms)
     for algorithm in algorithms:
@@ -477,16 +478,8 @@ def test_landscapes_of_several_shapes_in_one_series_are_reported(messages, tmp_p
 
 
 def test_noise_of_the_batches_is_left_out_on_request(messages, tmp_path):
-    losses = noisy_batches(np.random.default_rng(2), noisy_wells(0.5), 16, 1.5) + 2.0
-    Landscape(
-        losses.mean(0),
-        np.ones(2),
-        np.ones(losses.shape[1:], bool),
-        {"batch_sizes": [4] * 16},
-        batch_losses=losses,
-    ).save(tmp_path / "a.zarr")
-    reader = TLPLandscapeReader()
-    reader.AddFileName(str(tmp_path / "a.zarr"))
+    landscape, reader = noisy_landscape(tmp_path)
+    losses = landscape.batch_losses
     _, _, profile, descriptors, simplification = chain(reader)
 
     def minima():
@@ -507,6 +500,69 @@ def test_noise_of_the_batches_is_left_out_on_request(messages, tmp_path):
     simplification.SetLeaveOutNoise(1)
     run(profile)
     assert "losses of at least 8 batches tell noise from basins, got 0" in messages[0][1]
+
+
+def noisy_landscape(folder):
+    """Return a landscape of four wells in batch noise, and a reader of its file."""
+    losses = noisy_batches(np.random.default_rng(2), noisy_wells(0.5), 16, 1.5) + 2.0
+    landscape = Landscape(
+        losses.mean(0),
+        np.ones(2),
+        np.ones(losses.shape[1:], bool),
+        {"batch_sizes": [4] * 16},
+        batch_losses=losses,
+    )
+    landscape.save(folder / "a.zarr")
+    reader = TLPLandscapeReader()
+    reader.AddFileName(str(folder / "a.zarr"))
+    return landscape, reader
+
+
+def test_basins_that_may_be_noise_are_drawn_faint(messages, tmp_path):
+    landscape, reader = noisy_landscape(tmp_path)
+    _, _, profile, _, simplification = chain(reader)
+    run(profile)
+    tree = landscape_tree(landscape)
+    expected = basin_noise(
+        tree, landscape_graph(landscape), landscape.batch_losses, batch_sizes=[4] * 16
+    ).of_basins(tree)
+    basins, faint = (profile.GetOutputDataObject(port) for port in (0, 6))
+    values = vtk_to_numpy(basins.GetCellData().GetArray(names.Q_VALUE))
+    np.testing.assert_array_equal(values, expected)
+    may_be_noise = np.flatnonzero(expected > 0.05)
+    assert 0 < len(may_be_noise) < len(expected)
+    np.testing.assert_array_equal(
+        vtk_to_numpy(faint.GetCellData().GetArray(names.BASIN_ID)), may_be_noise
+    )
+    for cell, basin in enumerate(may_be_noise):  # the same polygons, in front of the basins
+        one, other = faint.GetCell(cell).GetBounds(), basins.GetCell(int(basin)).GetBounds()
+        assert one[:4] == other[:4]
+        assert one[4] > other[5]
+    profile.SetFalseDiscoveryRate(0.9999)
+    run(profile)
+    assert profile.GetOutputDataObject(6).GetNumberOfCells() < len(may_be_noise)
+    simplification.SetLeaveOutNoise(1)
+    profile.SetFalseDiscoveryRate(0.05)
+    run(profile)
+    assert profile.GetOutputDataObject(6).GetNumberOfCells() == 0
+    left = profile.GetOutputDataObject(0).GetCellData().GetArray(names.Q_VALUE)
+    assert vtk_to_numpy(left).max() <= 0.05
+    profile.SetMarkNoise(0)
+    run(profile)
+    assert not profile.GetOutputDataObject(0).GetCellData().HasArray(names.Q_VALUE)
+    assert messages == []
+    profile.SetMarkNoise(1)
+    profile.SetFalseDiscoveryRate(1.5)
+    run(profile)
+    assert "rate must lie between 0 and 1, got 1.5" in messages[0][1]
+
+
+def test_without_losses_of_batches_no_basin_is_faint(messages):
+    _, _, profile, _, _ = chain(wells())
+    run(profile)
+    assert not profile.GetOutputDataObject(0).GetCellData().HasArray(names.Q_VALUE)
+    assert profile.GetOutputDataObject(6).GetNumberOfCells() == 0
+    assert messages == []
 
 
 def test_persistence_can_be_measured_on_the_logarithm(messages, tmp_path):

@@ -41,7 +41,15 @@ PORTS = {
         ["Nodes", "Arcs", "Segmentation"],
     ),
     "TLPLandscapeProfile": (
-        ["Basins", "Critical Points", "Samples", "Outline", "Tree", "Persistence Diagram"],
+        [
+            "Basins",
+            "Critical Points",
+            "Samples",
+            "Outline",
+            "Tree",
+            "Persistence Diagram",
+            "Faint Basins",
+        ],
         ["Nodes", "Arcs", "Segmentation"],
     ),
     "TLPTreeEnsemble": (
@@ -200,6 +208,7 @@ SHOWN_WITH = {
         "Seed": ("NeighborMethod", ["nn-descent"]),
     },
     "TLPTreeSimplification": {"FalseDiscoveryRate": ("LeaveOutNoise", ["on"])},
+    "TLPLandscapeProfile": {"FalseDiscoveryRate": ("MarkNoise", ["on"])},
     "TLPTreeEnsemble": {"RelativeLosses": ("DiagramDistance", ["bottleneck", "wasserstein"])},
 }
 

@@ -34,8 +34,8 @@ PROPERTIES = {
         "PersistenceThreshold RelativeThreshold ScalarField Segmentation"
     ),
     "TLPLandscapeProfile": (
-        "Arcs HeightScale KeepPlaces LogarithmicLoss LossRange MaxMinima Nodes Order "
-        "PersistenceThreshold ScalarField Segmentation Tolerance Width"
+        "Arcs FalseDiscoveryRate HeightScale KeepPlaces LogarithmicLoss LossRange MarkNoise "
+        "MaxMinima Nodes Order PersistenceThreshold ScalarField Segmentation Tolerance Width"
     ),
     "TLPLandscapeDescriptors": (
         "Arcs MaxMinima Nodes PersistenceThreshold ScalarField Segmentation"

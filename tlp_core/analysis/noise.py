@@ -171,9 +171,19 @@ def significant_tree(tree: MergeTree, noise: BasinNoise, *, rate: float = 0.05) 
         ValueError: for a rate out of range, or the noise of another tree.
         TypeError: if the rate is not a number.
     """
+    return tree.with_branches(noise.q_value <= check_rate(rate))
+
+
+def check_rate(rate: float) -> float:
+    """Return a false discovery rate.
+
+    Raises:
+        ValueError: if it does not lie between 0 and 1.
+        TypeError: if it is not a number.
+    """
     if not 0 < checks.real(rate, name="rate") < 1:
         raise ValueError(f"rate must lie between 0 and 1, got {rate:g}")
-    return tree.with_branches(noise.q_value <= rate)
+    return rate
 
 
 class _Basins:

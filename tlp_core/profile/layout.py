@@ -47,12 +47,22 @@ class Profile:
             from 0 to the total width and never decreases.
         total_width: N, the number of samples; 1 if the profile is drawn with ``degree`` > 1 or
             ``relative``.
+        has_volumes: widths are volumes of a geometric grid, in samples of mean volume, instead of
+            numbers of samples.
     """
 
     basins: Basins
     critical_points: CriticalPoints
     outline: npt.NDArray[np.float64]
     total_width: float
+    has_volumes: bool = False
+
+    @property
+    def width_title(self) -> str:
+        """Title of the axis of the widths."""
+        if self.total_width > 1:
+            return "volume, in mean samples" if self.has_volumes else "number of samples"
+        return f"n-th root of fraction of {'volume' if self.has_volumes else 'samples'}"
 
     def plot(
         self,
@@ -100,6 +110,7 @@ class Profile:
             self.critical_points,
             self.outline,
             self.total_width,
+            self.width_title,
             logarithmic=logarithmic,
             loss_range=loss_range,
             color_range=colors,
@@ -181,6 +192,7 @@ def landscape_profile(
         critical_points=_critical_points(tree, basins, siblings),
         outline=_outline(tree, basins, siblings),
         total_width=float(total_width),
+        has_volumes=tree.volumes is not None,
     )
 
 

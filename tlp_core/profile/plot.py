@@ -115,6 +115,7 @@ def draw_profile(
     critical: CriticalPoints,
     outline: Array,
     total_width: float,
+    width_title: str,
     *,
     logarithmic: bool,
     loss_range: Range | None,
@@ -128,6 +129,7 @@ def draw_profile(
     """
     low, high = loss_range or (float(outline[:, 1].min()), float(outline[:, 1].max()))
     _set_axes(axes, total_width, low, high, logarithmic=logarithmic)
+    axes.set_xlabel(width_title, loc="left")
     pixel = total_width / max(1.0, axes.get_window_extent().width)
     drawn = _draw_basins(axes, basins, pixel, faint)
     for collection in drawn:
@@ -216,8 +218,6 @@ def _set_axes(
     if total_width > 1:
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-    across = "number of samples" if total_width > 1 else "n-th root of fraction of samples"
-    axes.set_xlabel(across, loc="left")
     axes.set_ylabel("loss")
     axes.grid(color="0.9", linewidth=0.6, zorder=0)
     axes.set_axisbelow(True)

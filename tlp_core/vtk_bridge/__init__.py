@@ -7,6 +7,7 @@ from tlp_core.vtk_bridge.drawing import (
     drawing,
     profile_to_basins,
     profile_to_critical_points,
+    profile_to_faint_basins,
     profile_to_outline,
     profile_to_samples,
     profile_to_tree,
@@ -26,6 +27,7 @@ from tlp_core.vtk_bridge.samples import (
 )
 from tlp_core.vtk_bridge.slices import critical_points_in, grid_slice
 from tlp_core.vtk_bridge.trees import (
+    basin_q_values,
     skeleton_to_tree,
     tree_to_arcs,
     tree_to_filled_segmentation,
@@ -38,6 +40,7 @@ __all__ = [
     "Drawing",
     "add_array",
     "add_text",
+    "basin_q_values",
     "check_whole_grid",
     "critical_points_in",
     "dataset_graph",
@@ -54,6 +57,7 @@ __all__ = [
     "point_values",
     "profile_to_basins",
     "profile_to_critical_points",
+    "profile_to_faint_basins",
     "profile_to_outline",
     "profile_to_samples",
     "profile_to_tree",

@@ -16,8 +16,9 @@ from vtkmodules.vtkCommonDataModel import (
 from tlp_core import array_names as names
 from tlp_core import checks
 from tlp_core.analysis.descriptors import Descriptors
+from tlp_core.analysis.noise import check_rate
 from tlp_core.array_names import REGULAR
-from tlp_core.profile import Profile
+from tlp_core.profile import Basins, Profile
 from tlp_core.topology.merge_tree import MergeTree
 from tlp_core.vtk_bridge.arrays import add_array, add_text, make_cells, make_points
 
@@ -94,12 +95,16 @@ def drawing(
     return Drawing(scale or automatic, logarithmic, (low, high))
 
 
-def profile_to_basins(profile: Profile, drawing: Drawing) -> vtkPolyData:
+def profile_to_basins(
+    profile: Profile, drawing: Drawing, q_values: npt.NDArray[np.float64] | None = None
+) -> vtkPolyData:
     """Return the basins as polygons, one triangle strip per basin.
 
     Args:
         profile: the profile.
         drawing: the vertical axis.
+        q_values: (A,) q-value of each basin, see :func:`~tlp_core.analysis.noise.basin_noise`.
+            Default: None, no array of them.
 
     Returns:
         Polygons in the plane z = 0: x from 0 to the total width, y from ``drawing``. Cell data are
@@ -107,14 +112,7 @@ def profile_to_basins(profile: Profile, drawing: Drawing) -> vtkPolyData:
         of the axis and the total width.
     """
     basins = profile.basins
-    center = np.repeat(basins.center, np.diff(basins.step_start))
-    points = np.zeros((len(center), 2, 3))
-    points[:, 0, 0] = center - basins.step_width / 2
-    points[:, 1, 0] = center + basins.step_width / 2
-    points[:, :, 1] = drawing.height(basins.step_height)[:, None]
-    polydata = vtkPolyData()
-    polydata.SetPoints(make_points(points.reshape(-1, 3)))
-    polydata.SetStrips(make_cells(np.arange(2 * len(center)), 2 * basins.step_start))
+    polydata = _strips(basins, drawing, np.arange(len(basins)), lift=0.0)
     add_array(polydata.GetPointData(), names.LOSS, np.repeat(basins.step_height, 2))
     data = polydata.GetCellData()
     add_array(data, names.BASIN_ID, np.arange(len(basins), dtype=np.int64))
@@ -127,11 +125,62 @@ def profile_to_basins(profile: Profile, drawing: Drawing) -> vtkPolyData:
     add_array(data, names.SIZE, basins.size)
     add_array(data, names.AVERAGE_LOSS, basins.average_loss)
     add_array(data, names.NESTING_DEPTH, basins.nesting_depth)
+    if q_values is not None:
+        add_array(data, names.Q_VALUE, q_values)
     data.SetActiveScalars(names.AVERAGE_LOSS)
     fields = polydata.GetFieldData()
     add_array(fields, names.HEIGHT_SCALE, np.array([drawing.scale]))
     add_array(fields, names.LOSS_RANGE, np.array(drawing.loss_range))
     add_array(fields, names.TOTAL_WIDTH, np.array([profile.total_width]))
+    return polydata
+
+
+def profile_to_faint_basins(
+    profile: Profile, drawing: Drawing, q_values: npt.NDArray[np.float64] | None, *, rate: float
+) -> vtkPolyData:
+    """Return the basins that may be noise once more, in front of the others.
+
+    Drawn white and transparent, they make those basins faint.
+
+    Args:
+        profile: the profile.
+        drawing: the vertical axis.
+        q_values: (A,) q-value of each basin; None if it is not known.
+        rate: q-value above which a basin may be noise.
+
+    Returns:
+        Polygons with the cell data ``BasinId``; empty if no basin may be noise.
+
+    Raises:
+        ValueError: if the rate does not lie between 0 and 1.
+        TypeError: if the rate is not a number.
+    """
+    check_rate(rate)
+    known = np.empty(0) if q_values is None else q_values
+    chosen = np.flatnonzero(known > rate)
+    faint = _strips(profile.basins, drawing, chosen, lift=_LIFT / 2 * profile.total_width)
+    add_array(faint.GetCellData(), names.BASIN_ID, chosen.astype(np.int64))
+    return faint
+
+
+def _strips(
+    basins: Basins, drawing: Drawing, chosen: npt.NDArray[np.int64], *, lift: float
+) -> vtkPolyData:
+    """Return some basins as triangle strips at a height above the plane."""
+    counts = np.diff(basins.step_start)
+    is_chosen = np.zeros(len(basins), dtype=bool)
+    is_chosen[chosen] = True
+    steps = np.repeat(is_chosen, counts)
+    center, width = np.repeat(basins.center, counts)[steps], basins.step_width[steps]
+    points = np.zeros((len(center), 2, 3))
+    points[:, 0, 0] = center - width / 2
+    points[:, 1, 0] = center + width / 2
+    points[:, :, 1] = drawing.height(basins.step_height[steps])[:, None]
+    points[:, :, 2] = lift
+    starts = np.concatenate([[0], np.cumsum(counts[is_chosen])])
+    polydata = vtkPolyData()
+    polydata.SetPoints(make_points(points.reshape(-1, 3)))
+    polydata.SetStrips(make_cells(np.arange(2 * len(center)), 2 * starts))
     return polydata
 
 

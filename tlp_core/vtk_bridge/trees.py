@@ -16,7 +16,12 @@ from vtkmodules.vtkCommonDataModel import (
 )
 
 from tlp_core import array_names as names
-from tlp_core.analysis.noise import basin_noise, significant_tree
+from tlp_core.analysis.noise import (
+    MINIMUM_BATCHES,
+    BasinNoise,
+    basin_noise,
+    significant_tree,
+)
 from tlp_core.landscape.store import BATCH_SIZES
 from tlp_core.topology.merge_tree import MergeTree, checked_ranks, node_types, shown_levels
 from tlp_core.topology.sweep import sweep_order
@@ -126,10 +131,32 @@ def without_noise(tree: MergeTree, dataset: vtkDataSet, name: str, *, rate: floa
     """
     if name != names.LOSS:
         raise ValueError(f"noise of the batches must be that of {names.LOSS!r}, got {name!r}")
-    losses = batch_losses(dataset)
+    return significant_tree(tree, _noise_of(tree, dataset), rate=rate)
+
+
+def basin_q_values(
+    tree: MergeTree, dataset: vtkDataSet, name: str
+) -> npt.NDArray[np.float64] | None:
+    """Return the q-value of the basin of each arc, (A,) float64, 0 to 1.
+
+    Args:
+        tree: the merge tree, simplified or not.
+        dataset: the N samples with their graph.
+        name: name of the point array of the losses.
+
+    Returns:
+        The q-values, see :class:`~tlp_core.analysis.noise.BasinNoise`; None if the samples have no
+        losses of at least 8 batches, or another array is the loss of the tree.
+    """
+    array = dataset.GetPointData().GetArray(names.BATCH_LOSSES)
+    if name != names.LOSS or array is None or array.GetNumberOfComponents() < MINIMUM_BATCHES:
+        return None
+    return _noise_of(tree, dataset).of_basins(tree)
+
+
+def _noise_of(tree: MergeTree, dataset: vtkDataSet) -> BasinNoise:
     sizes = provenance(dataset).get(BATCH_SIZES)
-    noise = basin_noise(tree, dataset_graph(dataset), losses, batch_sizes=sizes)
-    return significant_tree(tree, noise, rate=rate)
+    return basin_noise(tree, dataset_graph(dataset), batch_losses(dataset), batch_sizes=sizes)
 
 
 def skeleton_to_tree(
