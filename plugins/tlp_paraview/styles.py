@@ -14,6 +14,12 @@ from tlp_core.array_names import CriticalType
 from tlp_paraview import roles, versions
 from tlp_paraview.roles import Role
 
+_TICKS, _LABEL = 10, 0.06
+"""Largest number of labels of a colour bar, and the height of one, as a fraction of the bar."""
+
+_SHORT = 300.0
+"""Ratio of the ends of a logarithmic range up to which 2 and 5 times a power of ten have labels."""
+
 _DIGITS, _MAX_DIGITS = 3, 12
 """Smallest and largest number of digits of a label."""
 
@@ -116,7 +122,9 @@ def label_axis(grid: Any, axis: str, span: tuple[float, float]) -> None:
 
 
 def label_color_bar(bar: Any, span: tuple[float, float]) -> None:
-    """Label a colour bar; the bar of a range of one value has one label.
+    """Label a colour bar at its ends and between; the bar of a range of one value has one label.
+
+    ParaView's own labels between the ends can touch those of the ends.
 
     Args:
         bar: the colour bar.
@@ -124,8 +132,32 @@ def label_color_bar(bar: Any, span: tuple[float, float]) -> None:
     """
     is_one_value = span[0] == span[1]
     bar.LabelFormat = bar.RangeLabelFormat = "%g" if is_one_value else f"%.{digits_for(span)}g"
-    bar.UseCustomLabels, bar.AddRangeLabels = int(is_one_value), int(not is_one_value)
-    bar.CustomLabels = [span[0]] if is_one_value else []
+    bar.UseCustomLabels, bar.AddRangeLabels = 1, int(not is_one_value)
+    bar.CustomLabels = (
+        [span[0]] if is_one_value else ticks_between(span, bar.LookupTable.UseLogScale)
+    )
+
+
+def ticks_between(span: tuple[float, float], is_logarithmic: bool) -> list[float]:
+    """Return round values inside a range, none so close to an end that their labels touch.
+
+    Args:
+        span: lowest and highest value, low < high.
+        is_logarithmic: the values are drawn at places of their logarithm; low > 0.
+    """
+    low, high = span
+    if is_logarithmic:
+        exponents = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+        factors = [1, 2, 5] if high < _SHORT * low else [1]
+        every = np.multiply.outer(10.0**exponents, factors).ravel()
+        places = np.log(every / low) / np.log(high / low)
+    else:
+        rough = (high - low) / _TICKS
+        unit = 10.0 ** np.floor(np.log10(rough))
+        step = unit * next(factor for factor in (1, 2, 5, 10) if factor * unit >= rough)
+        every = step * np.arange(np.ceil(low / step), np.floor(high / step) + 1)
+        places = (every - low) / (high - low)
+    return [float(v) for v in every[(places > _LABEL) & (places < 1 - _LABEL)]]
 
 
 def add_color_map() -> None:

@@ -35,6 +35,9 @@ _NATIVE, _PROFILE = "landscape:", "profile:"
 _LEVELS = (0.02, 0.1, 0.3)
 """Fractions of the samples that the three surfaces enclose in the view of three directions."""
 
+_SURFACE = 0.75
+"""Opacity of a surface, through which the minima behind it are seen."""
+
 _VEIL = 0.7
 """Opacity of the white in front of basins that may be noise."""
 
@@ -464,6 +467,7 @@ def _show_surface(pipeline: Pipeline, part: Any, view: Any, span: tuple[float, f
     points = _warp_by_loss(simple.OutputPort(part, 1), "Points on the Surface", scale)
     shown = simple.Show(surface, view)
     shown.SetRepresentationType("Surface")
+    shown.Opacity = _SURFACE
     colors = styles.color_by_loss(shown, ("POINTS", names.LOSS), span)
     roles.mark(shown, Role.LANDSCAPE)
     styles.show_color_bar(colors, "loss", view, span)

@@ -820,9 +820,36 @@ for name, losses in (("wells", 0.01 + 50 * wells), ("flat", 2.303 + 1e-3 * wells
             middle = (points[3] - points[0]) / (points[-1] - points[0])
             print("colors", name, log, minima, colors.UseLogScale, round(middle, 2),
                   np.isclose(points[0], averages[0]), np.isclose(points[-1], averages[1]),
-                  list(bar.CustomLabels) if bar.UseCustomLabels else bar.AddRangeLabels)
+                  averages[0], averages[1], bar.AddRangeLabels, *bar.CustomLabels)
     grid = view.AxesGrid
     print("labels", name, bar.LabelFormat, grid.YAxisNotation, grid.YAxisPrecision)
+"""
+
+FAINT = """
+import numpy as np
+from tlp_core import Landscape
+from tlp_paraview import pipeline, roles, views
+
+x = np.linspace(-1, 1, 21)
+well = np.square(x)[:, None] + np.square(x)
+noise = np.random.default_rng(0).normal(size=(16, 21, 21))
+for name, batches in (("certain", well + 0 * noise), ("noisy", well + 3 * noise)):
+    sizes = {"batch_sizes": [4] * 16}
+    evaluated = np.ones(well.shape, dtype=bool)
+    Landscape(batches.mean(0), np.ones(2), evaluated, sizes, batch_losses=batches).save(name)
+    built = pipeline.build(TLPLandscapeReader(FileName=[name]))
+    views.show_landscape(built)
+    view = GetActiveView()
+    (faint,) = roles.visible(view, roles.Role.FAINT_BASINS)
+    texts = [s.Text for s in GetSources().values() if hasattr(s, "Text")]
+    SaveScreenshot(name + ".png", view, ImageResolution=(800, 800))
+    print("faint", name, faint.Opacity < 1, "pale: noise?" in texts, view.AxesGrid.XTitle)
+    views.close_views()
+nearest = {"nearest": 0.1}
+Landscape(well, np.ones(2), evaluated, nearest).save("geometric")
+built = pipeline.build(TLPLandscapeReader(FileName=["geometric"]))
+views.show_landscape(built)
+print("faint", "geometric", GetActiveView().AxesGrid.XTitle)
 """
 
 ENSEMBLE = """
@@ -1005,6 +1032,7 @@ def drawn(tmp_path_factory):
         "images": IMAGES,
         "blocks": BLOCKS,
         "colors": COLORS,
+        "faint": FAINT,
         "ensemble": ENSEMBLE,
     }
     folder = tmp_path_factory.mktemp("drawn")
@@ -1038,20 +1066,37 @@ def test_colours_go_with_the_axis_and_labels_differ(drawn):
     lines = [line.split() for line in drawn["colors"].text.splitlines()]
     found = [line[1:] for line in lines if line and line[0] == "colors"]
     assert len(found) == 12
-    for name, log, minima, is_log, middle, low_fits, high_fits, *labels in found:
+    for name, log, minima, is_log, middle, low_fits, high_fits, *bar in found:
+        low, high, has_ends, *labels = map(float, bar)
         # the fourth of the eight colours is at 0.45 of the range of the linear scale
         # the narrow range of the flat landscape stays linear
         assert is_log == (log if name == "wells" or minima == "1" else "0"), name
         assert low_fits == "True"
         if minima == "1":  # one basin: one colour, one label
-            assert labels[0].startswith("["), name
+            assert (has_ends, len(labels)) == (0, 1), name
             continue
         assert high_fits == "True"
-        assert labels == ["1"]
+        assert has_ends == 1
+        assert len(labels) >= 2
+        scale = np.log if is_log == "1" else np.asarray
+        places = (scale(labels) - scale(low)) / (scale(high) - scale(low))
+        assert places.min() > 0.06  # the height of a label
+        assert places.max() < 0.94
+        assert np.diff(places).min() > 0.06
         if name == "wells":
             assert (middle == "0.45") == (log == "0"), middle
     labels = [line[1:] for line in lines if line and line[0] == "labels"]
     assert labels == [["wells", "%.3g", "'Mixed'", "2"], ["flat", "%.6g", "'Fixed'", "5"]]
+
+
+def test_basins_that_may_be_noise_are_faint_and_widths_have_their_unit(drawn):
+    assert drawn["faint"].errors == []
+    found = [line for line in drawn["faint"].text.splitlines() if line.startswith("faint")]
+    assert found == [
+        "faint certain True False number of samples",
+        "faint noisy True True number of samples",
+        "faint geometric volume, in mean samples",
+    ]
 
 
 def test_an_error_behind_an_image_is_one_sentence_without_errors_of_rendering(drawn):
