@@ -42,7 +42,12 @@ RATES: dict[ExperimentSize, tuple[float, ...]] = {
 """Learning rates. Those of the medium size include rates at which the training is slow or fails."""
 
 SEEDS = (243, 3376, 5370, 7026, 8049)
-EPOCHS, CHECKPOINT_INTERVAL = 30, 5
+_STEPS: dict[ExperimentSize, range] = {
+    "quick": range(0, 7, 2),
+    "medium": range(0, 31, 10),
+    "full": range(0, 31, 5),
+}
+"""Epochs of the checkpoints."""
 
 _DEPTH = "depth over lowest loss"
 _ACCURACY = "pixel accuracy"
@@ -134,9 +139,8 @@ def _network(rate: float, seed: int, size: ExperimentSize) -> Network:
     def make() -> Problem:
         return unet_crf.make_problem(data=data, seed=seed, **small)
 
-    steps = range(0, 7, 2) if size == "quick" else range(0, EPOCHS + 1, CHECKPOINT_INTERVAL)
     train = partial(_train, data=data, rate=rate, seed=seed)
-    return Network({"rate": rate, "seed": seed}, make, train, steps)
+    return Network({"rate": rate, "seed": seed}, make, train, _STEPS[size])
 
 
 def _train(

@@ -38,6 +38,7 @@ from tlp_core.problems.weights import hash_checkpoint
 from tlp_core.progress import Progress, silent
 from tlp_core.sampling.chunks import ShouldStop
 from tlp_core.sampling.partition import part_of_process
+from tlp_core.sampling.plan import RISE
 from tlp_core.topology.landscape_tree import landscape_tree
 
 Row = Mapping[str, Any]
@@ -143,6 +144,8 @@ def _measure(
     with select_parameters(problem.model, pattern):
         size = sum(p.numel() for p in trainable_parameters(problem.model).values())
     row: dict[str, Any] = {"parameters": size, **_losses(landscape), **_eigenvalues(landscape)}
+    if RISE in landscape.provenance:
+        row |= {f"half-width {i}": float(d) for i, d in enumerate(landscape.distance, start=1)}
     if blocks.trace_vectors:
         trace = hessian_trace(
             problem,
