@@ -6,55 +6,104 @@ import pytest
 
 from tests.paraview_programs import ROOT
 from tlp_core.cli.main import main
-from tlp_core.experiments import named_experiment
-from tlp_core.experiments.claims import markdown_table, mean
-from tlp_core.experiments.page import update_page
-from tlp_core.experiments.run import gather_results
+from tlp_core.experiments.page import remake_page, tables_of
 
 PAGE = ROOT / "state_files" / "experiments.md"
 RESULTS = ROOT / "state_files" / "experiments"
 
-GATHERED = {
-    "pinn": {"size": "full", "only": {"rate": "1.0"}, "resolutions": {"4D": 11}},
-    "grokking": {"size": "medium"},
-}
+
+@pytest.fixture(scope="module")
+def remade(tmp_path_factory):
+    """Return a page that was made from the rows alone, and its claims."""
+    page = tmp_path_factory.mktemp("page") / "experiments.md"
+    for folder in RESULTS.iterdir():
+        copy = page.with_suffix("") / folder.name
+        copy.mkdir(parents=True)
+        for file in ("rows.csv", "experiment.json"):
+            shutil.copy(folder / file, copy)
+    lines = PAGE.read_text(encoding="utf-8").splitlines(keepends=True)
+    page.write_text("".join(line for line in lines if not line.startswith("| ")), encoding="utf-8")
+    return page, remake_page(page)
 
 
-def test_every_table_of_the_page_is_tested():
-    assert {path.name for path in RESULTS.iterdir() if path.is_dir()} == set(GATHERED)
-    assert PAGE.read_text(encoding="utf-8").count("<!-- claims of ") == len(GATHERED)
+def tables_in(text):
+    return [line for line in text.splitlines() if line.startswith("| ")]
 
 
-@pytest.mark.parametrize("name", GATHERED)
-def test_the_tables_of_the_page_are_those_of_the_rows(name, tmp_path):
+def test_every_experiment_with_rows_is_in_the_page():
+    names = {path.name for path in RESULTS.iterdir() if path.is_dir()}
+    assert names == {table.name for table in tables_of(PAGE)}
+
+
+def test_the_tables_of_the_page_are_those_of_the_rows(remade):
+    page, claims = remade
+    written = page.read_text(encoding="utf-8")
+    original = PAGE.read_text(encoding="utf-8")
+    for name in claims:
+        ends = (f"<!-- claims of {name}", f"<!-- end of {name} -->")
+        one, other = (
+            text.partition(ends[0])[2].partition(ends[1])[0] for text in (written, original)
+        )
+        assert one == other
+        assert len(tables_in(one)) == len(claims[name]) + 1
+
+
+def test_the_files_of_claims_are_those_of_the_page(remade):
+    page, claims = remade
+    for name in claims:
+        for file in ("claims.csv", "claims.md"):
+            made = page.with_suffix("") / name / file
+            assert made.read_bytes() == (RESULTS / name / file).read_bytes()
+
+
+def test_the_claims_of_all_tables_are_corrected_together(remade):
+    """By Holm's method, the smallest p-value is multiplied by the number of all tests."""
+    every = [claim for claims in remade[1].values() for claim in claims]
+    tested = [claim for claim in every if claim.p == claim.p]
+    smallest = min(tested, key=lambda claim: claim.p)
+    assert smallest.p_holm == pytest.approx(min(1.0, smallest.p * len(tested)))
+    most = max(sum(claim.p == claim.p for claim in claims) for claims in remade[1].values())
+    assert len(tested) > most
+
+
+def test_text_around_the_tables_stays(tmp_path, capsys):
+    folder = tmp_path / "page" / "grokking"
+    folder.mkdir(parents=True)
     for file in ("rows.csv", "experiment.json"):
-        shutil.copy(RESULTS / name / file, tmp_path / file)
-    claims = gather_results(named_experiment(name), tmp_path, **GATHERED[name])
-    assert markdown_table(claims) in PAGE.read_text(encoding="utf-8")
-    for file in ("claims.csv", "claims.md"):
-        assert (tmp_path / file).read_bytes() == (RESULTS / name / file).read_bytes()
-
-
-def test_a_table_is_replaced_in_its_place(tmp_path):
+        shutil.copy(RESULTS / "grokking" / file, folder)
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- claims of one -->\nold\n<!-- end of one -->\nafter\n")
-    claims = [mean("a claim", "x", [1.0, 2.0])]
-    for _ in range(2):
-        update_page(page, "one", claims)
-    assert page.read_text() == (
-        f"before\n<!-- claims of one -->\n\n{markdown_table(claims)}\n<!-- end of one -->\nafter\n"
+    start = "<!-- claims of grokking --size medium -->"
+    page.write_text(
+        f"![](page/grokking/training_2D.png)\n{start}\nformer\n<!-- end of grokking -->\nafter\n"
     )
-    with pytest.raises(ValueError, match="must have one line '<!-- claims of two -->'"):
-        update_page(page, "two", claims)
-
-
-def test_the_command_gathers_rows_into_a_page(tmp_path, capsys):
-    for file in ("rows.csv", "experiment.json"):
-        shutil.copy(RESULTS / "grokking" / file, tmp_path / file)
-    page = tmp_path / "page.md"
-    page.write_text("<!-- claims of grokking -->\n<!-- end of grokking -->\n")
-    command = ["experiment", "grokking", "--size", "medium", "--gather", "-o", str(tmp_path)]
-    assert main([*command, "--page", str(page)]) == 0
+    for _ in range(2):
+        assert main(["page", str(page)]) == 0
+        text = page.read_text()
+        assert text.startswith(f"![](page/grokking/training_2D.png)\n{start}\n\n| claim |")
+        assert text.endswith("|\n\n<!-- end of grokking -->\nafter\n")
+        assert "former" not in text
     assert "rows of 610 of 610 landscapes" in capsys.readouterr().err
-    assert "changes with the transition" in page.read_text()
-    assert (tmp_path / "training_2D.png").exists()
+    assert [path.name for path in folder.glob("*.png")] == ["training_2D.png"]  # that it shows
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("no table", "must have a line such as '<!-- claims of pinn -->'"),
+        ("<!-- claims of pinn -->", "below it one '<!-- end of pinn -->'"),
+        ("<!-- end of pinn -->\n<!-- claims of pinn -->", "below it one '<!-- end of pinn -->'"),
+        (2 * "<!-- claims of pinn -->\n<!-- end of pinn -->\n", "must have one line"),
+        ("<!-- claims of pine -->\n<!-- end of pine -->", "experiment of the page must be one of"),
+        ("<!-- claims of pinn --fast -->\n<!-- end of pinn -->", "must be --size, --only and"),
+        ("<!-- claims of pinn --only rate -->\n<!-- end of pinn -->", "must be NAME=VALUE"),
+        ("<!-- claims of pinn --resolution 4D=x -->\n<!-- end of pinn -->", "are wrong: invalid"),
+        ("<!-- claims of pinn --size huge -->\n<!-- end of pinn -->", "are wrong: .*huge"),
+        ("<!-- claims of pinn -->\n<!-- end of pinn -->", "must have rows of this experiment"),
+    ],
+)
+def test_a_page_that_cannot_be_made_is_reported(text, message, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(f"{text}\n")
+    with pytest.raises(ValueError, match=message):
+        remake_page(page)
+    assert page.read_text() == f"{text}\n"

@@ -24,6 +24,16 @@ def add_commands(commands: Parsers) -> None:
     )
     command.set_defaults(run=answer_claims)
     add_options(command)
+    page = commands.add_parser(
+        "page",
+        help="make the tables and charts of a page of experiments",
+        description="Make the tables of claims in a page, and the charts beside it, from the rows "
+        "of its experiments, without training or sampling. A line '<!-- claims of pinn --only "
+        "rate=1.0 -->' in NAME.md begins a table, '<!-- end of pinn -->' ends it, and the rows are "
+        "in NAME/pinn.",
+    )
+    page.add_argument("page", metavar="NAME.md", help="the page")
+    page.set_defaults(run=_remake_page)
 
 
 def answer_claims(options: argparse.Namespace) -> int:
@@ -33,6 +43,14 @@ def answer_claims(options: argparse.Namespace) -> int:
     keep_memory()
     log_to_stderr(quiet=True)
     run(options, report=lambda text: print(text, file=sys.stderr))
+    return 0
+
+
+def _remake_page(options: argparse.Namespace) -> int:
+    """Make the tables and the charts of a page."""
+    from tlp_core.experiments.page import remake_page
+
+    remake_page(Path(options.page), report=lambda text: print(text, file=sys.stderr))
     return 0
 
 
@@ -73,12 +91,6 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="write tables and charts of the rows that exist, without training or sampling",
     )
     command.add_argument(
-        "--page",
-        metavar="NAME.md",
-        help="also replace the table of this experiment in a page, between the lines "
-        "'<!-- claims of NAME -->' and '<!-- end of NAME -->'",
-    )
-    command.add_argument(
         "--resolution",
         nargs="+",
         default=[],
@@ -103,7 +115,6 @@ def run(options: argparse.Namespace, report: Callable[[str], None]) -> bool:
     """
     from tlp_core.experiments.charts import draw_charts
     from tlp_core.experiments.claims import markdown_table
-    from tlp_core.experiments.page import check_page, update_page
     from tlp_core.experiments.run import (
         describe_sampling_time,
         describe_work,
@@ -125,10 +136,6 @@ def run(options: argparse.Namespace, report: Callable[[str], None]) -> bool:
         print(describe_sampling_time(networks, looks))
         return False
     folder = Path(options.output)
-    if options.page:
-        if not options.gather and (only or options.look):
-            raise ValueError("--page has no meaning with a part of an experiment; use --gather")
-        check_page(Path(options.page), options.name)
     if options.gather:
         for name in ("look", "device"):
             if getattr(options, name):
@@ -157,8 +164,6 @@ def run(options: argparse.Namespace, report: Callable[[str], None]) -> bool:
             report("a part is done; the same command without --only and --look gathers all parts")
             return False
     print(markdown_table(claims), end="")
-    if options.page:
-        update_page(Path(options.page), options.name, claims)
     try:
         for picture in draw_charts(experiment, folder):
             report(f"wrote {picture}")

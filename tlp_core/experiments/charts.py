@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,15 +34,18 @@ _LOGARITHMIC_STEPS = 10
 """Ratio of the largest to the smallest gap between steps above which their axis is logarithmic."""
 
 
-def draw_charts(experiment: Experiment, folder: Path) -> list[Path]:
+def draw_charts(
+    experiment: Experiment, folder: Path, *, is_wanted: Callable[[Path], bool] = lambda _path: True
+) -> list[Path]:
     """Draw the charts of an experiment from the tables in its folder.
 
     For each look: a chart for each pair of columns in ``figures``, and one of the columns in
-    ``series`` over the steps of the training.
+    ``series`` over the steps of the training; then the experiment's own ``charts``.
 
     Args:
         experiment: the experiment.
         folder: folder of its results.
+        is_wanted: function that returns whether to draw a picture, given its path. Default: all.
 
     Returns:
         The ``.png`` files.
@@ -55,21 +59,23 @@ def draw_charts(experiment: Experiment, folder: Path) -> list[Path]:
     with open(folder / "landscapes.csv", newline="", encoding="utf-8") as file:
         _, *parameters, _step, _look = csv.DictReader(file).fieldnames or ()
     parameters.sort(key=lambda name: name != experiment.rows)
-    pictures = []
+    charts: dict[Path, Callable[[Path], object]] = {}
     for (look,), rows in group_rows(table, ["look"]).items():
         last = [row for row in rows if row["step"] == rows[-1]["step"]]
         for x, y in experiment.figures:
-            if not all(any(name in row for row in rows) for name in (x, y)):
-                continue  # a column of another look
-            path = folder / f"{y} over {x} {look}.png".replace(" ", "_")
-            pictures.append(
-                draw_points(last if x in parameters else rows, x, y, experiment.rows, path)
-            )
+            if all(any(name in row for row in rows) for name in (x, y)):
+                path = folder / f"{y} over {x} {look}.png".replace(" ", "_")
+                chosen = last if x in parameters else rows
+                charts[path] = partial(draw_points, chosen, x, y, experiment.rows)
         if experiment.series and len({row["step"] for row in rows}) > 1:
             path = folder / f"training_{look}.png"
             dates = experiment.dates(rows)
-            pictures.append(draw_training(rows, experiment.series, parameters, path, dates))
-    return pictures + experiment.draw(table, folder)
+            charts[path] = partial(draw_training, rows, experiment.series, parameters, dates=dates)
+    charts |= {folder / name: partial(draw, table) for name, draw in experiment.charts.items()}
+    wanted = {path: draw for path, draw in charts.items() if is_wanted(path)}
+    for path, draw in wanted.items():
+        draw(path)
+    return list(wanted)
 
 
 def draw_points(table: Sequence[Row], x: str, y: str, color: str, path: Path) -> Path:

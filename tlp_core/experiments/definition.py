@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -215,8 +215,8 @@ class Experiment:
             other. Default: none.
         dates: function of the rows of one look that returns the steps to mark in these charts, by
             column and by the parameters of a network. Default: none.
-        draw: function that draws further charts of the table into a folder and returns their files.
-            Default: none.
+        charts: functions that draw further charts of the table, by the name of the file. Default:
+            none.
         data: environment variable with the path of the data folder. Default: empty, no data.
     """
 
@@ -229,7 +229,7 @@ class Experiment:
     figures: tuple[tuple[str, str], ...]
     series: tuple[str, ...] = ()
     dates: Callable[[Sequence[Row]], Dates] = lambda _rows: {}
-    draw: Callable[[Sequence[Row], Path], list[Path]] = lambda _rows, _folder: []
+    charts: Mapping[str, Callable[[Sequence[Row], Path], object]] = field(default_factory=dict)
     data: str = ""
 
 

@@ -343,10 +343,20 @@ def write_results(experiment: Experiment, folder: Path, rows: Sequence[Row]) -> 
     columns = ("landscape", *network.parameters, "step", "look")
     write_table(folder / "landscapes.csv", [{c: row[c] for c in columns} for row in rows])
     claims = correct_claims(experiment.claims(rows))
+    write_claims(folder, claims)
+    return claims
+
+
+def write_claims(folder: Path, claims: Sequence[Claim]) -> None:
+    """Write claims as ``claims.csv`` and as ``claims.md``.
+
+    Args:
+        folder: folder of the results.
+        claims: the claims, with corrected p-values.
+    """
     write_table(folder / "claims.csv", [claim.as_row() for claim in claims])
     with atomic_write(folder / "claims.md") as temporary:
         temporary.write_text(markdown_table(claims), encoding="utf-8")
-    return claims
 
 
 def _reserve_folder(folder: Path, experiment: Experiment, size: ExperimentSize) -> None:

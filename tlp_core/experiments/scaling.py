@@ -361,16 +361,14 @@ def _train_gpt(
     )
 
 
-def _draw(rows: Sequence[Row], folder: Path) -> list[Path]:
+def _draw_next_size(rows: Sequence[Row], path: Path) -> None:
     """Draw the errors of the predictions of the next size."""
     from tlp_core.experiments.charts import draw_values
 
     errors = errors_on_the_next_size([row for row in rows if row["look"] != _WIDE])
     groups = {name: np.array(list(each.values())) for name, each in errors.items() if each}
-    if not groups:
-        return []
     label = "error of log validation loss at the largest width (root mean square)"
-    return [draw_values(groups, label, folder / "next_size.png")]
+    draw_values(groups, label, path)
 
 
 SCALING = Experiment(
@@ -382,5 +380,5 @@ SCALING = Experiment(
     columns="step",
     figures=((LOSS, HALF_WIDTH), (LOSS, ALPHA)),
     series=(TRAINING_LOSS, LOSS, SPIKE, HALF_WIDTH, LOW_VOLUME, "top_eigenvalue", ALPHA),
-    draw=_draw,
+    charts={"next_size.png": _draw_next_size},
 )
