@@ -236,7 +236,10 @@ def test_persistence_can_be_measured_on_the_logarithm_of_the_loss(tmp_path, caps
     logarithmic = json.loads(capsys.readouterr().out)
     assert logarithmic["number_of_minima"] == 2
     assert logarithmic["average_finite_persistence"] == pytest.approx(1.0)
-    assert logarithmic["minimum_loss"] == pytest.approx(-5)
+    assert logarithmic["minimum_loss"] == linear["minimum_loss"] == 1e-5  # a loss, not a logarithm
+    assert logarithmic["maximum_loss"] == linear["maximum_loss"] == 2.0
+    assert logarithmic["persistence_unit"] == "log10 of the loss"
+    assert "persistence_unit" not in linear
     tree = TreeSettings(threshold=0.01, logarithmic=True).tree(Landscape.open(tmp_path / "a.zarr"))
     assert tree.levels.min() == 1e-5
     assert tree.branches().persistence[1] == pytest.approx(9e-5)

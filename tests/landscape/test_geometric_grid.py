@@ -114,6 +114,15 @@ def test_equal_volumes_change_nothing():
     assert describe(tree) == describe(weighted)
 
 
+def test_basins_weigh_as_much_as_the_volume_of_their_samples():
+    values = np.array([5.0, 1.0, 3.0, 2.0, 5.0])
+    tree = merge_tree(values, grid_graph((5,)))
+    volumes = np.array([1.0, 0.5, 0.25, 2.0, 1.25])
+    found = describe(replace(tree, volumes=volumes))
+    assert describe(tree).smad_weighted == pytest.approx((2 * 1 / 5 + 1 * 1 / 5) / 2)
+    assert found.smad_weighted == pytest.approx((2 * 0.5 / 5 + 1 * 2.0 / 5) / 2)
+
+
 def test_samples_of_a_geometric_grid_are_the_loss_there(tmp_path):
     problem = load_problem("quadratic-bowl", arguments={"n": 2})
     directions = random_directions(problem, 2, normalization="none")

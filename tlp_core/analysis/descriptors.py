@@ -71,7 +71,8 @@ class Descriptors:
             first saddle.
         smad_normalized: mean of g_i / (maximum_loss - minimum_loss) over the same leaf basins.
         smad_weighted: mean of g_i s_i / N over the same leaf basins. In Chen et al., s_i comes from
-            a Morse-Smale complex; here it is the number of samples of the leaf basin.
+            a Morse-Smale complex; here it is the number of samples of the leaf basin, on a
+            geometric grid the volume that they stand for.
         average_basin_size: Σ s_i / L, in samples.
         largest_basin_size: largest s_i, in samples.
         global_minimum_depth: g of the leaf basin of the global minimum: the height of its first
@@ -170,6 +171,7 @@ def _persistences(pairs: Branches) -> dict[str, float]:
 def _leaf_basins(tree: MergeTree, pairs: Branches) -> dict[str, float]:
     leaf, upper = pairs.minimum_node, tree.parent[pairs.minimum_node]
     size = np.bincount(tree.vertex_arc, minlength=len(tree.parent))[leaf]
+    volume = np.bincount(tree.vertex_arc, tree.sample_volumes(), minlength=len(tree.parent))[leaf]
     depth = tree.node_level[upper] - tree.node_level[leaf]
     at_saddle = np.bincount(tree.parent[:-1])[upper] >= 2
     is_inside = tree.vertex_arc == leaf[0]
@@ -177,7 +179,7 @@ def _leaf_basins(tree: MergeTree, pairs: Branches) -> dict[str, float]:
     low = tree.sample_volumes()[is_low]
     return {
         "smad": _mean(depth[at_saddle]),
-        "smad_weighted": _mean((depth * size)[at_saddle] / len(tree.values)),
+        "smad_weighted": _mean((depth * volume)[at_saddle] / len(tree.values)),
         "average_basin_size": float(size.mean()),
         "largest_basin_size": int(size.max()),
         "global_minimum_depth": float(depth[0]),

@@ -160,7 +160,11 @@ def print_descriptors(options: argparse.Namespace) -> int:
     landscape = Landscape.open(options.store).of_loss(settings.loss)
     tree = settings.tree(landscape)
     found = describe(settings.measured(tree))
-    numbers = found.as_dict()
+    numbers: dict[str, float | str] = dict(found.as_dict())
+    if settings.logarithmic:  # persistences and depths are in another unit than losses
+        levels = tree.levels
+        numbers |= {"minimum_loss": float(levels.min()), "maximum_loss": float(levels.max())}
+        numbers["persistence_unit"] = "log10 of the loss"
     if (noise := settings.noise(landscape, tree)) is not None:
         numbers["number_of_significant_minima"] = int((noise.q_value <= RATE).sum())
     print_result({**numbers, "undefined": dict(found.undefined)}, as_json=options.json)
