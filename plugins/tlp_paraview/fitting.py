@@ -232,10 +232,10 @@ def _fit_profile(profile: Any, view: Any, size: tuple[int, int], *, moves_camera
     span = (high - low) * scale
     stretch = (top - bottom) * size[1] * pixel / span if span > 0 else 1.0
     for shown in _drawn(profile, view):
-        if roles.role_of(shown) == Role.CRITICAL_POINTS:
-            # a scale of the representation would stretch the discs
+        if roles.role_of(shown) in roles.POINTS_OF_A_PROFILE:
             shown.Input.Transform.Scale = [1.0, stretch, 1.0]
-            shown.GaussianRadius = _RADIUS * _font(size) * pixel
+            around = styles.AROUND if roles.role_of(shown) == Role.NETWORK else 1.0
+            shown.GaussianRadius = around * _RADIUS * _font(size) * pixel
             continue
         shown.Scale = [1.0, stretch, 1.0]
         if roles.role_of(shown) == Role.BASINS:
@@ -313,7 +313,7 @@ def _drawn(profile: Any, view: Any) -> list[Any]:
 
 
 def _profile_behind(shown: Any) -> Any:
-    is_transformed = roles.role_of(shown) == Role.CRITICAL_POINTS
+    is_transformed = roles.role_of(shown) in roles.POINTS_OF_A_PROFILE
     return shown.Input.Input if is_transformed else shown.Input
 
 

@@ -20,6 +20,8 @@ class TLPLandscapeProfile(FormerlySimplifying):
         "vtkPolyData",
         "vtkTable",
         "vtkPolyData",
+        "vtkPolyData",
+        "vtkPolyData",
     )
     SAME_TYPE = (2, 2)
 
@@ -83,6 +85,8 @@ class TLPLandscapeProfile(FormerlySimplifying):
             vtk_bridge.profile_to_tree(profile, drawing),
             vtk_bridge.tree_to_diagram(tree),
             vtk_bridge.profile_to_faint_basins(profile, drawing, q_values, rate=self._rate),
+            vtk_bridge.profile_to_network(profile, drawing, tree, coordinates),
+            vtk_bridge.network_in(samples),
         )
         for port, data in enumerate(outputs):
             output(out_info, port).ShallowCopy(data)

@@ -12,7 +12,7 @@ class TLPLandscapeSlice(Algorithm):
 
     LABEL = "TLP Landscape Slice"
     INPUTS = ("vtkPointSet",)
-    OUTPUTS = ("vtkUnstructuredGrid", "vtkPolyData")
+    OUTPUTS = ("vtkUnstructuredGrid", "vtkPolyData", "vtkPolyData")
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,6 +39,7 @@ class TLPLandscapeSlice(Algorithm):
         part = vtk_bridge.grid_slice(samples, self._chosen_directions(samples), self._position)
         output(out_info, 0).ShallowCopy(part)
         output(out_info, 1).ShallowCopy(vtk_bridge.critical_points_in(part))
+        output(out_info, 2).ShallowCopy(vtk_bridge.network_in(part))
         return 1
 
     def _chosen_directions(self, samples: Any) -> list[int]:

@@ -103,6 +103,16 @@ class Pipeline:
         """Port 6 of the profile, the basins that may be noise."""
         return simple.OutputPort(self.profile, 6)
 
+    @property
+    def network(self) -> Any:
+        """Port 7 of the profile, the given network in the profile."""
+        return simple.OutputPort(self.profile, 7)
+
+    @property
+    def network_sample(self) -> Any:
+        """Port 8 of the profile, the given network in the landscape."""
+        return simple.OutputPort(self.profile, 8)
+
 
 def load_plugin() -> None:
     """Load the suite's plugin unless it is loaded.

@@ -26,8 +26,9 @@ class Role(StrEnum):
     OUTLINE = "outline"
     BRANCHES = "branches"
     CRITICAL_POINTS = "critical points of a profile"
+    NETWORK = "the network in a profile"
     LANDSCAPE = "landscape"
-    LANDSCAPE_POINTS = "critical points of a landscape"
+    LANDSCAPE_POINTS = "critical points of a landscape, and the network"
     SELECTABLE = "samples that are visible if selected"
     COLOR_BAR = "color bar"
     TEXT = "text"
@@ -40,8 +41,13 @@ PROFILE_PARTS = (
     Role.OUTLINE,
     Role.BRANCHES,
     Role.CRITICAL_POINTS,
+    Role.NETWORK,
 )
 """Representations of a profile, which are stretched by the same factor."""
+
+
+POINTS_OF_A_PROFILE = (Role.CRITICAL_POINTS, Role.NETWORK)
+"""Representations whose points are moved, not stretched, because a stretch would deform discs."""
 
 
 def mark(shown: Any, role: Role) -> Any:

@@ -23,6 +23,9 @@ _SHORT = 300.0
 _DIGITS, _MAX_DIGITS = 3, 12
 """Smallest and largest number of digits of a label."""
 
+AROUND = 1.0
+"""Size of the square around the network over that of a disc; its inner edge does not hide one."""
+
 BLACK, WHITE, GREY = [0.0] * 3, [1.0] * 3, [0.8] * 3
 RED, ORANGE = list(profile.RED), list(profile.ORANGE)
 
@@ -237,6 +240,23 @@ def show_critical_points(
     if legend:
         for place, (name, color) in enumerate((("• minimum", RED), ("• saddle", ORANGE))):
             show_text(name, view, color=color, position=(0.82, 0.88 - 0.045 * place))
+    return shown
+
+
+def show_network(points: Any, view: Any, *, radius: float = 1.0, legend: bool = True) -> Any:
+    """Show the given network as a black square around its sample, and return the representation.
+
+    Args:
+        points: the network, as one point.
+        view: a render view.
+        radius: radius of the discs of minima and saddles, in the units of the points. Default: 1.
+        legend: show the legend. Default: True.
+    """
+    shown = show_discs(points, view, AROUND * radius)
+    shown.ShaderPreset = "Square Outline"
+    set_color(shown, BLACK, Pickable=0)
+    if legend:
+        show_text("[ ] network", view, position=(0.82, 0.79))
     return shown
 
 

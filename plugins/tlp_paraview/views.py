@@ -280,12 +280,21 @@ def show_profile(
     steps = steps_of(pipeline.source)
     styles.show_text(heading or title(pipeline, metrics=not steps), view)
     if not bare:
+        _show_network(pipeline, view)
         if pipeline.faint_basins.GetDataInformation().GetNumberOfCells():
-            styles.show_text("pale: noise?", view, position=(0.82, 0.79))
+            styles.show_text("pale: noise?", view, position=(0.82, 0.745))
         place = (0.08, 0.885)
         styles.show_text(fitting.LOSS_TITLES[0], view, position=place, role=Role.LOSS_TITLE)
         if steps:
             _show_step(view)
+
+
+def _show_network(pipeline: Pipeline, view: Any) -> None:
+    """Show the given network in its profile."""
+    place = roles.mark_helper(
+        simple.Transform(registrationName="Network", Input=pipeline.network, Transform="Transform")
+    )
+    roles.mark(styles.show_network(place, view), Role.NETWORK)
 
 
 def show_tree(pipeline: Pipeline) -> Any:
@@ -475,6 +484,10 @@ def _show_surface(pipeline: Pipeline, part: Any, view: Any, span: tuple[float, f
     discs = styles.show_critical_points(points, view, radius=radius)
     roles.mark(discs, Role.LANDSCAPE_POINTS)
     versions.move(discs, [0.0, 0.0, radius])
+    network = _warp_by_loss(simple.OutputPort(part, 2), "Network on the Surface", scale)
+    square = styles.show_network(network, view, radius=radius)
+    roles.mark(square, Role.LANDSCAPE_POINTS)
+    versions.move(square, [0.0, 0.0, radius])
     styles.show_axes(view, ("direction 1", "direction 2", "loss"), (1, 1, scale))
     styles.label_axis(view.AxesGrid, "Z", span)
     _look_from(view, (-1.0, -1.6, 1.1))
@@ -523,6 +536,8 @@ def _show_contours(part: Any, view: Any, span: tuple[float, float]) -> None:
     radius = _RADIUS * (bounds[1] - bounds[0])
     discs = styles.show_critical_points(simple.OutputPort(part, 1), view, radius=radius)
     roles.mark(discs, Role.LANDSCAPE_POINTS)
+    square = styles.show_network(simple.OutputPort(part, 2), view, radius=radius)
+    roles.mark(square, Role.LANDSCAPE_POINTS)
     styles.show_axes(view, ("direction 1", "direction 2", "direction 3"), (1, 1, 1))
     _look_from(view, (-1.0, -1.6, 0.9))
 
@@ -546,6 +561,10 @@ def _show_points(pipeline: Pipeline, view: Any, span: tuple[float, float]) -> No
     colors = styles.color_by_loss(shown, ("POINTS", names.LOSS), span)
     roles.mark(shown, Role.LANDSCAPE)
     styles.show_color_bar(colors, "loss", view, span)
+    network = pipeline.network_sample
+    place = _warp_by_loss(network, "Network on the Curve", scale) if curve else network
+    square = styles.show_network(place, view, radius=_RADIUS * _width(pipeline))
+    roles.mark(square, Role.LANDSCAPE_POINTS)
     third = "loss" if curve else "direction 3"
     styles.show_axes(view, ("direction 1", "direction 2", third), (1, 1, scale))
     if curve:

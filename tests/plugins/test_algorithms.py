@@ -392,7 +392,7 @@ def test_inputs_are_not_changed(messages):
         for port in range(algorithm.GetNumberOfOutputPorts()):
             place = (type(algorithm).__name__, port)
             before[place] = arrays_of(algorithm.GetOutputDataObject(port))
-    assert len(before) == 19
+    assert len(before) == 22
     assert sum(("points", names.LOSS) in arrays for arrays in before.values()) >= 5
     run(*algorithms)
     for algorithm in algorithms:
@@ -555,6 +555,53 @@ def test_basins_that_may_be_noise_are_drawn_faint(messages, tmp_path):
     profile.SetFalseDiscoveryRate(1.5)
     run(profile)
     assert "rate must lie between 0 and 1, got 1.5" in messages[0][1]
+
+
+@pytest.mark.parametrize("resolution", [5, 9])
+def test_the_network_is_marked_in_profile_landscape_and_slice(messages, resolution):
+    """The network of two wells lies on the saddle between them, in the basin above it."""
+    source = wells(resolution)
+    _, _, profile, _, simplification = chain(source)
+    part = TLPLandscapeSlice()
+    part.SetInputConnection(profile.GetOutputPort(2))
+    run(profile, part)
+    count = resolution**2
+    for output in (profile.GetOutputDataObject(8), part.GetOutputDataObject(2)):
+        assert output.GetNumberOfPoints() == output.GetNumberOfVerts() == 1
+        assert output.GetPoint(0) == (0.0, 0.0, 0.0)
+        assert output.GetPointData().GetArray(names.SAMPLE_ID).GetValue(0) == count // 2
+    drawn = profile.GetOutputDataObject(7)
+    samples = profile.GetOutputDataObject(2).GetPointData()
+    assert drawn.GetNumberOfPoints() == 1
+    for name in (names.LOSS, names.SAMPLE_ID, names.BASIN_ID):
+        value = drawn.GetPointData().GetArray(name).GetValue(0)
+        assert value == samples.GetArray(name).GetValue(count // 2)
+    basins = profile.GetOutputDataObject(0)
+    bounds = basins.GetCell(drawn.GetPointData().GetArray(names.BASIN_ID).GetValue(0)).GetBounds()
+    x, y, _ = drawn.GetPoint(0)
+    assert x == pytest.approx((bounds[0] + bounds[1]) / 2)
+    assert bounds[2] - 1e-9 <= y <= bounds[3] + 1e-9
+    simplification.SetMaxMinima(1)  # both wells are filled to the saddle
+    run(profile)
+    assert profile.GetOutputDataObject(7).GetNumberOfPoints() == 1
+    assert messages == []
+
+
+def test_samples_without_the_network_have_no_mark(messages):
+    part = TLPLandscapeSlice()
+    source = TLPLossLandscape()
+    source.SetProblem("quadratic-bowl")
+    source.SetArguments("n=3")
+    source.SetNumberOfDirections(3)
+    source.SetResolution(3)
+    part.SetInputConnection(source.GetOutputPort(0))
+    part.SetDirections(1, 2, 0)
+    run(part)
+    assert part.GetOutputDataObject(2).GetNumberOfPoints() == 1
+    part.AddPosition(1.0)
+    run(part)
+    assert part.GetOutputDataObject(2).GetNumberOfPoints() == 0
+    assert messages == []
 
 
 def test_without_losses_of_batches_no_basin_is_faint(messages):

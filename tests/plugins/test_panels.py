@@ -34,7 +34,7 @@ PORTS = {
     "TLPLandscapeReader": (["Samples", "Image"], []),
     "TLPBlockTable": (["Heat Map", "Labels", "Frame"], []),
     "TLPNeighborGraph": (["Graph"], ["Input"]),
-    "TLPLandscapeSlice": (["Slice", "Critical Points"], ["Input"]),
+    "TLPLandscapeSlice": (["Slice", "Critical Points", "Network"], ["Input"]),
     "TLPMergeTree": (["Skeleton Nodes", "Skeleton Arcs", "Segmentation"], ["Input"]),
     "TLPTreeSimplification": (
         ["Skeleton Nodes", "Skeleton Arcs", "Segmentation"],
@@ -49,6 +49,8 @@ PORTS = {
             "Tree",
             "Persistence Diagram",
             "Faint Basins",
+            "Network",
+            "Network Sample",
         ],
         ["Nodes", "Arcs", "Segmentation"],
     ),

@@ -8,6 +8,7 @@ from tlp_core.vtk_bridge.drawing import (
     profile_to_basins,
     profile_to_critical_points,
     profile_to_faint_basins,
+    profile_to_network,
     profile_to_outline,
     profile_to_samples,
     profile_to_tree,
@@ -25,7 +26,7 @@ from tlp_core.vtk_bridge.samples import (
     sample_coordinates,
     step_of,
 )
-from tlp_core.vtk_bridge.slices import critical_points_in, grid_slice
+from tlp_core.vtk_bridge.slices import critical_points_in, grid_slice, network_in
 from tlp_core.vtk_bridge.trees import (
     basin_q_values,
     skeleton_to_tree,
@@ -54,10 +55,12 @@ __all__ = [
     "landscape_to_image",
     "make_cells",
     "make_points",
+    "network_in",
     "point_values",
     "profile_to_basins",
     "profile_to_critical_points",
     "profile_to_faint_basins",
+    "profile_to_network",
     "profile_to_outline",
     "profile_to_samples",
     "profile_to_tree",

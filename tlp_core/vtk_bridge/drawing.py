@@ -214,6 +214,35 @@ def profile_to_critical_points(
     return polydata
 
 
+def profile_to_network(
+    profile: Profile, drawing: Drawing, tree: MergeTree, coordinates: npt.NDArray[np.float64]
+) -> vtkPolyData:
+    """Return the place of the given network in a profile, in the middle of its basin.
+
+    Args:
+        profile: the profile.
+        drawing: the vertical axis.
+        tree: the merge tree of the profile.
+        coordinates: (N, n) float64, coordinates α of all samples.
+
+    Returns:
+        A vertex at the height of the network's loss, with the point data ``SampleId``, ``Loss`` and
+        ``BasinId``; empty if no sample is at α = 0.
+    """
+    sample = np.flatnonzero((coordinates == 0).all(axis=1))[:1]
+    basin, level = tree.vertex_arc[sample], tree.levels[sample]
+    lift = np.full(len(sample), 3 * _LIFT * profile.total_width)
+    points = np.stack([profile.basins.center[basin], drawing.height(level), lift], axis=1)
+    polydata = vtkPolyData()
+    polydata.SetPoints(make_points(points))
+    polydata.SetVerts(make_cells(np.arange(len(sample)), np.arange(len(sample) + 1)))
+    data = polydata.GetPointData()
+    add_array(data, names.SAMPLE_ID, sample)
+    add_array(data, names.LOSS, tree.values[sample])
+    add_array(data, names.BASIN_ID, basin)
+    return polydata
+
+
 def profile_to_samples(tree: MergeTree, segmentation: vtkDataSet) -> vtkDataSet:
     """Return the segmentation with the basin and the critical type of each sample.
 

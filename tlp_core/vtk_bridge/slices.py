@@ -81,6 +81,19 @@ def grid_slice(
     return grid
 
 
+def network_in(samples: vtkDataSet) -> vtkPolyData:
+    """Return the sample that is the given network, at α = 0, as a vertex.
+
+    Args:
+        samples: samples of a landscape, or a slice of them.
+
+    Returns:
+        The vertex with all point arrays; empty if the samples do not contain the network.
+    """
+    at_center = np.flatnonzero((sample_coordinates(samples) == 0).all(axis=1))[:1]
+    return _vertices(samples, at_center)
+
+
 def critical_points_in(part: vtkUnstructuredGrid) -> vtkPolyData:
     """Return the minima and saddles of a slice as vertices, without the root.
 
@@ -91,17 +104,22 @@ def critical_points_in(part: vtkUnstructuredGrid) -> vtkPolyData:
         One vertex per critical sample, with all point arrays; empty if the slice has no point array
         ``CriticalType``.
     """
-    points = vtkPolyData()
     type_array = part.GetPointData().GetArray(names.CRITICAL_TYPE)
     if type_array is None:
-        return points
+        return vtkPolyData()
     types = vtk_to_numpy(type_array)
-    critical = np.flatnonzero((types != REGULAR) & (types != CriticalType.ROOT))
-    points.SetPoints(make_points(vtk_to_numpy(part.GetPoints().GetData())[critical]))
-    points.SetVerts(make_cells(np.arange(len(critical)), np.arange(len(critical) + 1)))
-    for i in range(part.GetPointData().GetNumberOfArrays()):
-        array = part.GetPointData().GetArray(i)
-        add_array(points.GetPointData(), array.GetName(), vtk_to_numpy(array)[critical])
+    return _vertices(part, np.flatnonzero((types != REGULAR) & (types != CriticalType.ROOT)))
+
+
+def _vertices(dataset: vtkDataSet, chosen: npt.NDArray[np.int64]) -> vtkPolyData:
+    """Return some points of a dataset as vertices with all point arrays."""
+    points = vtkPolyData()
+    places = [dataset.GetPoint(int(i)) for i in chosen]
+    points.SetPoints(make_points(np.array(places, dtype=np.float64).reshape(-1, 3)))
+    points.SetVerts(make_cells(np.arange(len(chosen)), np.arange(len(chosen) + 1)))
+    for i in range(dataset.GetPointData().GetNumberOfArrays()):
+        array = dataset.GetPointData().GetArray(i)
+        add_array(points.GetPointData(), array.GetName(), vtk_to_numpy(array)[chosen])
     return points
 
 
