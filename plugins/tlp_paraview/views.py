@@ -261,8 +261,10 @@ def show_profile(
     if not bare:
         styles.show_color_bar(blues, "average loss", view, span)
     styles.disable_lighting(basins)
-    faint = roles.mark(simple.Show(pipeline.faint_basins, view), Role.FAINT_BASINS)
-    styles.set_color(faint, styles.WHITE, Opacity=_VEIL, Pickable=0)
+    has_faint = pipeline.faint_basins.GetDataInformation().GetNumberOfCells() > 0
+    if has_faint or not bare:  # each representation costs a tenth of a second
+        faint = roles.mark(simple.Show(pipeline.faint_basins, view), Role.FAINT_BASINS)
+        styles.set_color(faint, styles.WHITE, Opacity=_VEIL, Pickable=0)
     outline = roles.mark(simple.Show(pipeline.outline, view), Role.OUTLINE)
     styles.set_color(outline, styles.BLACK, LineWidth=1.5)
     points = roles.mark_helper(
@@ -281,7 +283,7 @@ def show_profile(
     styles.show_text(heading or title(pipeline, metrics=not steps), view)
     if not bare:
         _show_network(pipeline, view)
-        if pipeline.faint_basins.GetDataInformation().GetNumberOfCells():
+        if has_faint:
             styles.show_text("pale: noise?", view, position=(0.82, 0.745))
         place = (0.08, 0.885)
         styles.show_text(fitting.LOSS_TITLES[0], view, position=place, role=Role.LOSS_TITLE)
