@@ -146,10 +146,10 @@ def scaling_networks(size: ExperimentSize) -> list[Network]:
 
 
 def scaling_looks(size: ExperimentSize) -> list[Look]:
-    """Return the looks of a size: boxes of a rise, and wide boxes at every fourth checkpoint."""
+    """Return the looks of a size: boxes of a rise, and wide boxes at every eighth checkpoint."""
     resolution, wide = {"quick": (7, 9), "medium": (11, 21), "full": (41, 41)}[size]
     by_rise = replace(transformer_look(resolution), measure_network=_measure_network)
-    steps = tuple(range(0, _TABLE[size]["points"], 4))
+    steps = tuple(range(0, _TABLE[size]["points"], 8))
     samples = GridSettings(wide, distance=_WIDE_DISTANCE)
     return [by_rise, Look(_WIDE, by_rise.directions, samples, steps=steps)]
 
