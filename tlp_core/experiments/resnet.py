@@ -19,7 +19,7 @@ from torch.utils.data import TensorDataset
 
 from tlp_core.choices import ExperimentSize
 from tlp_core.directions.settings import DirectionSettings
-from tlp_core.experiments.claims import Claim, Sign, correlation, difference
+from tlp_core.experiments.claims import Claim, Sign, correlation, mean
 from tlp_core.experiments.definition import (
     Curves,
     Experiment,
@@ -86,21 +86,30 @@ def looks(size: ExperimentSize) -> list[Look]:
 def claims(rows: Sequence[Row]) -> list[Claim]:
     """Test the claims of Xie et al. 2024 on the number of saddles and the average persistence.
 
-    The mean over the seeds of a setting is one case.
+    Networks that differ in their skip connections only are compared in pairs. In correlations, the
+    mean over the seeds of a setting is one case.
 
     Args:
         rows: rows of the table of descriptors.
     """
     last = [row for row in rows if row["step"] == max(r["step"] for r in rows)]
 
+    pairs = [
+        {row["skip"]: row for row in group}
+        for group in group_rows(last, ("noise", "seed")).values()
+    ]
+
     def compare(text: str, column: str, claimed: Sign = "positive") -> Claim:
-        means = {
-            setting: _mean([row[column] for row in rows if column in row])
-            for setting, rows in group_rows(last, _SETTING).items()
-        }
-        groups = ([m for (s, _), m in means.items() if s == skip] for skip in ("yes", "no"))
-        return difference(
-            f"skip connections {text}", f"{column}, with minus without", *groups, claimed=claimed
+        differences = [
+            pair["yes"].get(column, math.nan) - pair["no"].get(column, math.nan)
+            for pair in pairs
+            if len(pair) == 2
+        ]
+        return mean(
+            f"skip connections {text}",
+            f"{column}, with minus without, networks of one seed and noise",
+            differences,
+            claimed=claimed,
         )
 
     return [
@@ -126,12 +135,6 @@ def claims(rows: Sequence[Row]) -> list[Claim]:
             by=_SETTING,
         ),
     ]
-
-
-def _mean(values: Sequence[float]) -> float:
-    """Return the mean of the finite values; NaN if there is none."""
-    finite = [value for value in values if math.isfinite(value)]
-    return sum(finite) / len(finite) if finite else math.nan
 
 
 def _network(skip: str, noise: float, seed: int, size: ExperimentSize) -> Network:
