@@ -7,13 +7,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tlp_core.choices import DIRECTION_METHODS, NORMALIZATIONS, SPECTRUM_ORDERS
+from tlp_core.choices import (
+    DIRECTION_METHODS,
+    ENGINES,
+    NORMALIZATIONS,
+    REGIONS,
+    SPECTRUM_ORDERS,
+)
 from tlp_core.directions.settings import DirectionSettings
 from tlp_core.landscape.series import find_checkpoints
 from tlp_core.pipeline.settings import LandscapeSettings
 from tlp_core.problems import HUGGING_FACE, READY_PROBLEMS, is_ready
 from tlp_core.problems.settings import ProblemSettings, parse_arguments
-from tlp_core.sampling.settings import GIBIBYTE, EvaluationSettings, GridSettings, RunSettings
+from tlp_core.sampling.settings import (
+    GIBIBYTE,
+    EvaluationSettings,
+    GridSettings,
+    RunSettings,
+    SampleSettings,
+    ScatterSettings,
+)
 from tlp_core.untrusted_files import physical_memory
 from tlp_paraview.algorithm import (
     SeriesAlgorithm,
@@ -26,6 +39,8 @@ from tlp_paraview.algorithm import (
 )
 
 STEP_DIRECTIONS = ("one checkpoint", "each checkpoint")
+
+SAMPLINGS = ("grid", "scattered")
 
 FILE = "file"
 """Value of the Problem property that selects the problem of Problem File."""
@@ -51,8 +66,10 @@ class TLPLossLandscape(SeriesAlgorithm):
         self._step_directions, self._directions_step = 0, -1.0
         self._directions, self._method, self._normalization = 2, 0, 0
         self._order, self._parameters = 0, ""
+        self._solutions: list[str] = []
         self._max_iterations, self._tolerance, self._seed = 200, 1e-4, 0
         self._resolution, self._distance, self._large_grid = 41, 1.0, False
+        self._sampling, self._count, self._region, self._engine = 0, 10_000, 0, 0
         self._by_rise, self._rise, self._batch_losses = False, 1.0, False
         self._is_geometric, self._nearest = False, 0.01
         self._store, self._time_budget = "", 0.0
@@ -95,6 +112,14 @@ class TLPLossLandscape(SeriesAlgorithm):
     def SetDirectionMethod(self, index: int) -> None:
         self.assign("_method", index)
 
+    def AddSolutions(self, path: str | None) -> None:
+        if path:
+            self._solutions.append(path)
+            self.Modified()
+
+    def ClearSolutions(self) -> None:
+        self.assign("_solutions", [])
+
     def SetOrder(self, index: int) -> None:
         self.assign("_order", index)
 
@@ -112,6 +137,18 @@ class TLPLossLandscape(SeriesAlgorithm):
 
     def SetSeed(self, seed: int) -> None:
         self.assign("_seed", seed)
+
+    def SetSampling(self, index: int) -> None:
+        self.assign("_sampling", index)
+
+    def SetNumberOfSamples(self, count: int) -> None:
+        self.assign("_count", count)
+
+    def SetRegion(self, index: int) -> None:
+        self.assign("_region", index)
+
+    def SetEngine(self, index: int) -> None:
+        self.assign("_engine", index)
 
     def SetResolution(self, resolution: int) -> None:
         self.assign("_resolution", resolution)
@@ -171,7 +208,8 @@ class TLPLossLandscape(SeriesAlgorithm):
 
     def RequestInformation(self, _request: Any, _in_info: Any, out_info: Any) -> int:
         self._announced = self._available_resolution()
-        shape = () if self._is_geometric else (self._announced,) * self._directions
+        is_even_grid = self._is_on_grid() and not self._is_geometric
+        shape = (self._announced,) * self._directions if is_even_grid else ()
         announce_image(out_info, 1, shape)
         self._series.scan(self._checkpoints)
         announce_steps(out_info, 2, self._series.steps)
@@ -191,6 +229,11 @@ class TLPLossLandscape(SeriesAlgorithm):
         step, landscape = (None, self._sampled()) if self._in_background else self._landscape(time)
         if not first or landscape is None:
             return 1
+        if landscape.number_of_directions != self._directions:
+            raise ValueError(
+                f"Number Of Directions must be {landscape.number_of_directions}, as many as these "
+                f"Solutions span, got {self._directions}"
+            )
         grid = vtk_bridge.landscape_to_grid(landscape, step=step)
         output(out_info, 0).ShallowCopy(grid)
         output(out_info, 1).ShallowCopy(vtk_bridge.landscape_to_image(landscape, step=step))
@@ -222,6 +265,11 @@ class TLPLossLandscape(SeriesAlgorithm):
             raise ValueError(
                 "Checkpoints cannot be sampled in the background; use tlp training, and TLP "
                 "Landscape Reader with Follow Files, or turn In Background off"
+            )
+        if not self._is_on_grid():
+            raise ValueError(
+                "scattered samples cannot be sampled in the background, which shows coarse grids "
+                "first; turn In Background off"
             )
         settings = self._settings()
         settings = replace(settings, run=replace(settings.run, time_budget=None))
@@ -274,7 +322,7 @@ class TLPLossLandscape(SeriesAlgorithm):
         """Raise a ValueError if the grid does not fit into memory, unless the user wants it."""
         count = self._resolution**self._directions
         needed, available = _BYTES_PER_SAMPLE * count, physical_memory()
-        if needed > available and not self._large_grid:
+        if self._is_on_grid() and needed > available and not self._large_grid:
             raise ValueError(
                 f"{self._resolution} points along {self._directions} directions are {count:,} "
                 f"samples, which need about {needed / GIBIBYTE:,.0f} GiB in ParaView, and this "
@@ -283,6 +331,11 @@ class TLPLossLandscape(SeriesAlgorithm):
             )
 
     def _settings(self) -> LandscapeSettings:
+        method = DIRECTION_METHODS[self._method]
+        needs_solutions = method in ("trajectory", "checkpoints")
+        if needs_solutions and not self._solutions:
+            raise ValueError(f"Solutions must name checkpoints for the method {method}, got none")
+        solutions = self._solutions if needs_solutions else ()
         return LandscapeSettings(
             problem=ProblemSettings(
                 name=self._problem_name(),
@@ -291,27 +344,37 @@ class TLPLossLandscape(SeriesAlgorithm):
             ),
             directions=DirectionSettings(
                 n=self._directions,
-                method=DIRECTION_METHODS[self._method],
+                method=method,
                 order=SPECTRUM_ORDERS[self._order],
                 normalization=NORMALIZATIONS[self._normalization],
                 parameters=self._parameters or None,
+                solutions=tuple(self.find_file(path) for path in solutions),
                 max_iterations=self._max_iterations,
                 tolerance=self._tolerance,
                 seed=self._seed,
             ),
-            samples=GridSettings(
-                self._resolution,
-                self._distance,
-                self._rise if self._by_rise else None,
-                self._nearest if self._is_geometric else None,
+            samples=self._samples(),
+            evaluation=EvaluationSettings(
+                engine=ENGINES[self._engine - 1] if self._engine else None,
+                batch_losses=self._batch_losses,
             ),
-            evaluation=EvaluationSettings(batch_losses=self._batch_losses),
             run=RunSettings(
                 store=self._store_path(),
                 time_budget=self._time_budget or None,
                 part=None if self._store else (1, 1),
             ),
         )
+
+    def _samples(self) -> SampleSettings:
+        rise = self._rise if self._by_rise else None
+        if not self._is_on_grid():
+            region = REGIONS[self._region]
+            return ScatterSettings(self._count, region, self._distance, self._seed, rise)
+        nearest = self._nearest if self._is_geometric else None
+        return GridSettings(self._resolution, self._distance, rise, nearest)
+
+    def _is_on_grid(self) -> bool:
+        return SAMPLINGS[self._sampling] == "grid"
 
     def _store_path(self) -> str:
         """Return the path of the store; a new one of a state file is made beside that file."""

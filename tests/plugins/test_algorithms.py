@@ -16,7 +16,7 @@ from tlp_paraview.landscape_descriptors import TLPLandscapeDescriptors
 from tlp_paraview.landscape_profile import TLPLandscapeProfile
 from tlp_paraview.landscape_reader import TLPLandscapeReader
 from tlp_paraview.landscape_slice import TLPLandscapeSlice
-from tlp_paraview.landscape_source import TLPLossLandscape
+from tlp_paraview.landscape_source import SAMPLINGS, TLPLossLandscape
 from tlp_paraview.merge_tree import TLPMergeTree
 from tlp_paraview.neighbor_graph import TLPNeighborGraph
 from tlp_paraview.tree_ensemble import TLPTreeEnsemble
@@ -45,7 +45,10 @@ from tlp_core import (
 )
 from tlp_core import array_names as names
 from tlp_core.analysis.noise import basin_noise
+from tlp_core.choices import DIRECTION_METHODS, ENGINES, REGIONS
 from tlp_core.pipeline.background import Report
+from tlp_core.problem import mean_loss
+from tlp_core.problems.weights import load_checkpoint
 from tlp_core.topology.landscape_tree import landscape_graph, landscape_tree
 
 
@@ -584,6 +587,97 @@ def test_the_network_is_marked_in_profile_landscape_and_slice(messages, resoluti
     simplification.SetMaxMinima(1)  # both wells are filled to the saddle
     run(profile)
     assert profile.GetOutputDataObject(7).GetNumberOfPoints() == 1
+    assert messages == []
+
+
+def save_solutions(folder, steps):
+    """Write checkpoints of the quadratic bowl of three parameters, moved by some steps."""
+    problem = load_problem("quadratic-bowl", arguments={"n": 3})
+    (name, start), *_ = problem.model.state_dict().items()
+    paths = []
+    for number, step in enumerate(steps):
+        paths.append(str(folder / f"solution_{number}.pt"))
+        torch.save({name: start + torch.tensor(step, dtype=start.dtype)}, paths[-1])
+    return paths
+
+
+def bowl(method, solutions):
+    source = TLPLossLandscape()
+    source.SetProblem("quadratic-bowl")
+    source.SetArguments("n=3")
+    source.SetDirectionMethod(DIRECTION_METHODS.index(method))
+    source.SetResolution(5)
+    for path in solutions:
+        source.AddSolutions(path)
+    return source
+
+
+def test_directions_through_solutions_reach_them(messages, tmp_path):
+    steps = [[1.0, 0.0, 0.0], [0.0, 0.5, 0.5]]
+    solutions = save_solutions(tmp_path, steps)
+    source = bowl("checkpoints", solutions)
+    run(source)
+    landscape = vtk_bridge.grid_to_landscape(source.GetOutputDataObject(0))
+    assert landscape.shape == (5, 5)
+    problem = load_problem("quadratic-bowl", arguments={"n": 3})
+    load_checkpoint(problem, solutions[0])
+    one = [mean_loss(problem)]
+    assert np.isclose(landscape.loss, one).any()
+    source.SetNumberOfDirections(3)
+    run(source)
+    assert "Number Of Directions must be 2, as many as these Solutions span" in messages[0][1]
+    messages.clear()
+    source.ClearSolutions()
+    run(source)
+    assert "Solutions must name checkpoints for the method checkpoints" in messages[0][1]
+
+
+def test_a_trajectory_spans_the_landscape(messages, tmp_path):
+    solutions = save_solutions(tmp_path, [[2.0, 0, 0], [1.0, 0.2, 0], [0.5, 0.3, 0.1]])
+    source = bowl("trajectory", solutions)
+    run(source)
+    assert vtk_bridge.grid_to_landscape(source.GetOutputDataObject(0)).shape == (5, 5)
+    source.SetDirectionMethod(DIRECTION_METHODS.index("random"))  # Solutions are hidden then
+    run(source)
+    assert source.GetOutputDataObject(0).GetNumberOfPoints() == 25
+    assert messages == []
+
+
+def test_scattered_samples_go_through_the_whole_pipeline(messages):
+    source = bowl("random", [])
+    source.SetSampling(SAMPLINGS.index("scattered"))
+    source.SetNumberOfSamples(64)
+    source.SetRegion(REGIONS.index("ball"))
+    source.SetNumberOfDirections(3)
+    _, _, profile, descriptors, _ = chain(source)
+    run(profile, descriptors)
+    samples = source.GetOutputDataObject(0)
+    assert samples.GetNumberOfPoints() == 64
+    coordinates = vtk_to_numpy(samples.GetPointData().GetArray(names.COORDINATES))
+    assert np.linalg.norm(coordinates, axis=1).max() <= 1
+    assert (coordinates[0] == 0).all()  # the network, which is marked
+    assert profile.GetOutputDataObject(7).GetNumberOfPoints() == 1
+    assert source.GetOutputDataObject(1).GetNumberOfPoints() == 0
+    count = descriptors.GetOutputDataObject(0).GetColumnByName("number_of_samples").GetValue(0)
+    assert count == 64
+    assert messages == []
+    source.SetInBackground(1)
+    run(source)
+    assert "scattered samples cannot be sampled in the background" in messages[0][1]
+
+
+def test_engines_of_the_panel_agree(messages):
+    losses = []
+    for engine in ("automatic", "single", "batched"):
+        source = bowl("random", [])
+        source.SetEngine(("automatic", *ENGINES).index(engine))
+        run(source)
+        landscape = vtk_bridge.grid_to_landscape(source.GetOutputDataObject(0))
+        losses.append(landscape.loss)
+        if engine != "automatic":
+            assert landscape.provenance["evaluation"]["name"] == engine
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-6)
+    np.testing.assert_allclose(losses[2], losses[0], rtol=1e-6)
     assert messages == []
 
 

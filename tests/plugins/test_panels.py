@@ -9,11 +9,13 @@ import pytest
 
 from tlp_core.choices import (
     DIRECTION_METHODS,
+    ENGINES,
     GRID_RULES,
     KNN_METHODS,
     KNN_RULES,
     NORMALIZATIONS,
     PROFILE_WIDTHS,
+    REGIONS,
     SIBLING_ORDERS,
     SPECTRUM_ORDERS,
 )
@@ -142,7 +144,9 @@ def entries(proxy, name):
     [
         ("TLPLossLandscape", "Problem", (*READY_PROBLEMS, "file")),
         ("TLPLossLandscape", "Normalization", NORMALIZATIONS),
-        ("TLPLossLandscape", "DirectionMethod", DIRECTION_METHODS[:4]),
+        ("TLPLossLandscape", "DirectionMethod", DIRECTION_METHODS),
+        ("TLPLossLandscape", "Region", REGIONS),
+        ("TLPLossLandscape", "Engine", ("automatic", *ENGINES)),
         ("TLPLossLandscape", "Order", SPECTRUM_ORDERS),
         ("TLPLandscapeProfile", "Order", SIBLING_ORDERS),
         ("TLPLandscapeProfile", "Width", PROFILE_WIDTHS),
@@ -159,6 +163,7 @@ def test_choices_are_the_cores(proxy, name, table):
     ("proxy", "name", "table"),
     [
         ("TLPLossLandscape", "StepDirections", "STEP_DIRECTIONS"),
+        ("TLPLossLandscape", "Sampling", "SAMPLINGS"),
         ("TLPTreeEnsemble", "DiagramDistance", "DISTANCES"),
         ("TLPNeighborGraph", "Graph", "GRAPHS"),
         ("TLPNeighborGraph", "ImplicitGraph", "IMPLICIT"),
@@ -198,6 +203,11 @@ SHOWN_WITH = {
         "Distance": ("DistanceByRise", ["off"]),
         "Rise": ("DistanceByRise", ["on"]),
         "Nearest": ("GeometricSpacing", ["on"]),
+        "GeometricSpacing": ("Sampling", ["grid"]),
+        "Resolution": ("Sampling", ["grid"]),
+        "NumberOfSamples": ("Sampling", ["scattered"]),
+        "Region": ("Sampling", ["scattered"]),
+        "Solutions": ("DirectionMethod", ["trajectory", "checkpoints"]),
         "TimeBudget": ("InBackground", ["off"]),
         "StopSampling": ("InBackground", ["on"]),
     },

@@ -17,10 +17,10 @@ pytestmark = pytest.mark.paraview
 PROPERTIES = {
     "TLPLossLandscape": (
         "Arguments BatchLosses Checkpoint Checkpoints DataState DirectionMethod DirectionsStep "
-        "Distance DistanceByRise GeometricSpacing InBackground LargeGrid MaxIterations Nearest "
-        "Normalization NumberOfDirections Order Parameters Problem ProblemFile ProblemFunction "
-        "ReadAgain Refresh Resolution Rise Seed StepDirections StopSampling Store TimeBudget "
-        "TimestepValues Tolerance"
+        "Distance DistanceByRise Engine GeometricSpacing InBackground LargeGrid MaxIterations "
+        "Nearest Normalization NumberOfDirections NumberOfSamples Order Parameters Problem "
+        "ProblemFile ProblemFunction ReadAgain Refresh Region Resolution Rise Sampling Seed "
+        "Solutions StepDirections StopSampling Store TimeBudget TimestepValues Tolerance"
     ),
     "TLPLandscapeReader": "DataState FileName FollowFiles ReadAgain Refresh TimestepValues",
     "TLPBlockTable": "FileName Refresh TimestepValues",
