@@ -47,6 +47,10 @@ class LossError(RuntimeError):
     """The user's loss failed, or returned something other than a scalar tensor."""
 
 
+class NonFiniteLossError(LossError):
+    """The loss of a model is not finite, as after a training that diverged."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """A network with its loss.
@@ -366,7 +370,8 @@ def check_center(problem: Problem) -> float:
     """Return the loss at the model.
 
     Raises:
-        LossError: if it is not finite, not deterministic, or independent of the parameters.
+        NonFiniteLossError: if it is not finite.
+        LossError: if it is not deterministic, or independent of the parameters.
     """
     depends = False
     parameters = list(trainable_parameters(problem.model).values())
@@ -382,7 +387,7 @@ def check_center(problem: Problem) -> float:
     losses = _losses(problem, problem.batches, evaluate)
     for _, loss in losses:
         if not math.isfinite(loss):
-            raise LossError(
+            raise NonFiniteLossError(
                 f"the loss of {problem.name!r} must be finite at the model itself, "
                 f"got {float(loss)}; check the checkpoint"
             )

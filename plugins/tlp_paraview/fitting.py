@@ -234,8 +234,7 @@ def _fit_profile(profile: Any, view: Any, size: tuple[int, int], *, moves_camera
     for shown in _drawn(profile, view):
         if roles.role_of(shown) in roles.POINTS_OF_A_PROFILE:
             shown.Input.Transform.Scale = [1.0, stretch, 1.0]
-            around = styles.AROUND if roles.role_of(shown) == Role.NETWORK else 1.0
-            shown.GaussianRadius = around * _RADIUS * _font(size) * pixel
+            shown.GaussianRadius = _RADIUS * _font(size) * pixel
             continue
         shown.Scale = [1.0, stretch, 1.0]
         if roles.role_of(shown) == Role.BASINS:
@@ -269,7 +268,9 @@ def _fit_colors(profile: Any, shown: Any, view: Any, own: tuple[float, float]) -
         styles.rescale(colors, own, logarithmic=logarithmic)
         _label_bars(view, colors, own)
     else:
-        styles.rescale(colors, styles.span_of(colors), logarithmic=logarithmic)
+        span = styles.span_of(colors)
+        styles.rescale(colors, span, logarithmic=logarithmic)
+        _label_bars(view, colors, span)
 
 
 def _label_bars(view: Any, colors: Any, span: tuple[float, float]) -> None:
@@ -300,7 +301,7 @@ def _width_title(profile: Any) -> str:
     has_volumes = names.SAMPLE_VOLUME in simple.OutputPort(profile, 2).PointData.keys()  # noqa: SIM118
     if profile.Width == "samples":
         return "volume, in mean samples" if has_volumes else "number of samples"
-    return f"n-th root of the fraction of {'the volume' if has_volumes else 'samples'}"
+    return f"n-th root of fraction of {'volume' if has_volumes else 'samples'}"
 
 
 def _drawn(profile: Any, view: Any) -> list[Any]:

@@ -31,6 +31,7 @@ class TLPLandscapeProfile(FormerlySimplifying):
         self._logarithmic, self._loss_range = 0, (0.0, 0.0)
         self._tolerance, self._height_scale = 1e-4, 0.0
         self._mark_noise, self._rate = 1, 0.05
+        self._kept_q_values: tuple[Any, Any] = (None, None)
 
     def SetOrder(self, index: int) -> None:
         self.assign("_order", index)
@@ -75,8 +76,7 @@ class TLPLandscapeProfile(FormerlySimplifying):
             logarithmic=bool(self._logarithmic),
             loss_range=self._loss_range,
         )
-        name = chosen_array(self)
-        q_values = vtk_bridge.basin_q_values(tree, samples, name) if self._mark_noise else None
+        q_values = self._q_values(tree, samples) if self._mark_noise else None
         outputs = (
             vtk_bridge.profile_to_basins(profile, drawing, q_values),
             vtk_bridge.profile_to_critical_points(profile, drawing, coordinates),
@@ -91,6 +91,15 @@ class TLPLandscapeProfile(FormerlySimplifying):
         for port, data in enumerate(outputs):
             output(out_info, port).ShallowCopy(data)
         return 1
+
+    def _q_values(self, tree: Any, samples: Any) -> Any:
+        """Return the q-values of the basins, which take seconds, and are reused with their tree."""
+        from tlp_core import vtk_bridge
+
+        if self._kept_q_values[0] is not tree:
+            found = vtk_bridge.basin_q_values(tree, samples, chosen_array(self))
+            self._kept_q_values = (tree, found)
+        return self._kept_q_values[1]
 
     def _profile(self, tree: Any, coordinates: Any, is_step: bool) -> Any:
         """Return the profile; at a step of a training, basins have places that all steps share."""

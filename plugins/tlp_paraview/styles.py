@@ -23,9 +23,6 @@ _SHORT = 300.0
 _DIGITS, _MAX_DIGITS = 3, 12
 """Smallest and largest number of digits of a label."""
 
-AROUND = 1.0
-"""Size of the square around the network over that of a disc; its inner edge does not hide one."""
-
 BLACK, WHITE, GREY = [0.0] * 3, [1.0] * 3, [0.8] * 3
 RED, ORANGE = list(profile.RED), list(profile.ORANGE)
 
@@ -148,19 +145,36 @@ def ticks_between(span: tuple[float, float], is_logarithmic: bool) -> list[float
         span: lowest and highest value, low < high.
         is_logarithmic: the values are drawn at places of their logarithm; low > 0.
     """
+    found = _inside(span, _decades(span), np.log) if is_logarithmic else []
+    return found if len(found) > 1 else _inside(span, _rounds(span), np.asarray)
+
+
+def _inside(span: tuple[float, float], values: list[float], scale: Any) -> list[float]:
+    """Return the values whose labels touch neither end of a range."""
+    low, high = scale(span)
+    if not high > low:
+        return []
+    places = (scale(values) - low) / (high - low)
+    return [v for v, place in zip(values, places) if _LABEL < place < 1 - _LABEL]
+
+
+def _decades(span: tuple[float, float]) -> list[float]:
+    """Return powers of ten, in a short range with 2 and 5 times a power."""
     low, high = span
-    if is_logarithmic:
-        exponents = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
-        factors = [1, 2, 5] if high < _SHORT * low else [1]
-        every = np.multiply.outer(10.0**exponents, factors).ravel()
-        places = np.log(every / low) / np.log(high / low)
-    else:
-        rough = (high - low) / _TICKS
-        unit = 10.0 ** np.floor(np.log10(rough))
-        step = unit * next(factor for factor in (1, 2, 5, 10) if factor * unit >= rough)
-        every = step * np.arange(np.ceil(low / step), np.floor(high / step) + 1)
-        places = (every - low) / (high - low)
-    return [float(v) for v in every[(places > _LABEL) & (places < 1 - _LABEL)]]
+    exponents = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    factors = (1, 2, 5) if high < _SHORT * low else (1,)
+    return [float(f"{factor}e{exponent}") for exponent in exponents for factor in factors]
+
+
+def _rounds(span: tuple[float, float]) -> list[float]:
+    """Return multiples of 1, 2 or 5 times a power of ten, ten at most."""
+    low, high = span
+    exponent = np.floor(np.log10((high - low) / _TICKS))
+    steps = [float(f"{factor}e{exponent:.0f}") for factor in (1, 2, 5, 10)]
+    step = next((each for each in steps if each * _TICKS >= high - low), 0.0)
+    if not step or low + step in (low, high):  # beyond the precision of the numbers
+        return []
+    return [step * k for k in range(int(np.ceil(low / step)), int(np.floor(high / step)) + 1)]
 
 
 def add_color_map() -> None:
@@ -243,19 +257,22 @@ def show_critical_points(
     return shown
 
 
-def show_network(points: Any, view: Any, *, radius: float = 1.0, legend: bool = True) -> Any:
+def show_network(points: Any, view: Any, radius: float = 1.0) -> Any:
     """Show the given network as a black square around its sample, and return the representation.
 
+    Its legend is shown if there is such a sample.
+
     Args:
-        points: the network, as one point.
+        points: the network, as one point, or none.
         view: a render view.
-        radius: radius of the discs of minima and saddles, in the units of the points. Default: 1.
-        legend: show the legend. Default: True.
+        radius: half the size of the square, whose inside a disc of this radius fits into, in the
+            units of the points. Default: 1.
     """
-    shown = show_discs(points, view, AROUND * radius)
+    shown = show_discs(points, view, radius)
     shown.ShaderPreset = "Square Outline"
     set_color(shown, BLACK, Pickable=0)
-    if legend:
+    points.UpdatePipeline()
+    if points.GetDataInformation().GetNumberOfPoints():
         show_text("[ ] network", view, position=(0.82, 0.79))
     return shown
 

@@ -261,8 +261,8 @@ def show_profile(
     if not bare:
         styles.show_color_bar(blues, "average loss", view, span)
     styles.disable_lighting(basins)
-    has_faint = pipeline.faint_basins.GetDataInformation().GetNumberOfCells() > 0
-    if has_faint or not bare:  # each representation costs a tenth of a second
+    knows_noise = names.Q_VALUE in pipeline.basins.CellData.keys()  # noqa: SIM118
+    if knows_noise:
         faint = roles.mark(simple.Show(pipeline.faint_basins, view), Role.FAINT_BASINS)
         styles.set_color(faint, styles.WHITE, Opacity=_VEIL, Pickable=0)
     outline = roles.mark(simple.Show(pipeline.outline, view), Role.OUTLINE)
@@ -283,7 +283,7 @@ def show_profile(
     styles.show_text(heading or title(pipeline, metrics=not steps), view)
     if not bare:
         _show_network(pipeline, view)
-        if has_faint:
+        if knows_noise:
             styles.show_text("pale: noise?", view, position=(0.82, 0.745))
         place = (0.08, 0.885)
         styles.show_text(fitting.LOSS_TITLES[0], view, position=place, role=Role.LOSS_TITLE)
@@ -487,7 +487,7 @@ def _show_surface(pipeline: Pipeline, part: Any, view: Any, span: tuple[float, f
     roles.mark(discs, Role.LANDSCAPE_POINTS)
     versions.move(discs, [0.0, 0.0, radius])
     network = _warp_by_loss(simple.OutputPort(part, 2), "Network on the Surface", scale)
-    square = styles.show_network(network, view, radius=radius)
+    square = styles.show_network(network, view, radius)
     roles.mark(square, Role.LANDSCAPE_POINTS)
     versions.move(square, [0.0, 0.0, radius])
     styles.show_axes(view, ("direction 1", "direction 2", "loss"), (1, 1, scale))
@@ -538,7 +538,7 @@ def _show_contours(part: Any, view: Any, span: tuple[float, float]) -> None:
     radius = _RADIUS * (bounds[1] - bounds[0])
     discs = styles.show_critical_points(simple.OutputPort(part, 1), view, radius=radius)
     roles.mark(discs, Role.LANDSCAPE_POINTS)
-    square = styles.show_network(simple.OutputPort(part, 2), view, radius=radius)
+    square = styles.show_network(simple.OutputPort(part, 2), view, radius)
     roles.mark(square, Role.LANDSCAPE_POINTS)
     styles.show_axes(view, ("direction 1", "direction 2", "direction 3"), (1, 1, 1))
     _look_from(view, (-1.0, -1.6, 0.9))
@@ -565,7 +565,7 @@ def _show_points(pipeline: Pipeline, view: Any, span: tuple[float, float]) -> No
     styles.show_color_bar(colors, "loss", view, span)
     network = pipeline.network_sample
     place = _warp_by_loss(network, "Network on the Curve", scale) if curve else network
-    square = styles.show_network(place, view, radius=_RADIUS * _width(pipeline))
+    square = styles.show_network(place, view, _RADIUS * _width(pipeline))
     roles.mark(square, Role.LANDSCAPE_POINTS)
     third = "loss" if curve else "direction 3"
     styles.show_axes(view, ("direction 1", "direction 2", third), (1, 1, scale))

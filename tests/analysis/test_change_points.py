@@ -35,6 +35,16 @@ def test_changes_that_are_close_to_each_other_are_placed_together(seed):
     assert [change.p_value <= 0.05 for change in found] == [True, True]
 
 
+def test_a_place_far_from_the_tested_one_does_not_take_its_p_value():
+    """A step at 30 and a slope behind it, as independent points: four best steps begin at 8."""
+    rng = np.random.default_rng(0)
+    series = 0.5 * rng.normal(size=60)
+    series[30:] += 3 + np.arange(30) / 5
+    found = find_transitions(series, null="independent", significance=0.05, simulations=199)
+    assert len(found) == 4
+    assert found[0].index == 30
+
+
 def test_false_alarms_on_shuffled_series_are_as_rare_as_the_significance():
     """Of 400 series without a change, 20 are reported on average at 5 %."""
     rng = np.random.default_rng(2)

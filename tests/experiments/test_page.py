@@ -89,14 +89,22 @@ def test_text_around_the_tables_stays(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("no table", "must have a line such as '<!-- claims of pinn -->'"),
-        ("<!-- claims of pinn -->", "below it one '<!-- end of pinn -->'"),
-        ("<!-- end of pinn -->\n<!-- claims of pinn -->", "below it one '<!-- end of pinn -->'"),
-        (2 * "<!-- claims of pinn -->\n<!-- end of pinn -->\n", "must have one line"),
-        ("<!-- claims of pine -->\n<!-- end of pine -->", "experiment of the page must be one of"),
+        ("no table", "must have lines such as '<!-- claims of pinn -->'"),
+        ("<!-- claims of pinn -->", "must have a line '<!-- end of pinn -->' below line 1"),
+        ("<!-- end of pinn -->\n<!-- claims of pinn -->", "line 1 of .* behind the line of its"),
+        (
+            2 * "<!-- claims of pinn -->\n<!-- end of pinn -->\n",
+            "each experiment once, got pinn, p",
+        ),
+        (
+            "<!-- claims of pinn -->\n<!-- claims of resnet -->\n<!-- end of pinn -->",
+            "line 2 of .* must be '<!-- end of pinn -->', got '<!-- claims of resnet",
+        ),
+        ("<!-- claims of pi-ne -->\n<!-- end of pi-ne -->", "must be one of .* got 'pi-ne'"),
         ("<!-- claims of pinn --fast -->\n<!-- end of pinn -->", "must be --size, --only and"),
+        ("<!-- claims of pinn --res 4D=5 -->\n<!-- end of pinn -->", "got '--res'"),
         ("<!-- claims of pinn --only rate -->\n<!-- end of pinn -->", "must be NAME=VALUE"),
-        ("<!-- claims of pinn --resolution 4D=x -->\n<!-- end of pinn -->", "are wrong: invalid"),
+        ("<!-- claims of pinn --resolution 4D=x -->\n<!-- end of pinn -->", "must be an integer"),
         ("<!-- claims of pinn --size huge -->\n<!-- end of pinn -->", "are wrong: .*huge"),
         ("<!-- claims of pinn -->\n<!-- end of pinn -->", "must have rows of this experiment"),
     ],
@@ -107,3 +115,30 @@ def test_a_page_that_cannot_be_made_is_reported(text, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         remake_page(page)
     assert page.read_text() == f"{text}\n"
+
+
+def test_words_select_networks_as_in_the_command(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "an example:\n    <!-- claims of NAME -->\n"
+        "<!-- claims of pinn --only rate=1.0 rate=0.1 --only seed=1 -->  \n"
+        "old\n<!-- end of pinn -->"
+    )
+    (table,) = tables_of(page)
+    assert table.only == {"rate": "1.0,0.1", "seed": "1"}
+    assert (table.size, table.first, table.last) == ("full", 2, 4)
+
+
+def test_nothing_is_written_if_one_table_cannot_be_made(tmp_path):
+    folder = tmp_path / "page" / "resnet"
+    folder.mkdir(parents=True)
+    for file in ("rows.csv", "experiment.json"):
+        shutil.copy(RESULTS / "resnet" / file, folder)
+    page = tmp_path / "page.md"
+    page.write_text(
+        "<!-- claims of resnet --size medium -->\n<!-- end of resnet -->\n"
+        "<!-- claims of pinn -->\n<!-- end of pinn -->\n"
+    )
+    with pytest.raises(ValueError, match="must have rows of this experiment"):
+        remake_page(page)
+    assert sorted(path.name for path in folder.iterdir()) == ["experiment.json", "rows.csv"]

@@ -6,13 +6,16 @@ in the analysis of variance"): the step that, beside a level and a trend, explai
 series, is tested, and its two parts are, if it is significant. Where they are is decided by
 ruptures (Truong et al. 2020, "Selective review of offline change point detection methods"), for all
 of them together, because a segmentation that goes part by part misplaces changes that are close to
-each other. Descriptors of a training are autocorrelated and have trends, so the null
-hypothesis is a linear trend with autoregressive noise, x_t = φ x_{t-1} + e_t, not independent
-points: the statistic is compared with that of simulated series of this kind (a parametric
-bootstrap). The estimate of φ is biased downwards in short series, and a too small φ gives false
-alarms; the simulation uses an upper bound of φ, the value whose estimates are as small as the
-observed one in a tenth of all series (a test inversion, Andrews 1993, "Exactly median-unbiased
-estimation of first order autoregressive models", for a quantile instead of the median).
+each other. If a change would leave the place between those that were tested beside it, it would be
+another change, and all keep their tested places.
+
+Descriptors of a training are autocorrelated and have trends, so the null hypothesis is a linear
+trend with autoregressive noise, x_t = φ x_{t-1} + e_t, not independent points: the statistic is
+compared with that of simulated series of this kind (a parametric bootstrap). The estimate of φ is
+biased downwards in short series, and a too small φ gives false alarms; the simulation uses an upper
+bound of φ, the value whose estimates are as small as the observed one in a tenth of all series (a
+test inversion, Andrews 1993, "Exactly median-unbiased estimation of first order autoregressive
+models", for a quantile instead of the median).
 
 ``tests/benchmarks/change_points.py`` prints how often it alarms without a change, and how often it
 finds one.
@@ -20,6 +23,7 @@ finds one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -66,7 +70,8 @@ class Transition:
         before: median of the values between the previous change, or the start, and this change.
         after: median of the values between this change and the next change, or the end.
         p_value: fraction, 0 to 1, of simulated series with an equal or larger statistic, corrected
-            for the number of tests (Bonferroni).
+            for the number of tests (Bonferroni). It is that of the tested place, from which the
+            place of the change differs by a few points at most.
     """
 
     index: int
@@ -128,7 +133,7 @@ def find_transitions(
     found = sorted(_find_changes(series, 0, partial(test, simulations, rng), significance, tests=1))
     tested, p_values = [index for index, _ in found], [p_value for _, p_value in found]
     level = _without_trend(series, tested) if null == "autoregressive" else rankdata(series)
-    places = _best_places(level, len(found))
+    places = _refined(tested, _best_places(level, len(tested)))
     ends = [0, *places, len(series)]
     return tuple(
         Transition(
@@ -183,6 +188,12 @@ def _best_places(series: Numbers, count: int) -> list[int]:
     scaled = (series - series.mean()) / np.abs(series - series.mean()).max()
     model = KernelCPD(kernel="linear", min_size=_MINIMUM_SIDE).fit(scaled)
     return [int(end) for end in model.predict(n_bkps=count)[:-1]]
+
+
+def _refined(tested: list[int], better: list[int]) -> list[int]:
+    """Return better places of tested changes, unless one of them lies at or behind another one."""
+    bounds = zip([-1, *tested], better, [*tested[1:], math.inf])
+    return better if all(before < place < after for before, place, after in bounds) else tested
 
 
 def _find_changes(

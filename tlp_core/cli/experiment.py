@@ -11,6 +11,7 @@ from tlp_core.choices import EXPERIMENT_SIZES
 from tlp_core.cli.options import Parsers
 from tlp_core.cli.output import log_to_stderr
 from tlp_core.experiments import EXPERIMENTS, named_experiment
+from tlp_core.experiments.selection import named_values, resolutions_of
 from tlp_core.progress import TerminalProgress
 
 
@@ -125,9 +126,9 @@ def run(options: argparse.Namespace, report: Callable[[str], None]) -> bool:
         select_part,
     )
 
-    experiment, only = named_experiment(options.name), _pairs("only", "seed=0", options.only)
-    texts = _pairs("resolution", "4D=41", options.resolution)
-    resolutions = {look: _integer(look, text) for look, text in texts.items()}
+    experiment = named_experiment(options.name)
+    only = named_values("only", "seed=0", options.only)
+    resolutions = resolutions_of(options.resolution)
     if options.cost:
         networks = select_networks(experiment, options.size, only, device=options.device)
         looks = select_part(select_looks(experiment, options.size, resolutions), options.look)
@@ -170,21 +171,3 @@ def run(options: argparse.Namespace, report: Callable[[str], None]) -> bool:
     except ModuleNotFoundError as error:
         report(f"no charts were drawn: {error}; install tlp_core[plot]")
     return True
-
-
-def _pairs(option: str, example: str, words: list[str]) -> dict[str, str]:
-    """Return values by name; those of a repeated name are joined by commas."""
-    pairs: dict[str, list[str]] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not name or not equals:
-            raise ValueError(f"{option} must be NAME=VALUE, such as {example}, got {word!r}")
-        pairs.setdefault(name, []).append(value)
-    return {name: ",".join(values) for name, values in pairs.items()}
-
-
-def _integer(look: str, text: str) -> int:
-    try:
-        return int(text)
-    except ValueError as error:
-        raise ValueError(f"resolution of {look} must be an integer, got {text!r}") from error

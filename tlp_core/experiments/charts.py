@@ -51,7 +51,7 @@ def draw_charts(
         is_wanted: function that returns whether to draw a picture, given its path. Default: all.
 
     Returns:
-        The ``.png`` files.
+        The ``.png`` files. A look without a column of a chart has no such chart.
 
     Raises:
         ModuleNotFoundError: if matplotlib is not installed.
@@ -78,7 +78,7 @@ def draw_charts(
     wanted = {path: draw for path, draw in charts.items() if is_wanted(path)}
     for path, draw in wanted.items():
         draw(path)
-    return list(wanted)
+    return [path for path in wanted if path.exists()]
 
 
 def draw_points(table: Sequence[Row], x: str, y: str, color: str, path: Path) -> Path:

@@ -5,9 +5,10 @@ cases that do not differ under the null hypothesis: pairs that are independent, 
 distribution, values whose distribution is symmetric about 0. Under these hypotheses it is exact,
 also for four cases, where no effect of any size may be decidable; the power tells. It is not exact
 for groups of one median but of different spread, or for a skewed distribution of mean 0. The tests
-are two-sided. The p-values of an experiment are corrected for their number by Holm's method
-(Holm 1979, "A simple sequentially rejective multiple test procedure"): the probability that one or
-more of its claims are decided without an effect is at most 5 %.
+are two-sided. The p-values of the claims that are read together, those of an experiment or of a
+page, are corrected for their number by Holm's method (Holm 1979, "A simple sequentially rejective
+multiple test procedure"): the probability that one or more of them are decided without an effect is
+at most 5 %.
 
 A claim *holds* if its corrected p-value is at most 0.05 and the effect has the claimed sign; it
 *does not hold* if the effect has the other sign; else it is *undecided*. Numbers without a null
@@ -82,7 +83,7 @@ class Claim:
         p: two-sided p-value of a permutation test; NaN if there is no test.
         p_holm: the p-value after Holm's correction, see :func:`correct_claims`.
         claimed: the claimed sign of the effect; None if the effect is only shown.
-        count: number of independent cases, such as networks.
+        count: number of independent cases, such as networks, settings or pairs.
         power: probability, 0 to 1, that the uncorrected test decides an effect of the size in
             ``power_of``; NaN without a test.
         power_of: size of the effect, such as ``ρ = 0.5``.
@@ -117,7 +118,7 @@ class Claim:
 
 
 def correct_claims(claims: Sequence[Claim]) -> list[Claim]:
-    """Return the claims of one experiment with p-values that are corrected for their number."""
+    """Return claims that are read together, with p-values that are corrected for their number."""
     tested = sorted((c.p, i) for i, c in enumerate(claims) if math.isfinite(c.p))
     corrected, largest = list(claims), 0.0
     for place, (p, i) in enumerate(tested):
@@ -228,6 +229,24 @@ def mean(
     return Claim(
         text, measure, value, low, high, p, claimed, len(cases), power, "one standard deviation"
     )
+
+
+def gain(text: str, measure: str, values: npt.ArrayLike) -> Claim:
+    """Test a claim by the mean of gains, which are 0 or less on average without an effect.
+
+    Such a gain is that of a prediction by one more input: an input that tells nothing makes the
+    prediction worse. A mean of 0 or less is undecided, whatever its p-value were.
+
+    Args:
+        text: the claim.
+        measure: what the values are.
+        values: (C,) one value per case. Non-finite values are omitted.
+
+    Returns:
+        The claim with its result, as that of :func:`mean`.
+    """
+    claim = mean(text, measure, values)
+    return claim if claim.value > 0 or math.isnan(claim.value) else replace(claim, p=1.0)
 
 
 def difference(

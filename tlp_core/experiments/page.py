@@ -15,7 +15,7 @@ import argparse
 import re
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tlp_core import checks
@@ -24,9 +24,10 @@ from tlp_core.choices import EXPERIMENT_SIZES, ExperimentSize
 from tlp_core.experiments import EXPERIMENTS, named_experiment
 from tlp_core.experiments.charts import draw_charts
 from tlp_core.experiments.claims import Claim, correct_claims, markdown_table
-from tlp_core.experiments.run import gather_results, write_claims
+from tlp_core.experiments.run import gather_rows, write_claims, write_rows
+from tlp_core.experiments.selection import named_values, resolutions_of
 
-_START = re.compile(r"^<!-- claims of (\w+) ?(.*?) -->$", re.MULTILINE)
+_START, _END = re.compile(r"<!-- claims of (\S+)(.*)-->"), re.compile(r"<!-- end of (\S+) -->")
 
 
 @dataclass(frozen=True)
@@ -35,26 +36,25 @@ class Table:
 
     Attributes:
         name: name of the experiment.
-        start: the line before the table.
-        size: size of the experiment. Default: ``full``.
-        only: parameters of the networks, such as ``{"rate": "1.0"}``. Default: all networks.
+        first: index of the line that begins the table.
+        last: index of the line that ends it.
+        size: size of the experiment.
+        only: parameters of the networks, such as ``{"rate": "1.0"}``; empty for all networks.
         resolutions: number of points along each direction, by name of the look.
     """
 
     name: str
-    start: str
-    size: ExperimentSize = "full"
-    only: Mapping[str, str] = field(default_factory=dict)
-    resolutions: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def end(self) -> str:
-        """The line behind the table."""
-        return f"<!-- end of {self.name} -->"
+    first: int
+    last: int
+    size: ExperimentSize
+    only: Mapping[str, str]
+    resolutions: Mapping[str, int]
 
 
 def remake_page(page: Path, *, report: Callable[[str], None] = print) -> dict[str, list[Claim]]:
     """Make the tables of a page, and the charts that it shows, from the rows of its experiments.
+
+    Nothing is written before all tables are made.
 
     Args:
         page: the page, ``NAME.md``; the folder of each experiment is ``NAME/EXPERIMENT``.
@@ -69,11 +69,14 @@ def remake_page(page: Path, *, report: Callable[[str], None] = print) -> dict[st
             damaged.
         ModuleNotFoundError: if matplotlib is not installed.
     """
+    import matplotlib  # noqa: F401, before a file is written
+
     tables = tables_of(page)
+    experiments = {table.name: named_experiment(table.name) for table in tables}
     folders = {table.name: page.with_suffix("") / table.name for table in tables}
-    claims = {
-        table.name: gather_results(
-            named_experiment(table.name),
+    rows = {
+        table.name: gather_rows(
+            experiments[table.name],
             folders[table.name],
             size=table.size,
             only=table.only,
@@ -82,69 +85,78 @@ def remake_page(page: Path, *, report: Callable[[str], None] = print) -> dict[st
         )
         for table in tables
     }
+    claims = {name: experiments[name].claims(found) for name, found in rows.items()}
     together = iter(correct_claims([claim for each in claims.values() for claim in each]))
     corrected = {name: [next(together) for _ in each] for name, each in claims.items()}
-    original = text = page.read_text(encoding="utf-8")
-    for table in tables:
-        write_claims(folders[table.name], corrected[table.name])
+    text = page.read_text(encoding="utf-8")
+    for name, folder in folders.items():
+        write_rows(experiments[name], folder, rows[name])
+        write_claims(folder, corrected[name])
         drawn = draw_charts(
-            named_experiment(table.name),
-            folders[table.name],
-            is_wanted=lambda path: path.relative_to(page.parent).as_posix() in original,
+            experiments[name],
+            folder,
+            is_wanted=lambda path: path.relative_to(page.parent).as_posix() in text,
         )
         for picture in drawn:
             report(f"wrote {picture}")
-        before, _, rest = text.partition(f"{table.start}\n")
-        _, _, after = rest.partition(f"{table.end}\n")
-        content = markdown_table(corrected[table.name])
-        text = f"{before}{table.start}\n\n{content}\n{table.end}\n{after}"
+    lines = text.splitlines(keepends=True)
+    for table in reversed(tables):  # so that the indices of the earlier ones stay
+        lines[table.first + 1 : table.last] = [f"\n{markdown_table(corrected[table.name])}\n"]
     with atomic_write(page) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text("".join(lines), encoding="utf-8")
     return corrected
 
 
 def tables_of(page: Path) -> list[Table]:
-    """Return the tables of a page.
+    """Return the tables of a page, from top to bottom.
 
     Raises:
         FileNotFoundError: if the page does not exist.
         ValueError: as :func:`remake_page`.
     """
-    text = page.read_text(encoding="utf-8")
-    tables = [_table(match[1], match[2], match[0]) for match in _START.finditer(text)]
-    if not tables:
-        raise ValueError(f"{page} must have a line such as '<!-- claims of pinn -->', and has none")
-    for table in tables:
-        of_name = [each for each in tables if each.name == table.name]
-        places = [text.find(f"{line}\n") for line in (table.start, table.end)]
-        if len(of_name) > 1 or text.count(table.end) != 1 or places[0] > places[1]:
-            raise ValueError(
-                f"{page} must have one line {table.start!r} and below it one {table.end!r}"
-            )
+    tables: list[Table] = []
+    begun: tuple[int, re.Match[str]] | None = None
+    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines()):
+        start, end = _START.fullmatch(line.rstrip()), _END.fullmatch(line.rstrip())
+        expected = "" if begun is None else f"<!-- end of {begun[1][1]} -->"
+        if (start and begun) or (end and end[0] != expected):
+            wanted = f"must be {expected!r}" if begun else "must be behind the line of its start"
+            raise ValueError(f"line {number + 1} of {page} {wanted}, got {line!r}")
+        if start:
+            begun = number, start
+        elif end and begun:
+            tables.append(_table(begun[1], begun[0], number))
+            begun = None
+    if begun:
+        raise ValueError(
+            f"{page} must have a line '<!-- end of {begun[1][1]} -->' below line {begun[0] + 1}, "
+            "and has none"
+        )
+    names = [table.name for table in tables]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(
+            f"{page} must have lines such as '<!-- claims of pinn -->' and '<!-- end of pinn -->', "
+            f"each experiment once, got {', '.join(names) or 'none'}"
+        )
     return tables
 
 
-def _table(name: str, words: str, start: str) -> Table:
-    """Return a table from the words in its line."""
-    checks.choice(name, list(EXPERIMENTS), name="experiment of the page")
-    parser = argparse.ArgumentParser(exit_on_error=False, add_help=False)
+def _table(start: re.Match[str], first: int, last: int) -> Table:
+    """Return a table, given the line that begins it."""
+    name = checks.choice(start[1], list(EXPERIMENTS), name="experiment of the page")
+    parser = argparse.ArgumentParser(exit_on_error=False, add_help=False, allow_abbrev=False)
     parser.add_argument("--size", choices=EXPERIMENT_SIZES, default="full")
-    parser.add_argument("--only", nargs="+", default=[], type=_pair)
-    parser.add_argument("--resolution", nargs="+", default=[], type=_pair)
+    parser.add_argument("--only", nargs="+", default=[], action="extend")
+    parser.add_argument("--resolution", nargs="+", default=[], action="extend")
     try:
-        options, unknown = parser.parse_known_args(shlex.split(words))
-        resolutions = {look: int(number) for look, number in options.resolution}
+        options, unknown = parser.parse_known_args(shlex.split(start[2]))
+        only = named_values("only", "seed=0", options.only)
+        resolutions = resolutions_of(options.resolution)
     except (argparse.ArgumentError, ValueError) as error:
-        raise ValueError(f"the options in {start!r} are wrong: {error}") from error
+        raise ValueError(f"the options in {start[0]!r} are wrong: {error}") from error
     if unknown:
         raise ValueError(
-            f"the options in {start!r} must be --size, --only and --resolution, got {unknown[0]!r}"
+            f"the options in {start[0]!r} must be --size, --only and --resolution, got "
+            f"{unknown[0]!r}"
         )
-    return Table(name, start, options.size, dict(options.only), resolutions)
-
-
-def _pair(word: str) -> tuple[str, str]:
-    name, equals, value = word.partition("=")
-    if not name or not equals:
-        raise argparse.ArgumentTypeError(f"must be NAME=VALUE, got {word!r}")
-    return name, value
+    return Table(name, first, last, options.size, only, resolutions)

@@ -20,17 +20,20 @@ from tlp_core.experiments.rows import Row, group_rows
 
 Values = npt.NDArray[np.float64]
 
+Column = Callable[[Row], float]
+"""Function that returns a value of a row of the table; NaN if it has none."""
+
 Features = Callable[[Row], Sequence[float]]
 """Function that returns the inputs of a linear model for a row of the table."""
 
 
 def held_out_errors(
-    rows: Sequence[Row], target: Callable[[Row], float], features: Features, by: Sequence[str]
+    rows: Sequence[Row], target: Column, features: Features, by: Sequence[str]
 ) -> dict[tuple[Any, ...], Values]:
     """Return the errors of predictions for each network by a model of all other networks.
 
     Args:
-        rows: rows of the table, several for each network, with finite features.
+        rows: rows of the table, several for each network, with finite features and target.
         target: function that returns the predicted value of a row.
         features: inputs of the model; a constant is added.
         by: columns that identify a network. The networks that share them are left out together.
@@ -39,18 +42,21 @@ def held_out_errors(
         Value minus prediction for the rows of each network (T,), by the values of ``by``. Empty for
         fewer than two networks.
     """
-    groups = group_rows(rows, by)
-    if len(groups) < 2:
+    places: dict[tuple[Any, ...], list[int]] = {}
+    for place, row in enumerate(rows):
+        places.setdefault(tuple(row[name] for name in by), []).append(place)
+    if len(places) < 2:
         return {}
+    inputs, values = _matrix(rows, features), np.array([target(row) for row in rows])
     errors = {}
-    for key, own in groups.items():
-        others = [row for name, group in groups.items() if name != key for row in group]
-        errors[key] = prediction_errors(others, own, target, features)
+    for key, own in places.items():
+        others = np.delete(np.arange(len(rows)), own)
+        errors[key] = _errors(inputs[others], values[others], inputs[own], values[own])
     return errors
 
 
 def prediction_errors(
-    fitted: Sequence[Row], tested: Sequence[Row], target: Callable[[Row], float], features: Features
+    fitted: Sequence[Row], tested: Sequence[Row], target: Column, features: Features
 ) -> Values:
     """Return the errors of a linear model on rows that were not fitted.
 
@@ -64,7 +70,12 @@ def prediction_errors(
     Returns:
         Value minus prediction of each tested row, (T,).
     """
-    inputs, wanted = _matrix(fitted, features), np.array([target(row) for row in fitted])
+    values = [np.array([target(row) for row in rows]) for rows in (fitted, tested)]
+    return _errors(_matrix(fitted, features), values[0], _matrix(tested, features), values[1])
+
+
+def _errors(inputs: Values, values: Values, others: Values, wanted: Values) -> Values:
+    """Return the errors at other inputs of a model that is fitted to inputs and values."""
     center, scale = inputs.mean(axis=0), inputs.std(axis=0)
     varies = scale > 1e-9 * np.maximum(np.abs(center), 1e-300)
 
@@ -72,22 +83,21 @@ def prediction_errors(
         columns = (table[:, varies] - center[varies]) / scale[varies]
         return np.column_stack([np.ones(len(table)), columns])
 
-    coefficients = np.linalg.lstsq(scaled(inputs), wanted, rcond=None)[0]
-    found = np.array([target(row) for row in tested])
-    return np.asarray(found - scaled(_matrix(tested, features)) @ coefficients)
+    coefficients = np.linalg.lstsq(scaled(inputs), values, rcond=None)[0]
+    return np.asarray(wanted - scaled(others) @ coefficients)
 
 
 def held_out_gain(
     rows: Sequence[Row],
-    target: Callable[[Row], float],
+    target: Column,
     known: Features,
-    column: Callable[[Row], float],
+    column: Column,
     by: Sequence[str],
 ) -> dict[tuple[Any, ...], float]:
     """Return by how much a column improves the prediction of each network.
 
     Args:
-        rows: rows of the table. Those with a non-finite column are omitted.
+        rows: rows of the table. Those with a non-finite target or column are omitted.
         target: function that returns the predicted value of a row.
         known: inputs of the model without the column.
         column: function that returns the value of the column.
@@ -95,11 +105,11 @@ def held_out_gain(
 
     Returns:
         log2 of the root mean square error without the column over that with it, by network: 1 if
-        the column halves the error, negative if the prediction is worse with it. Empty if the
-        column is constant.
+        the column halves the error, negative if the prediction is worse with it, as it is on
+        average with a column that tells nothing. Empty if the column is constant.
     """
-    kept = [row for row in rows if np.isfinite(column(row))]
-    if len({column(row) for row in kept}) < 2:
+    kept = _finite_rows(rows, target, column)
+    if _is_constant(kept, column):
         return {}
     without = held_out_errors(kept, target, known, by)
     with_it = held_out_errors(kept, target, lambda row: [*known(row), column(row)], by)
@@ -108,9 +118,9 @@ def held_out_gain(
 
 def partial_correlations(
     rows: Sequence[Row],
-    target: Callable[[Row], float],
+    target: Column,
     known: Features,
-    column: Callable[[Row], float],
+    column: Column,
     by: Sequence[str],
 ) -> list[float]:
     """Return the rank correlation of what is left of a target and of a column, for each network.
@@ -119,49 +129,66 @@ def partial_correlations(
     left.
 
     Args:
-        rows: rows of the table. Those with a non-finite column are omitted.
+        rows: rows of the table. Those with a non-finite target or column are omitted.
         target: function that returns the first value of a row.
         known: inputs of both models.
         column: function that returns the second value.
         by: columns that identify a network.
 
     Returns:
-        A correlation for each network, NaN for a constant column.
+        A correlation for each network. Empty if the column is constant.
     """
-    kept = [row for row in rows if np.isfinite(column(row))]
+    kept = _finite_rows(rows, target, column)
+    if _is_constant(kept, column):
+        return []
     ones, others = (held_out_errors(kept, value, known, by) for value in (target, column))
     return [spearman(np.column_stack([ones[key], others[key]])) for key in ones]
 
 
 def next_size_errors(
     rows: Sequence[Row],
-    target: Callable[[Row], float],
-    features: Features,
+    target: Column,
+    predictors: Mapping[str, Features],
     *,
     size: str,
     by: Sequence[str],
-) -> dict[tuple[Any, ...], float]:
-    """Return the errors of predictions for the largest networks by a model of the smaller ones.
+) -> dict[str, dict[tuple[Any, ...], float]]:
+    """Return the errors of predictions for the largest networks by models of the smaller ones.
+
+    The errors of the networks of one size go together, because they share the model and the
+    extrapolation: they show what a predictor is worth, and test nothing.
 
     Args:
-        rows: rows of the table. Those with a non-finite feature are omitted.
+        rows: rows of the table. All predictors are fitted to and tested on the rows in which the
+            target and the inputs of all of them are finite.
         target: function that returns the predicted value of a row.
-        features: inputs of the model.
+        predictors: inputs of the models by name. One that is finite in no row is left out.
         size: column of the size of a network.
         by: columns that identify a network of one size.
 
     Returns:
-        Root mean square error over the rows of each network of the largest size. Empty if there are
-        fewer than two sizes below it, because one size tells nothing about the next.
+        Root mean square error over the rows of each network of the largest size, by predictor.
+        Empty if there are fewer than two sizes below it, because one size tells nothing about the
+        next.
     """
-    kept = [row for row in rows if np.isfinite(features(row)).all()]
+    finite = {
+        name: np.isfinite(_matrix(rows, features)).all(axis=1)
+        for name, features in predictors.items()
+    }
+    usable = [name for name in predictors if finite[name].any()]
+    common = np.logical_and.reduce([finite[name] for name in usable], axis=0)
+    kept = _finite_rows([row for row, has_all in zip(rows, common) if has_all], target)
     sizes = sorted({row[size] for row in kept})
     if len(sizes) < 3:
         return {}
     fitted = [row for row in kept if row[size] < sizes[-1]]
     tested = group_rows([row for row in kept if row[size] == sizes[-1]], by)
     return {
-        key: rms(prediction_errors(fitted, own, target, features)) for key, own in tested.items()
+        name: {
+            key: rms(prediction_errors(fitted, own, target, predictors[name]))
+            for key, own in tested.items()
+        }
+        for name in usable
     }
 
 
@@ -173,6 +200,14 @@ def gains(errors: Mapping[Any, float], reference: Mapping[Any, float]) -> list[f
 def rms(errors: Values) -> float:
     """Return the root of the mean square of errors."""
     return float(np.sqrt(np.mean(np.square(errors))))
+
+
+def _finite_rows(rows: Sequence[Row], *columns: Column) -> list[Row]:
+    return [row for row in rows if all(np.isfinite(column(row)) for column in columns)]
+
+
+def _is_constant(rows: Sequence[Row], column: Column) -> bool:
+    return len({column(row) for row in rows}) < 2
 
 
 def _matrix(rows: Sequence[Row], features: Features) -> Values:

@@ -45,7 +45,7 @@ _NOISE: dict[ExperimentSize, tuple[float, ...]] = {
     "medium": (0.0, 0.1, 0.2, 0.4, 0.6),
     "full": (0.0, 0.1, 0.2, 0.4, 0.6),
 }
-"""Fractions of wrong labels."""
+"""Fractions of wrong labels. The k-th, from 0, has the seeds above plus k."""
 
 _SETTING = ("skip", "noise")
 """Columns of a setting, which networks of several seeds share."""
@@ -62,9 +62,9 @@ def networks(size: ExperimentSize) -> list[Network]:
     """Return the networks of a size: with and without skips, for each label noise and seed."""
     seeds = SEEDS[: {"quick": 1, "medium": 2, "full": 4}[size]]
     return [
-        _network(skip, noise, seed, size)
+        _network(skip, noise, seed + number, size)  # networks of one seed are not independent
         for skip in ("yes", "no")
-        for noise in _NOISE[size]
+        for number, noise in enumerate(_NOISE[size])
         for seed in seeds
     ]
 
@@ -92,7 +92,8 @@ def claims(rows: Sequence[Row]) -> list[Claim]:
     Args:
         rows: rows of the table of descriptors.
     """
-    last = [row for row in rows if row["step"] == max(r["step"] for r in rows)]
+    end = max(row["step"] for row in rows)
+    last = [row for row in rows if row["step"] == end]
 
     pairs = [
         {row["skip"]: row for row in group}

@@ -91,6 +91,7 @@ def series_by(
     """
     series = {}
     for key, group in group_rows(rows, names).items():
-        points = np.array(sorted((float(row["step"]), float(row[column])) for row in group))
+        values = ((float(row["step"]), float(row.get(column, np.nan))) for row in group)
+        points = np.array(sorted(values))
         series[key] = points[:, 0], points[:, 1]
     return series

@@ -41,7 +41,7 @@ from tlp_core.experiments.results import tree_of
 from tlp_core.experiments.rows import Row, add_row, read_rows, write_table
 from tlp_core.landscape.landscape import Landscape
 from tlp_core.model_state import evaluation_state
-from tlp_core.problem import Problem, convert_problem, mean_loss
+from tlp_core.problem import NonFiniteLossError, Problem, convert_problem, mean_loss
 from tlp_core.problems.weights import load_checkpoint
 from tlp_core.progress import Progress, format_seconds, silent
 from tlp_core.sampling.chunks import sample_plan
@@ -233,6 +233,8 @@ def run_experiment(
 ) -> list[Claim]:
     """Run or resume an experiment, and return its claims with their results.
 
+    A network whose loss is not finite, because its training diverged, has rows without descriptors.
+
     Args:
         experiment: the experiment.
         folder: folder of the results; it is created if it does not exist.
@@ -295,9 +297,7 @@ def gather_results(
     resolutions: Mapping[str, int] | None = None,
     report: Callable[[str], None] = print,
 ) -> list[Claim]:
-    """Test the claims with the rows that exist, without training or sampling.
-
-    A look at a network counts if all its steps have rows.
+    """Test the claims with the rows that exist, without training or sampling, and write tables.
 
     Args:
         experiment: the experiment.
@@ -313,6 +313,25 @@ def gather_results(
     Raises:
         ValueError: as :func:`run_experiment`, or if no row exists.
     """
+    rows = gather_rows(
+        experiment, folder, size=size, only=only, resolutions=resolutions, report=report
+    )
+    return write_results(experiment, folder, rows)
+
+
+def gather_rows(
+    experiment: Experiment,
+    folder: Path,
+    *,
+    size: ExperimentSize = "full",
+    only: Mapping[str, str] | None = None,
+    resolutions: Mapping[str, int] | None = None,
+    report: Callable[[str], None] = print,
+) -> list[Row]:
+    """Return the rows that exist. A look at a network counts if all its steps have rows.
+
+    Arguments and errors are those of :func:`gather_results`.
+    """
     networks = select_networks(experiment, size, only)
     looks = select_looks(experiment, size, resolutions)
     if not (known := _known_rows(folder)):
@@ -327,7 +346,7 @@ def gather_results(
     if not rows:
         raise ValueError(f"{folder / ROWS} must have all rows of a network and look, got none")
     report(f"{experiment.title}: rows of {len(rows)} of {wanted} landscapes")
-    return write_results(experiment, folder, rows)
+    return rows
 
 
 def write_results(experiment: Experiment, folder: Path, rows: Sequence[Row]) -> list[Claim]:
@@ -338,13 +357,25 @@ def write_results(experiment: Experiment, folder: Path, rows: Sequence[Row]) -> 
         folder: folder of the results.
         rows: rows of the landscapes.
     """
+    claims = correct_claims(experiment.claims(rows))
+    write_rows(experiment, folder, rows)
+    write_claims(folder, claims)
+    return claims
+
+
+def write_rows(experiment: Experiment, folder: Path, rows: Sequence[Row]) -> None:
+    """Write the tables ``descriptors.csv`` and ``landscapes.csv``.
+
+    Args:
+        experiment: the experiment.
+        folder: folder of the results.
+        rows: rows of the landscapes.
+    """
     write_table(folder / "descriptors.csv", rows)
     (network, *_) = experiment.networks("full")
     columns = ("landscape", *network.parameters, "step", "look")
-    write_table(folder / "landscapes.csv", [{c: row[c] for c in columns} for row in rows])
-    claims = correct_claims(experiment.claims(rows))
-    write_claims(folder, claims)
-    return claims
+    sampled = [row for row in rows if "number_of_samples" in row]
+    write_table(folder / "landscapes.csv", [{c: row[c] for c in columns} for row in sampled])
 
 
 def write_claims(folder: Path, claims: Sequence[Claim]) -> None:
@@ -465,15 +496,16 @@ def _row(
         )
     name = _store_name(network, look, step)
     checkpoint = checkpoints / f"step_{step:06}.pt"
-    landscape = _landscape(network, look, checkpoint, folder / name, progress)
+    place = {"landscape": name, **network.parameters, "step": step, "look": look.name}
+    known = {**place, **numbers[str(step)]}
+    try:
+        landscape = _landscape(network, look, checkpoint, folder / name, progress)
+    except NonFiniteLossError:  # a training that diverged has no landscape
+        return known
     tree = tree_of(landscape)
     traces = {key: value for key, value in landscape.provenance.items() if key in TRACE_NAMES}
     return {
-        "landscape": name,
-        **network.parameters,
-        "step": step,
-        "look": look.name,
-        **numbers[str(step)],
+        **known,
         **landscape.provenance.get("metrics", {}),
         "top_eigenvalue": landscape.provenance["eigenvalues"][0],
         **traces,

@@ -1,15 +1,16 @@
 """One character GPT at three widths and eight learning rates: landscapes during training.
 
-The experiment tests which descriptors tell something about the validation loss that step and width
-of a network do not tell, whether they predict the loss of the next size, and whether they change
-before a spike of the training loss. For comparison: the critical sharpness, the training loss, and
-WeightWatcher's α if the package is installed.
+The experiment tests which descriptors tell something about the validation loss that step, width and
+learning rate do not tell, and whether they change before a spike of the training loss, and shows
+whether they predict the loss of the next size. For comparison: the critical sharpness, the loss
+itself, and WeightWatcher's α if the package is installed.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, partial
 from importlib.util import find_spec
@@ -20,17 +21,18 @@ import numpy as np
 import numpy.typing as npt
 
 from tlp_core.choices import ExperimentSize
-from tlp_core.directions.hessian.critical_sharpness import critical_sharpness
-from tlp_core.experiments.claims import Claim, Sign, mean
+from tlp_core.directions.hessian.critical_sharpness import NoSharpnessError, critical_sharpness
+from tlp_core.experiments.claims import Claim, Sign, gain, mean
 from tlp_core.experiments.definition import Curves, Experiment, Look, Network, Training
 from tlp_core.experiments.prediction import (
+    Column,
     Features,
     gains,
     held_out_gain,
     next_size_errors,
     partial_correlations,
 )
-from tlp_core.experiments.results import HALF_WIDTH, LOW_VOLUME
+from tlp_core.experiments.results import HALF_WIDTH, LOW_VOLUME, shape_of_basin
 from tlp_core.experiments.rows import Row, group_rows
 from tlp_core.experiments.transitions import (
     SPIKE,
@@ -38,18 +40,25 @@ from tlp_core.experiments.transitions import (
     train_by_adam,
     transformer_look,
 )
+from tlp_core.landscape.landscape import Landscape
 from tlp_core.pipeline.block_table import weight_watcher_alpha
 from tlp_core.problem import Problem
 from tlp_core.problems.transformer import character_gpt, encoded
 from tlp_core.progress import Progress
 from tlp_core.sampling.settings import GridSettings
+from tlp_core.topology.merge_tree import MergeTree
 
 logger = logging.getLogger(__name__)
+
+Places = npt.NDArray[np.int64]
 
 LOSS, TRAINING_LOSS = "validation loss", "training loss"
 
 SHARPNESS = "critical sharpness"
 """Column: critical sharpness of the loss, along the gradient."""
+
+CENTER = "loss on fixed sequences"
+"""Column: the loss of the landscape at the network; the training loss is that of one batch."""
 
 ALPHA = "alpha"
 """Column: WeightWatcher's α, the mean over all weight matrices."""
@@ -69,8 +78,8 @@ _LATE = 0.1
 _SPIKE_DEVIATIONS = 5.0
 """Rise of the training loss, in standard deviations of its noise, that is a spike."""
 
-_NEIGHBOURS = 5
-"""Number of checkpoints before and after one to which it is compared."""
+_EARLIER = 5
+"""Number of checkpoints before one with which it is compared."""
 
 _TABLE: dict[ExperimentSize, dict[str, Any]] = {
     "quick": {"widths": (16, 24, 32), "rates": (1e-2,), "seeds": 1, "steps": 80, "points": 9},
@@ -90,8 +99,6 @@ _TABLE: dict[ExperimentSize, dict[str, Any]] = {
     },
 }
 """Networks of each size, the steps of their training, and the number of checkpoints."""
-
-Column = Callable[[Row], float]
 
 
 def _logarithm(name: str) -> Column:
@@ -130,10 +137,6 @@ OTHERS: dict[str, Column] = {
 """What the descriptors are compared with."""
 
 
-_LAW, _BEST = "power law in step and width", "power law and landscape"
-"""Predictors of the next size that are compared by a test."""
-
-
 def scaling_networks(size: ExperimentSize) -> list[Network]:
     """Return the networks of a size: a character GPT of two layers for each width and rate."""
     table = _TABLE[size]
@@ -148,7 +151,9 @@ def scaling_networks(size: ExperimentSize) -> list[Network]:
 def scaling_looks(size: ExperimentSize) -> list[Look]:
     """Return the looks of a size: boxes of a rise, and wide boxes at every eighth checkpoint."""
     resolution, wide = {"quick": (7, 9), "medium": (11, 21), "full": (41, 41)}[size]
-    by_rise = replace(transformer_look(resolution), measure_network=_measure_network)
+    by_rise = replace(
+        transformer_look(resolution), measure=_measure_basin, measure_network=_measure_network
+    )
     steps = tuple(range(0, _TABLE[size]["points"], 8))
     samples = GridSettings(wide, distance=_WIDE_DISTANCE)
     return [by_rise, Look(_WIDE, by_rise.directions, samples, steps=steps)]
@@ -157,7 +162,9 @@ def scaling_looks(size: ExperimentSize) -> list[Look]:
 def scaling_claims(rows: Sequence[Row]) -> list[Claim]:
     """Test what descriptors tell about the validation loss, and about spikes of the training loss.
 
-    The networks of one width and learning rate are one case: their seeds are not independent.
+    The learning rate is known beside step and width, because a descriptor follows it: at the edge
+    of stability, the top eigenvalue is 2 over the rate. The networks of one width and learning rate
+    are one case: their seeds are not independent.
 
     Args:
         rows: rows of the table of descriptors.
@@ -171,21 +178,22 @@ def scaling_claims(rows: Sequence[Row]) -> list[Claim]:
     return claims + _claims_on_the_next_size(by_rise) + _claims_on_spikes(by_rise)
 
 
+_POWER, _LAW = "power law in step and width", "law in step, width and rate"
+_BEST, _WITH_LOSS = "law and landscape", "law and loss on fixed sequences"
+
+
 def next_size_predictors() -> dict[str, Features]:
     """Return the inputs of the models that predict the loss of the next size, by name."""
     landscape, sharpness, alpha = LANDSCAPE.values(), *OTHERS.values()
     return {
-        _LAW: _power_law,
         "WeightWatcher's α alone": lambda row: [alpha(row)],
-        "critical sharpness alone": lambda row: [sharpness(row)],
         "landscape alone": lambda row: [column(row) for column in landscape],
-        "power law and α": lambda row: [*_power_law(row), alpha(row)],
-        "power law and critical sharpness": lambda row: [*_power_law(row), sharpness(row)],
-        _BEST: lambda row: [*_power_law(row), *(column(row) for column in landscape)],
-        "power law and training loss": lambda row: [
-            *_power_law(row),
-            _logarithm(TRAINING_LOSS)(row),
-        ],
+        _POWER: _power_law,
+        _LAW: _law,
+        "law and WeightWatcher's α": lambda row: [*_law(row), alpha(row)],
+        "law and critical sharpness": lambda row: [*_law(row), sharpness(row)],
+        _BEST: lambda row: [*_law(row), *(column(row) for column in landscape)],
+        _WITH_LOSS: lambda row: [*_law(row), _logarithm(CENTER)(row)],
     }
 
 
@@ -198,56 +206,47 @@ def errors_on_the_next_size(rows: Sequence[Row]) -> dict[str, dict[tuple[Any, ..
     Returns:
         Root mean square errors by predictor, and by the learning rate of the network.
     """
-    late = [row for row in rows if row["step"] >= _LATE * max(r["step"] for r in rows)]
-    return {
-        name: next_size_errors(late, _logarithm(LOSS), features, size="width", by=("rate",))
-        for name, features in next_size_predictors().items()
-    }
+    first = _LATE * max(row["step"] for row in rows)
+    late = [row for row in rows if row["step"] >= first]
+    predictors = next_size_predictors()
+    return next_size_errors(late, _logarithm(LOSS), predictors, size="width", by=("rate",))
 
 
 def _claims_beyond(
     name: str, column: Column, rows: Sequence[Row], *, is_tested: bool
 ) -> list[Claim]:
-    """Test, or show, whether a column tells something that step and width do not tell."""
+    """Test, or show, whether a column tells something that step, width and rate do not tell."""
     target = _logarithm(LOSS)
-    gain = held_out_gain(rows, target, _step_and_width, column, _SETTING)
+    values = list(held_out_gain(rows, target, _setting_and_step, column, _SETTING).values())
+    text = f"{name} tells of the validation loss beyond step, width and learning rate"
+    measure = "log2 of the error without it over that with it, networks of other settings fitted"
     return [
-        mean(
-            f"{name} tells of the validation loss beyond step and width",
-            "log2 of the error without it over that with it, networks of other settings fitted",
-            list(gain.values()),
-            claimed="positive" if is_tested else None,
-        ),
+        gain(text, measure, values) if is_tested else mean(text, measure, values, claimed=None),
         mean(
             f"partial correlation of {name} and the validation loss",
-            "rank correlation along a training, given step and width",
-            partial_correlations(rows, target, _step_and_width, column, _SETTING),
+            "rank correlation of what step, width and learning rate do not tell, by setting",
+            partial_correlations(rows, target, _setting_and_step, column, _SETTING),
             claimed=None,
         ),
     ]
 
 
 def _claims_on_the_next_size(rows: Sequence[Row]) -> list[Claim]:
+    """Show what the landscape adds to other predictors of the largest width."""
     errors = errors_on_the_next_size(rows)
-    measure = "log2 of the error of the {} over that with the landscape, at the largest width"
-    tested: tuple[tuple[str, str, Sign | None], ...] = (
-        ("power law", _LAW, "positive"),
-        ("power law with α", "power law and α", None),
-        ("power law with the training loss", "power law and training loss", None),
-    )
     return [
         mean(
-            f"with the landscape, the loss of the next size is predicted better than by the {name}",
-            measure.format(name),
-            gains(errors[_BEST], errors[other]),
-            claimed=claimed,
+            f"the landscape beside the law predicts the loss of the next size, against {name}",
+            f"log2 of the error of {name} over that with the landscape, largest width",
+            gains(errors.get(_BEST, {}), errors.get(name, {})),
+            claimed=None,
         )
-        for name, other, claimed in tested
+        for name in (_POWER, _LAW, "law and WeightWatcher's α", _WITH_LOSS)
     ]
 
 
 def _claims_on_spikes(rows: Sequence[Row]) -> list[Claim]:
-    """Test whether a checkpoint before a spike differs from its neighbours."""
+    """Test whether a checkpoint before a spike differs from earlier ones."""
     tested: tuple[tuple[str, str, Sign], ...] = (
         ("a narrower basin", HALF_WIDTH, "negative"),
         ("a larger top eigenvalue", "top_eigenvalue", "positive"),
@@ -255,8 +254,8 @@ def _claims_on_spikes(rows: Sequence[Row]) -> list[Claim]:
     return [
         mean(
             f"{name} before a spike of the training loss",
-            f"log {column.replace('_', ' ')} minus the median of its ten neighbours, trainings "
-            "with spikes",
+            f"log {column.replace('_', ' ')} minus the median of five earlier checkpoints, against "
+            "the same where no spike follows",
             _before_spikes(rows, _logarithm(column)),
             claimed=claimed,
         )
@@ -265,55 +264,90 @@ def _claims_on_spikes(rows: Sequence[Row]) -> list[Claim]:
 
 
 def _before_spikes(rows: Sequence[Row], column: Column) -> list[float]:
-    """Return the mean difference before spikes for each network that has some."""
-    found = []
-    for group in group_rows(rows, (*_SETTING, "seed")).values():
+    """Return how much a column rises before spikes, for each setting with some.
+
+    The same rise where no spike is near is subtracted: a column that grows during the training
+    rises everywhere.
+    """
+    found: dict[tuple[Any, ...], list[float]] = {}
+    for (width, rate, _), group in group_rows(rows, (*_SETTING, "seed")).items():
         ordered = sorted(group, key=lambda row: float(row["step"]))
         values = np.array([column(row) for row in ordered])
-        differences = [
-            values[place] - np.median(_around(values, place)) for place in _spikes(ordered)
-        ]
-        if differences:
-            found.append(float(np.mean(differences)))
-    return found
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of places where all are NaN
+            earlier = [
+                np.nanmedian(values[place - _EARLIER : place]) if place >= _EARLIER else np.nan
+                for place in range(len(values))
+            ]
+        rises = values - np.array(earlier)
+        before, elsewhere = _spikes(ordered)
+        with_spike, without = (
+            rises[places][np.isfinite(rises[places])] for places in (before, elsewhere)
+        )
+        if len(with_spike) and len(without):
+            found.setdefault((width, rate), []).append(with_spike.mean() - without.mean())
+    return [float(np.mean(values)) for values in found.values()]
 
 
-def _spikes(ordered: Sequence[Row]) -> npt.NDArray[np.int64]:
-    """Return the places of the checkpoints before spikes, without the warm-up of the training.
+def _spikes(ordered: Sequence[Row]) -> tuple[Places, Places]:
+    """Return the places of the checkpoints before spikes, and of those far from any spike.
 
-    The noise of the training loss is that of its batches: the median change between checkpoints,
-    as the standard deviation of normal values with such a median.
+    A spike is a rise of the training loss by five standard deviations of its noise, without one in
+    the five checkpoints before, so that a long one counts once. The warm-up is left out. The noise
+    of the training loss is that of its batches: the median change between checkpoints, as the
+    standard deviation of normal values with such a median.
     """
     rises = np.array([float(row[SPIKE]) for row in ordered])
+    losses = np.array([float(row[TRAINING_LOSS]) for row in ordered])
     late = np.array([float(row["step"]) for row in ordered]) > _LATE * float(ordered[-1]["step"])
-    if not late.any():
-        return np.array([], dtype=np.int64)
-    noise = np.array([float(row[TRAINING_LOSS]) for row in ordered])[late]
-    deviation = 1.48 * np.median(np.abs(np.diff(noise))) / np.sqrt(2)
-    return np.flatnonzero(late[1:] & (rises[1:] > _SPIKE_DEVIATIONS * deviation))
+    changes = np.abs(np.diff(losses[late]))
+    if not np.isfinite(changes).any():
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    deviation = 1.48 * np.nanmedian(changes) / np.sqrt(2)
+    is_high = late & ~(rises <= _SPIKE_DEVIATIONS * deviation)  # a loss of NaN is a spike
+    place = np.arange(len(ordered))
+    near = np.array([is_high[max(0, i - _EARLIER) : i].any() for i in place])
+    starts = np.flatnonzero(is_high & ~near)
+    distance = np.abs(place[:, None] - np.flatnonzero(is_high)[None]).min(
+        axis=1, initial=len(place)
+    )
+    return starts[starts > 0] - 1, np.flatnonzero(late & (distance > _EARLIER))
 
 
-def _around(values: npt.NDArray[np.float64], place: int) -> npt.NDArray[np.float64]:
-    """Return the values of the checkpoints around one, without itself."""
-    first = max(0, place - _NEIGHBOURS)
-    return np.concatenate([values[first:place], values[place + 1 : place + 1 + _NEIGHBOURS]])
-
-
-def _step_and_width(row: Row) -> list[float]:
-    """Return a flexible function of step and width: a cubic in log step, of any width."""
-    step, width = np.log(row["step"] + 1), np.log(row["width"])
-    return [step, step**2, step**3, width, width * step, width * step**2]
+def _setting_and_step(row: Row) -> list[float]:
+    """Return a flexible function of step, width and rate: a cubic in log step for each setting."""
+    step, width, rate = (float(np.log(x)) for x in (row["step"] + 1, row["width"], row["rate"]))
+    steps = [step, step**2, step**3]
+    return [
+        *steps,
+        width,
+        width * step,
+        width * step**2,
+        rate,
+        rate**2,
+        rate * step,
+        rate**2 * step,
+    ]
 
 
 def _power_law(row: Row) -> list[float]:
     return [float(np.log(row["step"] + 1)), float(np.log(row["width"]))]
 
 
+def _law(row: Row) -> list[float]:
+    rate = float(np.log(row["rate"]))
+    return [*_power_law(row), rate, rate**2]
+
+
+def _measure_basin(landscape: Landscape, tree: MergeTree) -> Row:
+    return {**shape_of_basin(landscape, tree), CENTER: landscape.center}
+
+
 def _measure_network(problem: Problem) -> Row:
     """Return what the descriptors are compared with."""
     try:
         row = {SHARPNESS: critical_sharpness(problem).value}
-    except RuntimeError:  # no gradient, or a loss that never exceeds the model's
+    except NoSharpnessError:
         row = {SHARPNESS: np.nan}
     if _has_weight_watcher():
         row[ALPHA] = weight_watcher_alpha(problem, None)
@@ -362,13 +396,14 @@ def _train_gpt(
 
 
 def _draw_next_size(rows: Sequence[Row], path: Path) -> None:
-    """Draw the errors of the predictions of the next size."""
+    """Draw the errors of the predictions of the next size; nothing for fewer than three sizes."""
     from tlp_core.experiments.charts import draw_values
 
     errors = errors_on_the_next_size([row for row in rows if row["look"] != _WIDE])
-    groups = {name: np.array(list(each.values())) for name, each in errors.items() if each}
+    groups = {name: np.array(list(each.values())) for name, each in errors.items()}
     label = "error of log validation loss at the largest width (root mean square)"
-    draw_values(groups, label, path)
+    if groups:
+        draw_values(groups, label, path)
 
 
 SCALING = Experiment(

@@ -80,6 +80,7 @@ def claims(rows: Sequence[Row]) -> list[Claim]:
     Args:
         rows: rows of the table of descriptors.
     """
+    rows = [row for row in rows if "maximum_loss" in row]  # without trainings that diverged
     edges = correlation_within(
         "the basin's edges come down later",
         [row for row in rows if row["step"] > 0],
@@ -125,6 +126,7 @@ def _best_rate(rows: Sequence[Row]) -> float:
     """Return the learning rate of the highest accuracy, the mean over the seeds."""
     by_rate = group_rows(rows, ["rate"])
     means = {rate: np.mean([row[_ACCURACY] for row in group]) for (rate,), group in by_rate.items()}
+    means = {rate: accuracy for rate, accuracy in means.items() if np.isfinite(accuracy)}
     return float(max(means, key=means.__getitem__))
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from tlp_core.analysis.change_points import MINIMUM_POINTS
 from tlp_core.directions.settings import DirectionSettings
-from tlp_core.experiments.claims import Claim, Sign, correlation, mean
+from tlp_core.experiments.claims import Claim, correlation, mean
 from tlp_core.experiments.definition import Curves, Look, Training
 from tlp_core.experiments.results import HALF_WIDTH, LOW_VOLUME, series_by, shape_of_basin
 from tlp_core.experiments.rows import Row
@@ -26,13 +26,8 @@ from tlp_core.problems.transformer import adam_optimizer, adam_steps
 from tlp_core.progress import Progress
 from tlp_core.sampling.settings import GridSettings
 
-DESCRIPTORS: dict[str, tuple[str, Sign]] = {
-    "number_of_minima": ("fewer minima", "negative"),
-    HALF_WIDTH: ("a wider basin", "positive"),
-    LOW_VOLUME: ("a flatter bottom", "positive"),
-    "top_eigenvalue": ("a flatter minimum", "negative"),
-}
-"""Columns: the claim on a better network, and the claimed sign of its relation to the quality."""
+DESCRIPTORS = ("number_of_minima", HALF_WIDTH, LOW_VOLUME, "top_eigenvalue")
+"""Columns whose changes are compared with the transition."""
 
 _RISE = 1.0
 """Rise of the loss at the edges of the box, in nats: a factor of e of the mean probability."""

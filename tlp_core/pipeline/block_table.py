@@ -14,7 +14,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any
 
 from tlp_core import checks
 from tlp_core.analysis.descriptors import Descriptors, describe
-from tlp_core.directions.hessian.critical_sharpness import critical_sharpness
+from tlp_core.directions.hessian.critical_sharpness import NoSharpnessError, critical_sharpness
 from tlp_core.directions.hessian.trace import hessian_trace
 from tlp_core.landscape.block_rows import GROUP, KEY, STEP
 from tlp_core.landscape.growing_table import GrowingTable
@@ -183,7 +183,7 @@ def _eigenvalues(landscape: Landscape) -> dict[str, float | None]:
 def _sharpness(problem: Problem, pattern: str | None) -> float:
     try:
         return critical_sharpness(problem, parameters=pattern).value
-    except RuntimeError:  # no gradient, or a loss that never exceeds the model's
+    except NoSharpnessError:
         return float("nan")
 
 
@@ -203,12 +203,22 @@ def weight_watcher_alpha(problem: Problem, pattern: str | None) -> float:
     with redirect_stdout(io.StringIO()):  # it prints a line for each small matrix
         import weightwatcher
 
-        logging.getLogger("weightwatcher").setLevel(logging.ERROR)
-        details = weightwatcher.WeightWatcher(model=problem.model).analyze()
+        with _only_errors(logging.getLogger("weightwatcher")):
+            details = weightwatcher.WeightWatcher(model=problem.model).analyze()
     with select_parameters(problem.model, pattern):
         names = set(trainable_parameters(problem.model))
     inside = [f"{name}.weight" in names for name in details["longname"]]
     return float(details["alpha"][inside].mean())
+
+
+@contextmanager
+def _only_errors(log: logging.Logger) -> Iterator[None]:
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 class _Table:

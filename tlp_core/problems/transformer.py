@@ -239,7 +239,8 @@ def character_gpt(
         heads: number of heads of the attention, >= 1. Default: 4.
         length: number of characters in a sequence, >= 1. Default: 64.
         sequences: number of sequences on which the loss is evaluated, >= 1. Default: 256.
-        seed: random seed of the parameters and of the start of each sequence, >= 0. Default: 0.
+        seed: random seed of the parameters and of the start of each sequence, >= 0. Networks of
+            different sizes have the same sequences. Default: 0.
 
     Returns:
         The problem, with batches of up to 512 sequences.
@@ -258,8 +259,9 @@ def character_gpt(
         raise ValueError(f"the text must have at least {20 * length} characters, got {len(codes)}")
     model = Transformer(vocabulary, length, width=width, layers=layers, heads=heads)
     _initialize(model, generator)
-    train = _sequences(codes[:split], length, sequences, generator)
-    validation = _sequences(codes[split:], length, _VALIDATION_SEQUENCES, generator)
+    starts = torch.Generator().manual_seed(seed)  # networks of all sizes see the same sequences
+    validation = _sequences(codes[split:], length, _VALIDATION_SEQUENCES, starts)
+    train = _sequences(codes[:split], length, sequences, starts)
 
     @torch.no_grad()
     def metrics(model: nn.Module) -> dict[str, float]:

@@ -28,6 +28,10 @@ _MOST = 25
 """Largest number of evaluations; normalization layers can bound a loss everywhere."""
 
 
+class NoSharpnessError(RuntimeError):
+    """A loss has no critical sharpness: no gradient, or no rise along it."""
+
+
 @dataclass(frozen=True)
 class CriticalSharpness:
     """The critical sharpness of a loss at a model.
@@ -57,7 +61,7 @@ def critical_sharpness(
     Raises:
         ValueError: for a pattern that matches no parameter.
         LossError: for a loss that fails, is not scalar or finite, or ignores the parameters.
-        RuntimeError: if the gradient is zero, or the loss does not exceed the model's anywhere.
+        NoSharpnessError: if the gradient is zero, or the loss does not exceed the model's anywhere.
     """
     model = problem.model
     with evaluation_state(model, parameters):
@@ -67,7 +71,9 @@ def critical_sharpness(
             gradient = mean_gradient(kept, moving)
             length = norm(gradient)
             if not length > 0:
-                raise RuntimeError("the gradient must not be zero for a critical sharpness, and is")
+                raise NoSharpnessError(
+                    "the gradient must not be zero for a critical sharpness, and is"
+                )
             parts = views(gradient.div_(-length), moving)
             shards = [shard_of(p.data) for p in moving]
             bases = [shard.clone() for shard in shards]
@@ -81,7 +87,7 @@ def critical_sharpness(
             first = _FIRST * (math.sqrt(sum(map(squared_norm, bases))) or 1.0)
             distance, evaluations = crossing(exceeds, first=first, tolerance=tolerance, most=_MOST)
     if not math.isfinite(distance):
-        raise RuntimeError(
+        raise NoSharpnessError(
             "the loss must fall and then exceed the model's along the gradient for a critical "
             f"sharpness, and did not within {evaluations} evaluations"
         )
