@@ -148,6 +148,29 @@ def test_the_cost_of_a_slow_network_is_told_after_one_evaluation(monkeypatch):
     assert len(calls) == 1
 
 
+def test_a_training_that_diverged_has_rows_without_descriptors(tmp_path):
+    experiment = tiny([])
+    whole, broken = experiment.networks("quick")
+
+    def diverge(problem, training, progress):
+        with torch.no_grad():
+            next(problem.model.parameters()).fill_(np.nan)
+        for step in (0, 5):
+            training.save(problem, step, {"error": np.nan})
+        return {}
+
+    networks = [whole, replace(broken, train=diverge)]
+    experiment = replace(experiment, networks=lambda _size: networks)
+    run_experiment(experiment, tmp_path, size="quick", report=lambda _text: None)
+    rows = read_rows(tmp_path / "descriptors.csv")
+    assert [("number_of_minima" in row, row["tilt"]) for row in rows] == [
+        *[(True, 0.1)] * 3,
+        *[(False, 0.5)] * 3,
+    ]
+    assert {row["tilt"] for row in rows_of(tmp_path / "landscapes.csv")} == {"0.1"}
+    assert len(list((tmp_path / "landscapes").iterdir())) == 3
+
+
 def test_parts_of_an_experiment_share_a_folder(tmp_path):
     trained = []
     one = tiny(trained)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import sys
 import types
 
@@ -183,7 +184,7 @@ def test_a_loss_without_a_critical_sharpness_is_reported():
         critical_sharpness(slope)
 
 
-def test_alpha_is_the_mean_of_the_matrices_of_the_group(monkeypatch):
+def test_alpha_is_the_mean_of_the_matrices_of_the_group(monkeypatch, capsys):
     """The package is large; here its place is taken by what it returns for three layers."""
 
     class Column(list):
@@ -195,10 +196,15 @@ def test_alpha_is_the_mean_of_the_matrices_of_the_group(monkeypatch):
             assert isinstance(model, nn.Module)
 
         def analyze(self):
+            assert log.level == logging.ERROR
+            print("SMALL N")
             names = ["blocks.0.feed.0", "blocks.1.feed.0", "blocks.1.feed.2"]
             return {"longname": names, "alpha": Column([9.0, 2.0, 4.0])}
 
+    log = logging.getLogger("weightwatcher")
     fake = types.SimpleNamespace(WeightWatcher=WeightWatcher)
     monkeypatch.setitem(sys.modules, "weightwatcher", fake)
     problem = load_problem("character-gpt", arguments=ARGUMENTS)
     assert weight_watcher_alpha(problem, "blocks.1.*") == 3.0
+    assert log.level == logging.NOTSET
+    assert "SMALL N" not in capsys.readouterr().out  # lines of results stand there
