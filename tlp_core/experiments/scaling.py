@@ -175,7 +175,7 @@ def scaling_claims(rows: Sequence[Row]) -> list[Claim]:
     for columns, table in ((LANDSCAPE, by_rise), (TOPOLOGY, wide), (OTHERS, by_rise)):
         for name, column in columns.items():
             claims += _claims_beyond(name, column, table, is_tested=columns is not OTHERS)
-    return claims + _claims_on_the_next_size(by_rise) + _claims_on_spikes(by_rise)
+    return claims + _claims_on_the_next_size(by_rise) + spike_claims(by_rise)
 
 
 _POWER, _LAW = "power law in step and width", "law in step, width and rate"
@@ -245,8 +245,12 @@ def _claims_on_the_next_size(rows: Sequence[Row]) -> list[Claim]:
     ]
 
 
-def _claims_on_spikes(rows: Sequence[Row]) -> list[Claim]:
-    """Test whether a checkpoint before a spike differs from earlier ones."""
+def spike_claims(rows: Sequence[Row]) -> list[Claim]:
+    """Test whether a checkpoint before a spike of the training loss differs from earlier ones.
+
+    Args:
+        rows: rows of the look at boxes of a rise.
+    """
     tested: tuple[tuple[str, str, Sign], ...] = (
         ("a narrower basin", HALF_WIDTH, "negative"),
         ("a larger top eigenvalue", "top_eigenvalue", "positive"),
