@@ -843,7 +843,9 @@ for name, batches in (("certain", well + 0 * noise), ("noisy", well + 3 * noise)
     (faint,) = roles.visible(view, roles.Role.FAINT_BASINS)
     texts = [s.Text for s in GetSources().values() if hasattr(s, "Text")]
     SaveScreenshot(name + ".png", view, ImageResolution=(800, 800))
-    print("faint", name, faint.Opacity < 1, "pale: noise?" in texts, view.AxesGrid.XTitle)
+    has_cells = int(faint.Input.GetDataInformation(6).GetNumberOfCells() > 0)
+    has_legend = "pale: noise?" in texts
+    print("faint", name, faint.Opacity < 1, has_legend, has_cells, view.AxesGrid.XTitle)
     views.close_views()
 nearest = {"nearest": 0.1}
 Landscape(well, np.ones(2), evaluated, nearest).save("geometric")
@@ -1093,8 +1095,8 @@ def test_basins_that_may_be_noise_are_faint_and_widths_have_their_unit(drawn):
     assert drawn["faint"].errors == []
     found = [line for line in drawn["faint"].text.splitlines() if line.startswith("faint")]
     assert found == [
-        "faint certain True False number of samples",
-        "faint noisy True True number of samples",
+        "faint certain True True 0 number of samples",
+        "faint noisy True True 1 number of samples",
         "faint geometric volume, in mean samples",
     ]
 

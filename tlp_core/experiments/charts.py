@@ -123,6 +123,8 @@ def draw_values(groups: Mapping[str, Values], label: str, path: Path) -> Path:
     Raises:
         ModuleNotFoundError: if matplotlib is not installed.
     """
+    from matplotlib.ticker import LogLocator, NullLocator
+
     figure = _figure(8.0, 1.2 + 0.36 * len(groups))
     axes = figure.subplots()
     for place, values in enumerate(groups.values()):
@@ -131,6 +133,9 @@ def draw_values(groups: Mapping[str, Values], label: str, path: Path) -> Path:
     axes.set_yticks(range(len(groups)), list(groups))
     axes.invert_yaxis()
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(label)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="0.9", linewidth=0.6)
