@@ -344,7 +344,7 @@ def test_missing_parts_are_reported(tmp_path, capsys):
     assert main([*command, "--only", "skip=maybe"]) == 1
     assert "skip must be one of no, yes, got 'maybe'" in capsys.readouterr().err
     assert main([*command, "--only", "sneed=0"]) == 1
-    assert "only must be one of skip, seed, got 'sneed'" in capsys.readouterr().err
+    assert "only must be one of skip, noise, seed, got 'sneed'" in capsys.readouterr().err
     assert main([*command, "--device", "nonsense"]) == 1
     assert "device must be available here, got 'nonsense'" in capsys.readouterr().err
     assert main([*command, "--only", "skip"]) == 1

@@ -7,6 +7,7 @@ import pytest
 from tests.paraview_programs import ROOT
 from tlp_core.cli.main import main
 from tlp_core.experiments.page import remake_page, tables_of
+from tlp_core.experiments.rows import read_rows
 
 PAGE = ROOT / "state_files" / "experiments.md"
 RESULTS = ROOT / "state_files" / "experiments"
@@ -51,9 +52,14 @@ def test_the_tables_of_the_page_are_those_of_the_rows(remade):
 def test_the_files_of_claims_are_those_of_the_page(remade):
     page, claims = remade
     for name in claims:
-        for file in ("claims.csv", "claims.md"):
-            made = page.with_suffix("") / name / file
-            assert made.read_bytes() == (RESULTS / name / file).read_bytes()
+        made, kept = page.with_suffix("") / name, RESULTS / name
+        assert (made / "claims.md").read_bytes() == (kept / "claims.md").read_bytes()
+        tables = [read_rows(folder / "claims.csv") for folder in (made, kept)]
+        for one, other in zip(*tables, strict=True):  # the last digits depend on the threads
+            assert one == {
+                k: pytest.approx(v, rel=1e-6, nan_ok=True) if isinstance(v, float) else v
+                for k, v in other.items()
+            }
 
 
 def test_the_claims_of_all_tables_are_corrected_together(remade):
@@ -76,12 +82,11 @@ def test_text_around_the_tables_stays(tmp_path, capsys):
     page.write_text(
         f"![](page/grokking/training_2D.png)\n{start}\nformer\n<!-- end of grokking -->\nafter\n"
     )
-    for _ in range(2):
-        assert main(["page", str(page)]) == 0
-        text = page.read_text()
-        assert text.startswith(f"![](page/grokking/training_2D.png)\n{start}\n\n| claim |")
-        assert text.endswith("|\n\n<!-- end of grokking -->\nafter\n")
-        assert "former" not in text
+    assert main(["page", str(page)]) == 0
+    text = page.read_text()
+    assert text.startswith(f"![](page/grokking/training_2D.png)\n{start}\n\n| claim |")
+    assert text.endswith("|\n\n<!-- end of grokking -->\nafter\n")
+    assert "former" not in text
     assert "rows of 610 of 610 landscapes" in capsys.readouterr().err
     assert [path.name for path in folder.glob("*.png")] == ["training_2D.png"]  # that it shows
 

@@ -75,7 +75,7 @@ def test_a_descriptor_that_only_follows_the_step_gains_nothing(descriptor):
 def test_a_descriptor_that_tells_nothing_is_rarely_decided():
     """Its expected gain is negative, so that neither 'holds' nor 'does not hold' may follow."""
     decided = 0
-    for seed in range(20):
+    for seed in range(12):
         rng = np.random.default_rng(1000 + seed)
         levels = {(width, rate): rng.normal() for width in WIDTHS for rate in RATES}
         rows = networks(seed, lambda rng, own, step, walk: 0.0)
@@ -84,7 +84,7 @@ def test_a_descriptor_that_tells_nothing_is_rarely_decided():
         (claim,) = correct_claims([gain("", "", gained(rows))])
         assert claim.verdict != "does not hold"
         decided += claim.verdict == "holds"
-    assert decided <= 2
+    assert decided <= 1
 
 
 def test_the_rows_of_a_network_do_not_predict_it():
