@@ -16,6 +16,7 @@ from vtkmodules.vtkCommonCore import vtkIdTypeArray, vtkPoints, vtkStringArray
 from vtkmodules.vtkCommonDataModel import (
     vtkCellArray,
     vtkFieldData,
+    vtkPolyData,
 )
 
 
@@ -57,6 +58,15 @@ def make_points(coordinates: npt.NDArray[np.float64]) -> vtkPoints:
     points = vtkPoints()
     points.SetData(numpy_to_vtk(np.ascontiguousarray(coordinates), deep=1))
     return points
+
+
+def make_vertices(coordinates: npt.NDArray[np.float64]) -> vtkPolyData:
+    """Return points at coordinates (N, 3) float64, with a vertex cell for each."""
+    vertices = vtkPolyData()
+    vertices.SetPoints(make_points(coordinates))
+    ends = np.arange(len(coordinates) + 1)
+    vertices.SetVerts(make_cells(ends[:-1], ends))
+    return vertices
 
 
 def make_cells(

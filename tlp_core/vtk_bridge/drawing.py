@@ -20,7 +20,14 @@ from tlp_core.analysis.noise import check_rate
 from tlp_core.array_names import REGULAR
 from tlp_core.profile import Basins, Profile
 from tlp_core.topology.merge_tree import MergeTree
-from tlp_core.vtk_bridge.arrays import add_array, add_text, make_cells, make_points
+from tlp_core.vtk_bridge.arrays import (
+    add_array,
+    add_text,
+    make_cells,
+    make_points,
+    make_vertices,
+)
+from tlp_core.vtk_bridge.samples import network_sample
 
 _LIFT = 1e-2
 """z distance, as a fraction of the width, between basins, outline, critical points and tree.
@@ -112,7 +119,7 @@ def profile_to_basins(
         of the axis and the total width.
     """
     basins = profile.basins
-    polydata = _strips(basins, drawing, np.arange(len(basins)), lift=0.0)
+    polydata = _strips(basins, drawing, np.ones(len(basins), dtype=bool), lift=0.0)
     add_array(polydata.GetPointData(), names.LOSS, np.repeat(basins.step_height, 2))
     data = polydata.GetCellData()
     add_array(data, names.BASIN_ID, np.arange(len(basins), dtype=np.int64))
@@ -156,20 +163,17 @@ def profile_to_faint_basins(
         TypeError: if the rate is not a number.
     """
     check_rate(rate)
-    known = np.empty(0) if q_values is None else q_values
-    chosen = np.flatnonzero(known > rate)
-    faint = _strips(profile.basins, drawing, chosen, lift=_LIFT / 2 * profile.total_width)
-    add_array(faint.GetCellData(), names.BASIN_ID, chosen.astype(np.int64))
+    is_faint = np.zeros(len(profile.basins), bool) if q_values is None else q_values > rate
+    faint = _strips(profile.basins, drawing, is_faint, lift=_LIFT / 2 * profile.total_width)
+    add_array(faint.GetCellData(), names.BASIN_ID, np.flatnonzero(is_faint))
     return faint
 
 
 def _strips(
-    basins: Basins, drawing: Drawing, chosen: npt.NDArray[np.int64], *, lift: float
+    basins: Basins, drawing: Drawing, is_chosen: npt.NDArray[np.bool_], *, lift: float
 ) -> vtkPolyData:
     """Return some basins as triangle strips at a height above the plane."""
     counts = np.diff(basins.step_start)
-    is_chosen = np.zeros(len(basins), dtype=bool)
-    is_chosen[chosen] = True
     steps = np.repeat(is_chosen, counts)
     center, width = np.repeat(basins.center, counts)[steps], basins.step_width[steps]
     points = np.zeros((len(center), 2, 3))
@@ -200,9 +204,7 @@ def profile_to_critical_points(
     critical = profile.critical_points
     lift = np.full(len(critical.x), 2 * _LIFT * profile.total_width)
     points = np.stack([critical.x, drawing.height(critical.height), lift], axis=1)
-    polydata = vtkPolyData()
-    polydata.SetPoints(make_points(points))
-    polydata.SetVerts(make_cells(np.arange(len(points)), np.arange(len(points) + 1)))
+    polydata = make_vertices(points)
     data = polydata.GetPointData()
     add_array(data, names.SAMPLE_ID, critical.sample)
     add_array(data, names.CRITICAL_TYPE, critical.type.astype(np.int32))
@@ -229,13 +231,11 @@ def profile_to_network(
         A vertex at the height of the network's loss, with the point data ``SampleId``, ``Loss`` and
         ``BasinId``; empty if no sample is at α = 0.
     """
-    sample = np.flatnonzero((coordinates == 0).all(axis=1))[:1]
+    sample = network_sample(coordinates)
     basin, level = tree.vertex_arc[sample], tree.levels[sample]
     lift = np.full(len(sample), 3 * _LIFT * profile.total_width)
     points = np.stack([profile.basins.center[basin], drawing.height(level), lift], axis=1)
-    polydata = vtkPolyData()
-    polydata.SetPoints(make_points(points))
-    polydata.SetVerts(make_cells(np.arange(len(sample)), np.arange(len(sample) + 1)))
+    polydata = make_vertices(points)
     data = polydata.GetPointData()
     add_array(data, names.SAMPLE_ID, sample)
     add_array(data, names.LOSS, tree.values[sample])

@@ -202,6 +202,18 @@ def sample_coordinates(dataset: vtkDataSet) -> npt.NDArray[np.float64]:
     return np.asarray(points.reshape(dataset.GetNumberOfPoints(), -1), dtype=np.float64)
 
 
+def network_sample(coordinates: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Return the id of the sample at α = 0, the given network.
+
+    Args:
+        coordinates: (N, n) coordinates α of the samples.
+
+    Returns:
+        One id, or none if there is no such sample.
+    """
+    return np.flatnonzero((coordinates == 0).all(axis=1))[:1]
+
+
 def point_values(dataset: vtkDataSet, name: str) -> npt.NDArray[np.float64]:
     """Return a point array of one component.
 

@@ -18,8 +18,13 @@ from vtkmodules.vtkCommonDataModel import (
 from tlp_core import array_names as names
 from tlp_core import checks
 from tlp_core.array_names import REGULAR, CriticalType
-from tlp_core.vtk_bridge.arrays import add_array, make_cells, make_points
-from tlp_core.vtk_bridge.samples import check_whole_grid, landscape_shape, sample_coordinates
+from tlp_core.vtk_bridge.arrays import add_array, make_cells, make_points, make_vertices
+from tlp_core.vtk_bridge.samples import (
+    check_whole_grid,
+    landscape_shape,
+    network_sample,
+    sample_coordinates,
+)
 
 
 def grid_slice(
@@ -90,8 +95,8 @@ def network_in(samples: vtkDataSet) -> vtkPolyData:
     Returns:
         The vertex with all point arrays; empty if the samples do not contain the network.
     """
-    at_center = np.flatnonzero((sample_coordinates(samples) == 0).all(axis=1))[:1]
-    return _vertices(samples, at_center)
+    chosen = network_sample(sample_coordinates(samples))
+    return _vertices(samples, chosen, np.array([samples.GetPoint(int(i)) for i in chosen]))
 
 
 def critical_points_in(part: vtkUnstructuredGrid) -> vtkPolyData:
@@ -108,19 +113,19 @@ def critical_points_in(part: vtkUnstructuredGrid) -> vtkPolyData:
     if type_array is None:
         return vtkPolyData()
     types = vtk_to_numpy(type_array)
-    return _vertices(part, np.flatnonzero((types != REGULAR) & (types != CriticalType.ROOT)))
+    critical = np.flatnonzero((types != REGULAR) & (types != CriticalType.ROOT))
+    return _vertices(part, critical, vtk_to_numpy(part.GetPoints().GetData())[critical])
 
 
-def _vertices(dataset: vtkDataSet, chosen: npt.NDArray[np.int64]) -> vtkPolyData:
-    """Return some points of a dataset as vertices with all point arrays."""
-    points = vtkPolyData()
-    places = [dataset.GetPoint(int(i)) for i in chosen]
-    points.SetPoints(make_points(np.array(places, dtype=np.float64).reshape(-1, 3)))
-    points.SetVerts(make_cells(np.arange(len(chosen)), np.arange(len(chosen) + 1)))
+def _vertices(
+    dataset: vtkDataSet, chosen: npt.NDArray[np.int64], points: npt.NDArray[np.float64]
+) -> vtkPolyData:
+    """Return some samples as vertices at their points, (C, 3), with all point arrays."""
+    vertices = make_vertices(points.reshape(-1, 3))
     for i in range(dataset.GetPointData().GetNumberOfArrays()):
         array = dataset.GetPointData().GetArray(i)
-        add_array(points.GetPointData(), array.GetName(), vtk_to_numpy(array)[chosen])
-    return points
+        add_array(vertices.GetPointData(), array.GetName(), vtk_to_numpy(array)[chosen])
+    return vertices
 
 
 def _slice_axes(directions: Sequence[int], n: int) -> list[int]:

@@ -10,7 +10,13 @@ from vtkmodules.vtkCommonDataModel import vtkMultiBlockDataSet, vtkPolyData, vtk
 from tlp_core import array_names as names
 from tlp_core.analysis.tracking import Tracking
 from tlp_core.topology.merge_tree import MergeTree
-from tlp_core.vtk_bridge.arrays import add_array, add_texts, make_cells, make_points
+from tlp_core.vtk_bridge.arrays import (
+    add_array,
+    add_texts,
+    make_cells,
+    make_points,
+    make_vertices,
+)
 from tlp_core.vtk_bridge.samples import step_of
 from tlp_core.vtk_bridge.trees import skeleton_to_tree
 
@@ -69,14 +75,11 @@ def tracking_to_graph(
     scale = _ASPECT * max(len(steps) - 1, 1) / span if span > 0 else 1.0
     places = np.zeros((len(tracking.place), 3))
     places[:, 0], places[:, 1] = tracking.place, scale * tracking.birth
-    basins, lines = vtkPolyData(), vtkPolyData()
-    for data, depth in ((basins, 0.0), (lines, -MARGIN)):  # the lines are behind the points
-        places[:, 2] = depth
-        data.SetPoints(make_points(places))
+    basins, lines = make_vertices(places), vtkPolyData()
+    lines.SetPoints(make_points(places - [0.0, 0.0, MARGIN]))  # behind the points
+    for data in (basins, lines):
         add_array(data.GetFieldData(), names.HEIGHT_SCALE, np.array([scale]))
         add_array(data.GetPointData(), names.TRACK_ID, tracking.track)
-    count = len(places)
-    basins.SetVerts(make_cells(np.arange(count), np.arange(count + 1)))
     for name, values in (
         (names.STEP, np.asarray(steps, dtype=np.float64)[tracking.place]),
         (names.BASIN_ID, tracking.arc),
