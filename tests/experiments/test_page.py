@@ -122,6 +122,12 @@ def test_a_page_that_cannot_be_made_is_reported(text, message, tmp_path):
     assert page.read_text() == f"{text}\n"
 
 
+def test_a_page_that_is_no_file_is_reported(tmp_path, capsys):
+    for page in (tmp_path, tmp_path / "none.md"):
+        assert main(["page", str(page)]) == 1
+        assert f"the page must be a Markdown file, and {page} is none" in capsys.readouterr().err
+
+
 def test_words_select_networks_as_in_the_command(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(

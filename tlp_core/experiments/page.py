@@ -114,6 +114,8 @@ def tables_of(page: Path) -> list[Table]:
         FileNotFoundError: if the page does not exist.
         ValueError: as :func:`remake_page`.
     """
+    if not page.is_file():
+        raise FileNotFoundError(f"the page must be a Markdown file, and {page} is none")
     tables: list[Table] = []
     begun: tuple[int, re.Match[str]] | None = None
     for number, line in enumerate(page.read_text(encoding="utf-8").splitlines()):
