@@ -17,7 +17,7 @@ from tlp_core.experiments import EXPERIMENTS, claims, definition, named_experime
 from tlp_core.experiments.definition import Experiment, Look, Network
 from tlp_core.experiments.results import low_volume, tree_of
 from tlp_core.experiments.rows import add_row, read_rows, write_table
-from tlp_core.experiments.run import gather_results, run_experiment
+from tlp_core.experiments.run import gather_rows, run_experiment, write_results
 from tlp_core.experiments.transitions import change_date
 from tlp_core.problems import pinn_convection
 from tlp_core.progress import silent
@@ -59,6 +59,11 @@ def tiny(trained):
         columns="step",
         figures=(("error", "maximum_loss"),),
     )
+
+
+def gather_results(experiment, folder, **options):
+    """Return the claims of the rows that exist."""
+    return write_results(experiment, folder, gather_rows(experiment, folder, **options))
 
 
 def rows_of(path):

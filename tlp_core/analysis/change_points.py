@@ -1,13 +1,13 @@
 """Detection of transitions: change points in a series of descriptors, with their significance.
 
-A change point splits a series into two parts of different level. How many there are is decided by
-tests, along a binary segmentation (Scott, Knott 1974, "A cluster analysis method for grouping means
-in the analysis of variance"): the step that, beside a level and a trend, explains most of the
-series, is tested, and its two parts are, if it is significant. Where they are is decided by
-ruptures (Truong et al. 2020, "Selective review of offline change point detection methods"), for all
-of them together, because a segmentation that goes part by part misplaces changes that are close to
-each other. If a change would leave the place between those that were tested beside it, it would be
-another change, and all keep their tested places.
+A change point splits a series into two parts of different level. Tests decide how many there are,
+in a binary segmentation (Scott, Knott 1974, "A cluster analysis method for grouping means in the
+analysis of variance"): the step that explains most of the series, beside a level and a trend, is
+tested. If it is significant, each of its two parts is tested in the same way. Then ruptures (Truong
+et al. 2020, "Selective review of offline change point detection methods") places all significant
+changes together, because a segmentation part by part misplaces changes that are close to each
+other. If a new place lies at or beyond the tested place of a neighbour, it belongs to another
+change; then all changes keep their tested places.
 
 Descriptors of a training are autocorrelated and have trends, so the null hypothesis is a linear
 trend with autoregressive noise, x_t = φ x_{t-1} + e_t, not independent points: the statistic is

@@ -119,11 +119,12 @@ def run(options: argparse.Namespace, report: Callable[[str], None]) -> bool:
     from tlp_core.experiments.run import (
         describe_sampling_time,
         describe_work,
-        gather_results,
+        gather_rows,
         run_experiment,
         select_looks,
         select_networks,
         select_part,
+        write_results,
     )
 
     experiment = named_experiment(options.name)
@@ -141,7 +142,7 @@ def run(options: argparse.Namespace, report: Callable[[str], None]) -> bool:
         for name in ("look", "device"):
             if getattr(options, name):
                 raise ValueError(f"--{name} has no meaning with --gather; omit one of them")
-        claims = gather_results(
+        rows = gather_rows(
             experiment,
             folder,
             size=options.size,
@@ -149,6 +150,7 @@ def run(options: argparse.Namespace, report: Callable[[str], None]) -> bool:
             resolutions=resolutions,
             report=report,
         )
+        claims = write_results(experiment, folder, rows)
     else:
         claims = run_experiment(
             experiment,

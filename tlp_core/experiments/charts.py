@@ -137,10 +137,7 @@ def draw_values(groups: Mapping[str, Values], label: str, path: Path) -> Path:
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(label)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="0.9", linewidth=0.6)
-    _write(figure, path)
-    return path
+    return _save(figure, [axes], path)
 
 
 def draw_training(
@@ -215,7 +212,12 @@ def _scale(axes: Axes, name: str, values: Values, axis: str) -> None:
 
 
 def _save(figure: Figure, panels: Sequence[Axes], path: Path) -> Path:
-    """Add a legend with one entry for each label beside the charts, and write the picture."""
+    """Add a legend with one entry for each label beside the charts, and write the picture.
+
+    It has a palette of colours, which takes a quarter of the bytes.
+    """
+    from PIL import Image
+
     handles, labels = panels[0].get_legend_handles_labels()
     unique: Mapping[str, Any] = dict(zip(labels, handles))
     panels[0].legend(
@@ -225,19 +227,12 @@ def _save(figure: Figure, panels: Sequence[Axes], path: Path) -> Path:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="0.9", linewidth=0.6)
     figure.align_ylabels(panels)
-    _write(figure, path)
-    return path
-
-
-def _write(figure: Figure, path: Path) -> None:
-    """Write a figure with a palette of colours, which takes a quarter of the bytes."""
-    from PIL import Image
-
     with atomic_write(path) as temporary:
         figure.savefig(temporary)
         with Image.open(temporary) as drawn:
             palette = drawn.convert("RGB").quantize(_PALETTE)
         palette.save(temporary, format="PNG", optimize=True)
+    return path
 
 
 def _colors(table: Sequence[Row], name: str) -> dict[str, str]:

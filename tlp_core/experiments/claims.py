@@ -235,7 +235,7 @@ def gain(text: str, measure: str, values: npt.ArrayLike) -> Claim:
     """Test a claim by the mean of gains, which are 0 or less on average without an effect.
 
     Such a gain is that of a prediction by one more input: an input that tells nothing makes the
-    prediction worse. A mean of 0 or less is undecided, whatever its p-value were.
+    prediction worse. A mean of 0 or less is therefore undecided: its p-value is set to 1.
 
     Args:
         text: the claim.

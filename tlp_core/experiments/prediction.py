@@ -3,8 +3,8 @@
 During every training, loss and descriptors change with the step, so they are correlated also where
 neither tells anything about the other. A descriptor tells something if a model that knows step and
 size of the network predicts better with the descriptor than without it, for networks that were not
-fitted. Such a gain cannot be had by more coefficients: those that fit noise make the prediction of
-other networks worse.
+fitted. More coefficients alone give no such gain: those that fit noise make the prediction of other
+networks worse.
 """
 
 from __future__ import annotations
@@ -42,16 +42,20 @@ def held_out_errors(
         Value minus prediction for the rows of each network (T,), by the values of ``by``. Empty for
         fewer than two networks.
     """
-    places: dict[tuple[Any, ...], list[int]] = {}
-    for place, row in enumerate(rows):
-        places.setdefault(tuple(row[name] for name in by), []).append(place)
-    if len(places) < 2:
+    groups = group_rows(rows, by)
+    if len(groups) < 2:
         return {}
-    inputs, values = _matrix(rows, features), np.array([target(row) for row in rows])
+    inputs = {key: _matrix(group, features) for key, group in groups.items()}
+    values = {key: _vector(group, target) for key, group in groups.items()}
     errors = {}
-    for key, own in places.items():
-        others = np.delete(np.arange(len(rows)), own)
-        errors[key] = _errors(inputs[others], values[others], inputs[own], values[own])
+    for key in groups:
+        others = [other for other in groups if other != key]
+        errors[key] = _errors(
+            np.concatenate([inputs[other] for other in others]),
+            np.concatenate([values[other] for other in others]),
+            inputs[key],
+            values[key],
+        )
     return errors
 
 
@@ -70,8 +74,12 @@ def prediction_errors(
     Returns:
         Value minus prediction of each tested row, (T,).
     """
-    values = [np.array([target(row) for row in rows]) for rows in (fitted, tested)]
-    return _errors(_matrix(fitted, features), values[0], _matrix(tested, features), values[1])
+    return _errors(
+        _matrix(fitted, features),
+        _vector(fitted, target),
+        _matrix(tested, features),
+        _vector(tested, target),
+    )
 
 
 def _errors(inputs: Values, values: Values, others: Values, wanted: Values) -> Values:
@@ -208,6 +216,10 @@ def _finite_rows(rows: Sequence[Row], *columns: Column) -> list[Row]:
 
 def _is_constant(rows: Sequence[Row], column: Column) -> bool:
     return len({column(row) for row in rows}) < 2
+
+
+def _vector(rows: Sequence[Row], target: Column) -> Values:
+    return np.array([target(row) for row in rows], dtype=np.float64)
 
 
 def _matrix(rows: Sequence[Row], features: Features) -> Values:

@@ -288,37 +288,6 @@ def run_experiment(
     return write_results(experiment, folder, rows)
 
 
-def gather_results(
-    experiment: Experiment,
-    folder: Path,
-    *,
-    size: ExperimentSize = "full",
-    only: Mapping[str, str] | None = None,
-    resolutions: Mapping[str, int] | None = None,
-    report: Callable[[str], None] = print,
-) -> list[Claim]:
-    """Test the claims with the rows that exist, without training or sampling, and write tables.
-
-    Args:
-        experiment: the experiment.
-        folder: folder of the results, with a table of rows.
-        size: as in :func:`run_experiment`.
-        only: as in :func:`run_experiment`.
-        resolutions: as in :func:`run_experiment`.
-        report: function that receives a line with the number of rows. Default: ``print``.
-
-    Returns:
-        The claims with their results.
-
-    Raises:
-        ValueError: as :func:`run_experiment`, or if no row exists.
-    """
-    rows = gather_rows(
-        experiment, folder, size=size, only=only, resolutions=resolutions, report=report
-    )
-    return write_results(experiment, folder, rows)
-
-
 def gather_rows(
     experiment: Experiment,
     folder: Path,
@@ -328,9 +297,20 @@ def gather_rows(
     resolutions: Mapping[str, int] | None = None,
     report: Callable[[str], None] = print,
 ) -> list[Row]:
-    """Return the rows that exist. A look at a network counts if all its steps have rows.
+    """Return the rows that exist, without training or sampling, for :func:`write_results`.
 
-    Arguments and errors are those of :func:`gather_results`.
+    A look at a network counts if all its steps have rows.
+
+    Args:
+        experiment: the experiment.
+        folder: folder of the results, with a table of rows.
+        size: as in :func:`run_experiment`.
+        only: as in :func:`run_experiment`.
+        resolutions: as in :func:`run_experiment`.
+        report: function that receives a line with the number of rows. Default: ``print``.
+
+    Raises:
+        ValueError: as :func:`run_experiment`, or if no row exists.
     """
     networks = select_networks(experiment, size, only)
     looks = select_looks(experiment, size, resolutions)

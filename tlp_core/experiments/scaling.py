@@ -1,8 +1,8 @@
 """One character GPT at three widths and eight learning rates: landscapes during training.
 
-The experiment tests which descriptors tell something about the validation loss that step, width and
-learning rate do not tell, and whether they change before a spike of the training loss, and shows
-whether they predict the loss of the next size. For comparison: the critical sharpness, the loss
+The experiment tests which descriptors improve a prediction of the validation loss by step, width
+and learning rate, and which of them change before a spike of the training loss. It shows how well
+they predict the loss of the next size. For comparison, it has the critical sharpness, the loss
 itself, and WeightWatcher's α if the package is installed.
 """
 
@@ -271,7 +271,7 @@ def _before_spikes(rows: Sequence[Row], column: Column) -> list[float]:
     """Return how much a column rises before spikes, for each setting with some.
 
     The same rise where no spike is near is subtracted: a column that grows during the training
-    rises everywhere.
+    rises everywhere, before spikes or not.
     """
     found: dict[tuple[Any, ...], list[float]] = {}
     for (width, rate, _), group in group_rows(rows, (*_SETTING, "seed")).items():
@@ -319,7 +319,7 @@ def _spikes(ordered: Sequence[Row]) -> tuple[Places, Places]:
 
 
 def _setting_and_step(row: Row) -> list[float]:
-    """Return a flexible function of step, width and rate: a cubic in log step for each setting."""
+    """Return the inputs of a flexible model: powers and products of log step, width and rate."""
     step, width, rate = (float(np.log(x)) for x in (row["step"] + 1, row["width"], row["rate"]))
     steps = [step, step**2, step**3]
     return [

@@ -225,13 +225,13 @@ def train_by_adam(
     if sequences is not None:
         parts["sequences"] = sequences
     start, losses = training.resume(parts)
-    last, before = training.steps[-1], max((s for s in training.steps if s < start), default=-1)
+    last = training.steps[-1]
     for step, loss in adam_steps(problem, optimizer, last, start=start, batches=sequences):
         training.keep(step, losses, parts)
         losses.append(loss)
         if step in training.steps:
+            before = max((each for each in training.steps if each < step), default=-1)
             numbers = {"training loss": loss, SPIKE: largest_rise(losses, step - before)}
             training.save(problem, step, numbers)
-            before = step
         progress(step / last, f"loss {loss:.2g}")
     return {"training loss": losses}
