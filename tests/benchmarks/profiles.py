@@ -72,7 +72,7 @@ def main():
     for text, options in (
         ("layout, all steps", {"tolerance": 0.0}),
         ("layout, tolerance 1e-4", {"tolerance": 1e-4}),
-        ("layout, tolerance 1e-4, roots", {"tolerance": 1e-4, "root": 4}),
+        ("layout, tolerance 1e-4, roots", {"tolerance": 1e-4, "degree": 4}),
     ):
         took, profile = seconds(lambda options=options: landscape_profile(tree, **options))
         report(f"{text}: {len(profile.basins):,} basins, {len(profile.outline):,} points", took)
