@@ -21,7 +21,16 @@ from tlp_core.choices import Panel
 from tlp_core.pictures import Pictured, draw_landscapes, require_picture, write_picture
 from tlp_paraview import fitting, interaction, roles, styles, versions
 from tlp_paraview.fitting import SIZE, Ranges
-from tlp_paraview.pipeline import Pipeline, comes_from, number_of_directions, steps_of, title
+from tlp_paraview.pipeline import (
+    Pipeline,
+    all_profiles,
+    comes_from,
+    find_pipeline,
+    number_of_directions,
+    replace_crashing_tree,
+    steps_of,
+    title,
+)
 from tlp_paraview.roles import Role
 
 StepRange = Literal["all steps", "each step"]
@@ -121,6 +130,14 @@ def update_views(pipeline: Pipeline, *, new_steps: Sequence[float] | None = None
     for view in pair:
         fitting.fit(view)
     return True
+
+
+def update_all_views() -> None:
+    """Build the views of all profiles of the session again whose source has changed."""
+    for profile in all_profiles():
+        found = find_pipeline(profile)
+        if found is not None:
+            update_views(replace_crashing_tree(found))
 
 
 def compare_profiles(pipelines: Sequence[Pipeline], *, size: tuple[int, int] = SIZE) -> Any:

@@ -14,6 +14,8 @@ from tlp_core.topology.landscape_tree import landscape_tree
 
 pytestmark = pytest.mark.paraview
 
+MACRO = ROOT / "plugins/tlp_paraview/macros/loss_landscape_profile.py"
+
 PROPERTIES = {
     "TLPLossLandscape": (
         "Arguments BatchLosses Checkpoint Checkpoints DataState DirectionMethod DirectionsStep "
@@ -877,6 +879,33 @@ for show in (lambda: ensemble_views.show_ensemble(ensemble), refused):
         print("refused:", error)
 """
 
+TRACED = """
+import runpy
+import paraview.simple
+from paraview import smtrace
+from tlp_paraview import fitting, pipeline, roles
+
+MACRO = {macro!r}
+GetActiveViewOrCreate("RenderView")  # as in the GUI, in which the names of views are others
+smtrace.start_trace()
+source = TLPLossLandscape(registrationName="My wells", Resolution=9, Arguments="tilt=0.5")
+runpy.run_path(MACRO)
+print("once", smtrace.get_current_trace_output().count("pipeline.build(mywells)"))
+SetActiveSource(pipeline.all_profiles()[0])
+runpy.run_path(MACRO)
+code = smtrace.stop_trace()
+print(code)
+ResetSession()
+exec(code, {{"__name__": "__main__", **vars(paraview.simple)}})
+(profile,) = pipeline.all_profiles()
+again = GetSources()
+source = next(each for (name, _), each in again.items() if name == "My wells")
+print("replayed", source.Arguments, profile.GetDataInformation().GetNumberOfCells() > 0)
+shown = [view for view in GetRenderViews() if fitting.profiles_in(view)]
+print("views", len(GetRenderViews()), len(shown))
+SaveScreenshot("replayed.png", GetLayout(shown[0]), ImageResolution=[800, 450])
+"""
+
 EVEN = """
 import numpy as np
 from tlp_core import Landscape
@@ -987,7 +1016,7 @@ def stand_in(**options):
     return tree
 
 
-pipeline.ttk_filter = lambda: stand_in
+ttk_filter, pipeline.ttk_filter = pipeline.ttk_filter, lambda: stand_in
 source = TLPLossLandscape(Resolution=9)
 built = pipeline.build(source)
 print("filter", built.tree_filter)
@@ -998,6 +1027,7 @@ print("empty", built.graph.GetDataInformation().GetNumberOfPoints())
 again = pipeline.replace_crashing_tree(built)
 print("filter", again.tree_filter, again.profile.GetDataInformation().GetNumberOfCells())
 print("found", pipeline.find_pipeline(built.profile).tree.SMProxy is again.tree.SMProxy)
+pipeline.ttk_filter = ttk_filter
 """
 
 
@@ -1036,6 +1066,7 @@ def drawn(tmp_path_factory):
         "colors": COLORS,
         "faint": FAINT,
         "ensemble": ENSEMBLE,
+        "traced": TRACED.format(macro=str(MACRO)),
     }
     folder = tmp_path_factory.mktemp("drawn")
     return {**run_snippets(snippets, folder, display=True), "folder": folder}
@@ -1062,6 +1093,18 @@ def test_an_ensemble_is_drawn_as_map_embedding_and_tracks(drawn):
         assert (pixels.min(axis=-1) > 250).mean() > 0.4
     assert "refused: an ensemble must have distances" in drawn["ensemble"].text
     assert "refused: an ensemble must have at least one pipeline" in drawn["ensemble"].text
+
+
+def test_a_python_trace_of_the_macro_replays(drawn):
+    done = drawn["traced"]
+    assert done.code == 0, done.text
+    assert done.errors == []
+    assert "once 1" in done.text
+    assert "replayed tilt=0.5 True" in done.text
+    assert "views 2 1" in done.text
+    picture = np.asarray(Image.open(drawn["folder"] / "replayed.png").convert("RGB"), dtype=int)
+    for half in (picture[:, :400], picture[:, 400:]):
+        assert ((half[..., 2] - half[..., 0]) > 60).sum() > 2000  # blue surface, blue basins
 
 
 def test_colours_go_with_the_axis_and_labels_differ(drawn):

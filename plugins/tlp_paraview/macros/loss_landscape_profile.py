@@ -5,22 +5,25 @@ again, fits the views to their windows, and builds those again whose source has 
 """
 
 from paraview.simple import GetActiveSource
-from tlp_paraview import follow, interaction, pipeline, styles, views
+from tlp_paraview import follow, interaction, pipeline, styles, trace, views
 
-styles.add_color_map()
 source = GetActiveSource()
-if source is not None and pipeline.is_landscape(source):
-    built = pipeline.build(source)
-    views.show_landscape(built)
-    print(f"merge tree: {built.tree_filter}")
+is_new = source is not None and pipeline.is_landscape(source)
+with trace.hidden():
+    styles.add_color_map()
+    if is_new:
+        built = pipeline.build(source)
+        layout = views.show_landscape(built)
+        print(f"merge tree: {built.tree_filter}")
+    else:
+        views.update_all_views()
+    is_growing = follow.follow()
+    if not interaction.attach() and not is_growing:
+        raise RuntimeError(
+            "a loss landscape must be selected in the Pipeline Browser, found none; "
+            "select a source or reader, click Apply, and run the macro again"
+        )
+if is_new:
+    trace.record_landscape(source, layout)
 else:
-    for profile in pipeline.all_profiles():
-        found = pipeline.find_pipeline(profile)
-        if found is not None:
-            views.update_views(pipeline.replace_crashing_tree(found))
-is_growing = follow.follow()
-if not interaction.attach() and not is_growing:
-    raise RuntimeError(
-        "a loss landscape must be selected in the Pipeline Browser, found none; "
-        "select a source or reader, click Apply, and run the macro again"
-    )
+    trace.record_update()
