@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,41 @@ STEP_DIRECTIONS = ("one checkpoint", "each checkpoint")
 
 SAMPLINGS = ("grid", "scattered")
 
-FILE = "file"
-"""Value of the Problem property that selects the problem of Problem File."""
+FILE, MODEL = "file", "hugging-face"
+"""Values of the Problem property that select the problem of Problem File and of Model Folder."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Number and method of the directions, and the kind of samples.
+
+    Attributes:
+        n: number of directions.
+        resolution: points along each direction of a grid.
+        method: how directions are computed.
+        sampling: ``grid`` or ``scattered``.
+        is_geometric: whether the spacing of a grid is geometric.
+    """
+
+    n: int
+    resolution: int
+    method: str = "pyhessian"
+    sampling: str = "grid"
+    is_geometric: bool = False
+
+    @property
+    def has_image(self) -> bool:
+        """Whether the samples lie on an even grid."""
+        return self.sampling == "grid" and not self.is_geometric
+
+
+PRESETS = {
+    "custom": None,
+    "2D quick look": Plan(2, 21),
+    "paper 3D": Plan(3, 41),
+    "paper 4D": Plan(4, 41),
+}
+"""Values of the Preset property; those of Geniesse et al. 2024 are of the paper."""
 
 _BYTES_PER_SAMPLE = 400
 """Memory of ParaView for a sample, from the source to the profile: 383 bytes of 41⁴ samples."""
@@ -60,10 +93,11 @@ class TLPLossLandscape(SeriesAlgorithm):
         self._sampler: Any = None
         self._announced_file = ""
         self._problem, self._problem_file, self._function = "two-wells", "", "make_problem"
-        self._arguments, self._checkpoint = "", ""
+        self._arguments, self._checkpoint, self._model_folder = "", "", ""
         self._training: Any = None
         self._checkpoints: list[str] = []
         self._step_directions, self._directions_step = 0, -1.0
+        self._preset, self._coarse = 0, ""
         self._directions, self._method, self._normalization = 2, 0, 0
         self._order, self._parameters = 0, ""
         self._solutions: list[str] = []
@@ -86,6 +120,9 @@ class TLPLossLandscape(SeriesAlgorithm):
     def SetProblemFunction(self, name: str | None) -> None:
         self.assign("_function", name or "")
 
+    def SetModelFolder(self, path: str | None) -> None:
+        self.assign("_model_folder", path or "")
+
     def SetArguments(self, text: str | None) -> None:
         self.assign("_arguments", text or "")
 
@@ -105,6 +142,9 @@ class TLPLossLandscape(SeriesAlgorithm):
 
     def SetDirectionsStep(self, step: float) -> None:
         self.assign("_directions_step", step)
+
+    def SetPreset(self, index: int) -> None:
+        self.assign("_preset", index)
 
     def SetNumberOfDirections(self, n: int) -> None:
         self.assign("_directions", n)
@@ -185,6 +225,9 @@ class TLPLossLandscape(SeriesAlgorithm):
         if not is_wanted:
             self._end_background()
 
+    def SetCoarseResolutions(self, text: str | None) -> None:
+        self.assign("_coarse", text or "")
+
     def StopSampling(self) -> None:
         if self._background is not None:
             self._background.stop()
@@ -208,8 +251,8 @@ class TLPLossLandscape(SeriesAlgorithm):
 
     def RequestInformation(self, _request: Any, _in_info: Any, out_info: Any) -> int:
         self._announced = self._available_resolution()
-        is_even_grid = self._is_on_grid() and not self._is_geometric
-        shape = (self._announced,) * self._directions if is_even_grid else ()
+        plan = self._plan()
+        shape = (self._announced,) * plan.n if plan.has_image else ()
         announce_image(out_info, 1, shape)
         self._series.scan(self._checkpoints)
         announce_steps(out_info, 2, self._series.steps)
@@ -229,7 +272,7 @@ class TLPLossLandscape(SeriesAlgorithm):
         step, landscape = (None, self._sampled()) if self._in_background else self._landscape(time)
         if not first or landscape is None:
             return 1
-        if landscape.number_of_directions != self._directions:
+        if landscape.number_of_directions != self._plan().n:
             raise ValueError(
                 f"Number Of Directions must be {landscape.number_of_directions}, as many as these "
                 f"Solutions span, got {self._directions}"
@@ -266,16 +309,17 @@ class TLPLossLandscape(SeriesAlgorithm):
                 "Checkpoints cannot be sampled in the background; use tlp training, and TLP "
                 "Landscape Reader with Follow Files, or turn In Background off"
             )
-        if not self._is_on_grid():
+        if self._plan().sampling != "grid":
             raise ValueError(
                 "scattered samples cannot be sampled in the background, which shows coarse grids "
                 "first; turn In Background off"
             )
         settings = self._settings()
         settings = replace(settings, run=replace(settings.run, time_budget=None))
-        if self._background is None or self._background.settings != settings:
+        coarse, running = _integers(self._coarse), self._background
+        if running is None or (running.settings, running.coarse) != (settings, coarse):
             self._end_background()
-            sampling = BackgroundSampling(settings, python=python_program())
+            sampling = BackgroundSampling(settings, coarse=coarse, python=python_program())
             # Python keeps this object after ParaView has deleted the source
             self.AddObserver("DeleteEvent", lambda *_: sampling.close())
             self._background = sampling
@@ -287,7 +331,7 @@ class TLPLossLandscape(SeriesAlgorithm):
     def _available_resolution(self) -> int:
         """Return the resolution of what there is to show; 0 at the start of a sampling."""
         if self._background is None or not self._in_background:
-            return 0 if self._in_background else self._resolution
+            return 0 if self._in_background else self._plan().resolution
         return self._background.available_resolution()
 
     def _end_background(self) -> None:
@@ -320,21 +364,34 @@ class TLPLossLandscape(SeriesAlgorithm):
 
     def _check_size(self) -> None:
         """Raise a ValueError if the grid does not fit into memory, unless the user wants it."""
-        count = self._resolution**self._directions
+        plan = self._plan()
+        count = plan.resolution**plan.n
         needed, available = _BYTES_PER_SAMPLE * count, physical_memory()
-        if self._is_on_grid() and needed > available and not self._large_grid:
+        if plan.sampling == "grid" and needed > available and not self._large_grid:
             raise ValueError(
-                f"{self._resolution} points along {self._directions} directions are {count:,} "
+                f"{plan.resolution} points along {plan.n} directions are {count:,} "
                 f"samples, which need about {needed / GIBIBYTE:,.0f} GiB in ParaView, and this "
                 f"machine has {available / GIBIBYTE:,.0f}; lower Resolution or Number Of "
                 "Directions, or check Large Grid to sample them all the same"
             )
 
+    def _plan(self) -> Plan:
+        """Return the plan of the preset, or of the properties."""
+        return list(PRESETS.values())[self._preset] or Plan(
+            self._directions,
+            self._resolution,
+            DIRECTION_METHODS[self._method],
+            SAMPLINGS[self._sampling],
+            self._is_geometric,
+        )
+
     def _settings(self) -> LandscapeSettings:
-        method = DIRECTION_METHODS[self._method]
-        needs_solutions = method in ("trajectory", "checkpoints")
+        plan = self._plan()
+        needs_solutions = plan.method in ("trajectory", "checkpoints")
         if needs_solutions and not self._solutions:
-            raise ValueError(f"Solutions must name checkpoints for the method {method}, got none")
+            raise ValueError(
+                f"Solutions must name checkpoints for the method {plan.method}, got none"
+            )
         solutions = self._solutions if needs_solutions else ()
         return LandscapeSettings(
             problem=ProblemSettings(
@@ -343,8 +400,8 @@ class TLPLossLandscape(SeriesAlgorithm):
                 checkpoint=self.find_file(self._checkpoint),
             ),
             directions=DirectionSettings(
-                n=self._directions,
-                method=method,
+                n=plan.n,
+                method=plan.method,
                 order=SPECTRUM_ORDERS[self._order],
                 normalization=NORMALIZATIONS[self._normalization],
                 parameters=self._parameters or None,
@@ -366,15 +423,12 @@ class TLPLossLandscape(SeriesAlgorithm):
         )
 
     def _samples(self) -> SampleSettings:
-        rise = self._rise if self._by_rise else None
-        if not self._is_on_grid():
+        plan, rise = self._plan(), self._rise if self._by_rise else None
+        if plan.sampling == "scattered":
             region = REGIONS[self._region]
             return ScatterSettings(self._count, region, self._distance, self._seed, rise)
-        nearest = self._nearest if self._is_geometric else None
-        return GridSettings(self._resolution, self._distance, rise, nearest)
-
-    def _is_on_grid(self) -> bool:
-        return SAMPLINGS[self._sampling] == "grid"
+        nearest = self._nearest if plan.is_geometric else None
+        return GridSettings(plan.resolution, self._distance, rise, nearest)
 
     def _store_path(self) -> str:
         """Return the path of the store; a new one of a state file is made beside that file."""
@@ -383,11 +437,18 @@ class TLPLossLandscape(SeriesAlgorithm):
         return str((self._state_folder or Path()) / path) if is_new else path
 
     def _problem_name(self) -> str:
+        if self._problem == MODEL:
+            if not self._model_folder:
+                raise ValueError(
+                    f"Model Folder must name a folder if Problem is '{MODEL}', got none"
+                )
+            return HUGGING_FACE + self.find_file(self._model_folder)
         if self._problem != FILE:
             if not is_ready(self._problem):
                 raise ValueError(
-                    f"Problem must be one of {', '.join(READY_PROBLEMS)}, file or hf:FOLDER, got "
-                    f"{self._problem!r}; set Problem to 'file' and name the file in Problem File"
+                    f"Problem must be one of {', '.join(READY_PROBLEMS)}, {FILE}, {MODEL} or "
+                    f"hf:FOLDER, got {self._problem!r}; set Problem to 'file' and name the file in "
+                    "Problem File"
                 )
             prefix, folder = self._problem.partition(HUGGING_FACE)[1:]
             return prefix + self.find_file(folder) if prefix else self._problem
@@ -406,3 +467,17 @@ class TLPLossLandscape(SeriesAlgorithm):
 
     def _is_aborted(self) -> bool:
         return bool(self.GetAbortExecute() or self.CheckAbort())
+
+
+def _integers(text: str) -> tuple[int, ...]:
+    """Return the numbers of a text such as ``11, 21``.
+
+    Raises:
+        ValueError: if it has other words.
+    """
+    try:
+        return tuple(int(word) for word in text.replace(",", " ").split())
+    except ValueError as error:
+        raise ValueError(
+            f"Coarse Resolutions must be numbers such as 11, 21, got {text!r}"
+        ) from error

@@ -110,6 +110,21 @@ def test_it_samples_what_one_process_samples(tmp_path):
     assert Landscape.open(store).is_complete
 
 
+def test_coarse_grids_are_those_that_are_wanted():
+    settings = LandscapeSettings(ProblemSettings("two-wells"), samples=GridSettings(21))
+    sampling = BackgroundSampling(settings, coarse=(5, 9))
+    assert ended(sampling).finished == 21
+    assert {each.name for each in sampling._folder.glob("*.zarr")} == {
+        "5.zarr",
+        "9.zarr",
+        "21.zarr",
+    }
+    sampling.close()
+    for coarse, rule in (((9, 5), "must ascend to 21"), ((21,), "must ascend"), ((8,), "odd")):
+        with pytest.raises(ValueError, match=rule):
+            BackgroundSampling(settings, coarse=coarse)
+
+
 def test_an_error_is_one_sentence(tmp_path):
     settings = LandscapeSettings(ProblemSettings("two-wells", arguments={"nonsense": 1}))
     sampling = BackgroundSampling(settings)

@@ -16,7 +16,7 @@ from tlp_paraview.landscape_descriptors import TLPLandscapeDescriptors
 from tlp_paraview.landscape_profile import TLPLandscapeProfile
 from tlp_paraview.landscape_reader import TLPLandscapeReader
 from tlp_paraview.landscape_slice import TLPLandscapeSlice
-from tlp_paraview.landscape_source import SAMPLINGS, TLPLossLandscape
+from tlp_paraview.landscape_source import PRESETS, SAMPLINGS, TLPLossLandscape
 from tlp_paraview.merge_tree import TLPMergeTree
 from tlp_paraview.neighbor_graph import TLPNeighborGraph
 from tlp_paraview.tree_ensemble import TLPTreeEnsemble
@@ -35,6 +35,7 @@ from vtkmodules.vtkFiltersCore import vtkCellCenters, vtkMaskPoints, vtkPassThro
 from tests.analysis.test_noise import noisy_batches
 from tests.analysis.test_noise import wells as noisy_wells
 from tests.conftest import DATA
+from tests.tiny_models import llama_config
 from tlp_core import (
     Landscape,
     describe,
@@ -49,6 +50,7 @@ from tlp_core.choices import DIRECTION_METHODS, ENGINES, REGIONS
 from tlp_core.pipeline.background import Report
 from tlp_core.problem import mean_loss
 from tlp_core.problems.weights import load_checkpoint
+from tlp_core.sampling.settings import GridSettings
 from tlp_core.topology.landscape_tree import landscape_graph, landscape_tree
 
 
@@ -271,7 +273,7 @@ def test_the_image_of_a_growing_sampling_has_its_announced_size(messages):
         finished = iter((5, 9, 9))
 
         def __init__(self, settings):
-            self.settings = settings
+            self.settings, self.coarse = settings, ()
 
         def report(self):
             return Report(1.0, "complete", 9, next(self.finished), "", is_running=False)
@@ -664,6 +666,65 @@ def test_scattered_samples_go_through_the_whole_pipeline(messages):
     source.SetInBackground(1)
     run(source)
     assert "scattered samples cannot be sampled in the background" in messages[0][1]
+
+
+def test_presets_replace_what_the_panel_hides(messages):
+    source = bowl("random", [])
+    source.SetArguments("n=4")
+    source.SetGeometricSpacing(1)
+    for name, n, resolution in (("2D quick look", 2, 21), ("paper 3D", 3, 41), ("paper 4D", 4, 41)):
+        source.SetPreset(list(PRESETS).index(name))
+        settings = source._settings()
+        assert (settings.directions.n, settings.directions.method) == (n, "pyhessian")
+        assert settings.samples == GridSettings(resolution)
+    source.SetSampling(SAMPLINGS.index("scattered"))
+    source.SetPreset(list(PRESETS).index("2D quick look"))
+    run(source)
+    assert source.GetOutputDataObject(1).GetDimensions() == (21, 21, 1)
+    source.SetPreset(0)
+    source.SetNumberOfSamples(8)
+    run(source)
+    assert source.GetOutputDataObject(0).GetNumberOfPoints() == 8
+    assert messages == []
+
+
+def test_a_language_model_is_a_folder_of_the_panel(messages, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    model = transformers.AutoModelForCausalLM.from_config(llama_config())
+    model.save_pretrained(tmp_path / "model")
+    for name in ("text", "code"):
+        tokens = np.random.default_rng(0).integers(0, 32, 99).astype(np.uint16)
+        np.save(tmp_path / f"{name}.npy", tokens)
+    source = TLPLossLandscape()
+    source.SetProblem("hugging-face")
+    source.SetResolution(3)
+    source.SetDirectionMethod(DIRECTION_METHODS.index("random"))
+    run(source)
+    assert "Model Folder must name a folder" in messages.pop()[1]
+    source.SetModelFolder(str(tmp_path / "model"))
+    text, code = tmp_path / "text.npy", tmp_path / "code.npy"
+    losses = f"losses={{'code': '{code}'}}"
+    source.SetArguments(f"text='{text}', length=8, tokens=32, batch=4, {losses}")
+    run(source)
+    assert messages == []
+    points = source.GetOutputDataObject(0).GetPointData()
+    loss, code = (vtk_to_numpy(points.GetArray(name)) for name in (names.LOSS, "code"))
+    assert loss.shape == (9,)
+    assert np.allclose(code, np.log(32), atol=0.2)  # an untrained model guesses
+
+
+def test_coarse_grids_are_named_by_numbers(messages, monkeypatch):
+    monkeypatch.setattr("tlp_paraview.folders.python_program", lambda: [sys.executable])
+    source = wells(9)
+    source.SetInBackground(1)
+    source.SetCoarseResolutions("five, 7")
+    run(source)
+    assert "Coarse Resolutions must be numbers such as 11, 21, got 'five, 7'" in messages.pop()[1]
+    source.SetCoarseResolutions("3, 5")
+    source.Update()
+    assert source._background.coarse == (3, 5)
+    source.SetInBackground(0)
+    assert messages == []
 
 
 def test_engines_of_the_panel_agree(messages):

@@ -142,7 +142,7 @@ def entries(proxy, name):
 @pytest.mark.parametrize(
     ("proxy", "name", "table"),
     [
-        ("TLPLossLandscape", "Problem", (*READY_PROBLEMS, "file")),
+        ("TLPLossLandscape", "Problem", (*READY_PROBLEMS, "file", "hugging-face")),
         ("TLPLossLandscape", "Normalization", NORMALIZATIONS),
         ("TLPLossLandscape", "DirectionMethod", DIRECTION_METHODS),
         ("TLPLossLandscape", "Region", REGIONS),
@@ -164,13 +164,14 @@ def test_choices_are_the_cores(proxy, name, table):
     [
         ("TLPLossLandscape", "StepDirections", "STEP_DIRECTIONS"),
         ("TLPLossLandscape", "Sampling", "SAMPLINGS"),
+        ("TLPLossLandscape", "Preset", "PRESETS"),
         ("TLPTreeEnsemble", "DiagramDistance", "DISTANCES"),
         ("TLPNeighborGraph", "Graph", "GRAPHS"),
         ("TLPNeighborGraph", "ImplicitGraph", "IMPLICIT"),
     ],
 )
 def test_choices_are_those_of_the_class(proxy, name, table):
-    assert entries(proxy, name) == getattr(import_module(behind(proxy).__module__), table)
+    assert entries(proxy, name) == tuple(getattr(import_module(behind(proxy).__module__), table))
 
 
 def test_groups_name_properties_that_come_before_them():
@@ -210,6 +211,8 @@ SHOWN_WITH = {
         "Solutions": ("DirectionMethod", ["trajectory", "checkpoints"]),
         "TimeBudget": ("InBackground", ["off"]),
         "StopSampling": ("InBackground", ["on"]),
+        "CoarseResolutions": ("InBackground", ["on"]),
+        "ModelFolder": ("Problem", ["hugging-face"]),
     },
     "TLPNeighborGraph": {
         "GridRule": ("Graph", ["automatic", "grid"]),
@@ -224,6 +227,20 @@ SHOWN_WITH = {
     "TLPTreeEnsemble": {"RelativeLosses": ("DiagramDistance", ["bottleneck", "wasserstein"])},
 }
 
+PRESET = {
+    "NumberOfDirections",
+    "DirectionMethod",
+    "Solutions",
+    "Order",
+    "Sampling",
+    "Resolution",
+    "NumberOfSamples",
+    "Region",
+    "GeometricSpacing",
+    "Nearest",
+}
+"""Properties that a preset replaces, so they are also hidden with one."""
+
 
 def values_by_code(proxy, name):
     """Return the value of a property for each code that a decorator can name."""
@@ -235,7 +252,7 @@ def values_by_code(proxy, name):
 
 
 def test_what_does_not_apply_is_hidden():
-    found = {}
+    found, with_preset = {}, {}
     for proxy, root in PROXIES.items():
         for element in root:
             for decorator in element.iter("PropertyWidgetDecorator"):
@@ -245,5 +262,7 @@ def test_what_does_not_apply_is_hidden():
                 values = [
                     values_by_code(proxy, other)[code] for code in [one] * bool(one) + several
                 ]
-                found.setdefault(proxy, {})[element.get("name")] = (other, values)
+                place = with_preset if other == "Preset" else found.setdefault(proxy, {})
+                place[element.get("name")] = (other, values)
     assert found == SHOWN_WITH
+    assert with_preset == {name: ("Preset", ["custom"]) for name in PRESET}

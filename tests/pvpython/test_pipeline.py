@@ -18,11 +18,12 @@ MACRO = ROOT / "plugins/tlp_paraview/macros/loss_landscape_profile.py"
 
 PROPERTIES = {
     "TLPLossLandscape": (
-        "Arguments BatchLosses Checkpoint Checkpoints DataState DirectionMethod DirectionsStep "
-        "Distance DistanceByRise Engine GeometricSpacing InBackground LargeGrid MaxIterations "
-        "Nearest Normalization NumberOfDirections NumberOfSamples Order Parameters Problem "
-        "ProblemFile ProblemFunction ReadAgain Refresh Region Resolution Rise Sampling Seed "
-        "Solutions StepDirections StopSampling Store TimeBudget TimestepValues Tolerance"
+        "Arguments BatchLosses Checkpoint Checkpoints CoarseResolutions DataState DirectionMethod "
+        "DirectionsStep Distance DistanceByRise Engine GeometricSpacing InBackground LargeGrid "
+        "MaxIterations ModelFolder Nearest Normalization NumberOfDirections NumberOfSamples Order "
+        "Parameters Preset Problem ProblemFile ProblemFunction ReadAgain Refresh Region "
+        "Resolution Rise Sampling Seed Solutions StepDirections StopSampling Store TimeBudget "
+        "TimestepValues Tolerance"
     ),
     "TLPLandscapeReader": "DataState FileName FollowFiles ReadAgain Refresh TimestepValues",
     "TLPBlockTable": "FileName Refresh TimestepValues",

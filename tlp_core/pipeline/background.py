@@ -21,7 +21,6 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from tlp_core.atomic_files import atomic_write
 from tlp_core.landscape.landscape import Landscape
@@ -90,26 +89,32 @@ class BackgroundSampling:
 
     Args:
         settings: what to sample: a grid. A store on disk holds its samples, complete or not.
+        coarse: points per axis of the coarse grids, ascending. Default: empty, those of
+            :func:`coarse_resolutions`.
         python: command of a Python with the package ``tlp_core``. Default: this Python.
 
     Raises:
-        ValueError: if the samples are not on a grid.
+        ValueError: if the samples are not on a grid, or the grids do not ascend.
         OSError: if the store cannot lie where its path says.
     """
 
     def __init__(
-        self, settings: LandscapeSettings, *, python: Sequence[str] = (sys.executable,)
+        self,
+        settings: LandscapeSettings,
+        *,
+        coarse: Sequence[int] = (),
+        python: Sequence[str] = (sys.executable,),
     ) -> None:
         """Start the process."""
-        _grid_of(settings)
+        grids = _grids(settings, coarse)
         if settings.run.store:
             _require_store_place(settings.run.store)
-        self.settings = settings
+        self.settings, self.coarse = settings, tuple(coarse)
         self._folder = Path(tempfile.mkdtemp(prefix="tlp-background-"))
         self._stopped_at: float | None = None
         self._process = _start([*python, "-m", __name__, str(self._folder)], self._folder)
         assert self._process.stdin is not None
-        self._process.stdin.write(pickle.dumps(settings))
+        self._process.stdin.write(pickle.dumps((settings, grids)))
         self._process.stdin.flush()
         self._end = weakref.finalize(self, _end, self._process, self._folder)
 
@@ -216,6 +221,15 @@ def _grid_of(settings: LandscapeSettings) -> GridSettings:
     return settings.samples
 
 
+def _grids(settings: LandscapeSettings, coarse: Sequence[int]) -> list[GridSettings]:
+    """Return the grids to sample, the finest one last."""
+    finest = _grid_of(settings)
+    sizes = [*(coarse or coarse_resolutions(finest.resolution)), finest.resolution]
+    if sorted(set(sizes)) != sizes:
+        raise ValueError(f"coarse resolutions must ascend to {sizes[-1]}, got {list(coarse)}")
+    return [replace(finest, resolution=size) for size in sizes]
+
+
 def _store_of(settings: LandscapeSettings, resolution: int, folder: Path) -> Path:
     is_last = resolution == _grid_of(settings).resolution
     named = settings.run.store if is_last else ""
@@ -247,26 +261,30 @@ class _Reporter:
                 temporary.write_text(json.dumps(state), encoding="utf-8")
 
 
-def _sample(settings: LandscapeSettings, folder: Path, is_stopped: threading.Event) -> None:
+def _sample(
+    settings: LandscapeSettings,
+    grids: Sequence[GridSettings],
+    folder: Path,
+    is_stopped: threading.Event,
+) -> None:
     from tlp_core.pipeline.sampler import LandscapeSampler
 
     reporter = _Reporter(folder)
-    grid = _grid_of(settings)
     sampler, landscape = LandscapeSampler(), None
     try:
-        for size in (*coarse_resolutions(grid.resolution), grid.resolution):
-            reporter.resolution = size
-            store = str(_store_of(settings, size, folder))
+        for grid in grids:
+            reporter.resolution = grid.resolution
+            store = str(_store_of(settings, grid.resolution, folder))
             part = settings.run.part if store == settings.run.store else None
             run = replace(settings.run, store=store, part=part)
-            own = replace(settings, samples=replace(grid, resolution=size), run=run)
+            own = replace(settings, samples=grid, run=run)
             landscape = sampler.sample(
                 own, reuse=landscape, progress=reporter, should_stop=is_stopped.is_set
             )
             if not landscape.is_complete:
                 reporter.write(float(landscape.evaluated.mean()), "stopped")
                 return
-            reporter.finished = size
+            reporter.finished = grid.resolution
         reporter.write(1.0, "complete")
     except (ValueError, TypeError, RuntimeError, OSError, ImportError) as error:
         reporter.write(0.0, "failed", " ".join(str(error).split()) or type(error).__name__)
@@ -290,11 +308,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     (folder,) = arguments if arguments is not None else sys.argv[1:]
     parent = os.getppid()
     with open(0, "rb", closefd=False) as stream:  # pvpython's sys.stdin has no bytes
-        settings: Any = pickle.load(stream)
+        settings, grids = pickle.load(stream)
     is_stopped = threading.Event()
     threading.Thread(target=_watch, args=(is_stopped,), daemon=True).start()
     try:
-        _sample(settings, Path(folder), is_stopped)
+        _sample(settings, grids, Path(folder), is_stopped)
     finally:
         if os.getppid() != parent:  # it was killed, and nobody else deletes the coarse grids
             shutil.rmtree(folder, ignore_errors=True)
