@@ -90,6 +90,7 @@ POINT_ARRAYS = (
 
 # ensemble of trees
 TREE_ID = "treeID"
+CLUSTER = "ClusterAssignment"
 TREE_DISTANCE = "TreeDistance"
 ROW = "Row"
 COLUMN = "Column"

@@ -171,7 +171,9 @@ def ttk_filter() -> Any:
     return found
 
 
-def build(source: Any, *, threshold: float = 0.0, raise_errors: bool = False) -> Pipeline:
+def build(
+    source: Any, *, threshold: float = 0.0, raise_errors: bool = False, use_ttk: bool = True
+) -> Pipeline:
     """Build the pipeline behind a source or reader, and run it.
 
     Args:
@@ -180,6 +182,8 @@ def build(source: Any, *, threshold: float = 0.0, raise_errors: bool = False) ->
             of the losses. Default: 0, all basins.
         raise_errors: raise an exception if a filter reports an error. Default: False, filters print
             their errors as everywhere in ParaView; see :func:`pipeline_errors`.
+        use_ttk: use TTK's merge tree filter where it can be used. Default: True. With False, TLP
+            Merge Tree is used, which gives the same tree.
 
     Returns:
         The proxies of the pipeline. After an error, their outputs are empty.
@@ -189,9 +193,9 @@ def build(source: Any, *, threshold: float = 0.0, raise_errors: bool = False) ->
         RuntimeError: if ``raise_errors``, with the errors of the filters.
     """
     if not raise_errors:
-        return _build(source, threshold)
+        return _build(source, threshold, use_ttk)
     with pipeline_errors() as errors:
-        built = _build(source, threshold)
+        built = _build(source, threshold, use_ttk)
     if errors:
         raise RuntimeError("; ".join(dict.fromkeys(map(_without_place, errors))))
     return built
@@ -202,12 +206,34 @@ def _without_place(message: str) -> str:
     return " ".join(_PLACE.sub("", message).split())
 
 
-def _build(source: Any, threshold: float) -> Pipeline:
+def _build(source: Any, threshold: float, use_ttk: bool) -> Pipeline:
     load_plugin()
     source.UpdatePipeline()
     graph = simple.TLPNeighborGraph(registrationName="Neighbor Graph", Input=source)
     graph.UpdatePipeline()
-    tree, tree_filter = _merge_tree(graph)
+    tree, tree_filter = _merge_tree(graph) if use_ttk else (_built_in_tree(graph), BUILT_IN)
+    return _behind_tree(source, graph, tree, tree_filter, threshold)
+
+
+def build_from_graph(graph: Any, *, threshold: float = 0.0) -> Pipeline:
+    """Build the pipeline behind a graph, such as a TLP Tree Barycenter, and run it.
+
+    Args:
+        graph: proxy with samples and the lines between neighbours at port 0.
+        threshold: as in :func:`build`.
+
+    Returns:
+        The proxies of the pipeline, with the built-in merge tree filter: TTK's ends the process on
+        some graphs that are trees.
+    """
+    load_plugin()
+    graph.UpdatePipeline()
+    return _behind_tree(graph, graph, _built_in_tree(graph), BUILT_IN, threshold)
+
+
+def _behind_tree(
+    source: Any, graph: Any, tree: Any, tree_filter: str, threshold: float
+) -> Pipeline:
     tree.UpdatePipeline()
     scalars = {"ScalarField": ["POINTS", names.LOSS]}
     simplification = simple.TLPTreeSimplification(

@@ -17,6 +17,14 @@ def split_right(layout: Any, view: Any, new_view: Any) -> None:
         layout.AssignView(location + 1, new_view)
 
 
+def row_layout(name: str, views: list[Any]) -> Any:
+    """Return a new layout of views of equal width, side by side."""
+    layout = simple.CreateLayout(name)
+    for view, cell in zip(views, _equal_parts(layout, 0, len(views), across=True)):
+        layout.AssignView(cell, view)
+    return layout
+
+
 def grid_layout(name: str, grid: list[list[Any]], last: Any, fraction: float) -> Any:
     """Return a new layout of views in rows and columns of equal size, and one view at the right.
 

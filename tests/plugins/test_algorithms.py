@@ -19,6 +19,7 @@ from tlp_paraview.landscape_slice import TLPLandscapeSlice
 from tlp_paraview.landscape_source import PRESETS, SAMPLINGS, TLPLossLandscape
 from tlp_paraview.merge_tree import TLPMergeTree
 from tlp_paraview.neighbor_graph import TLPNeighborGraph
+from tlp_paraview.tree_barycenter import TLPTreeBarycenter
 from tlp_paraview.tree_ensemble import TLPTreeEnsemble
 from tlp_paraview.tree_simplification import TLPTreeSimplification
 from vtkmodules.util.numpy_support import vtk_to_numpy
@@ -39,9 +40,11 @@ from tests.tiny_models import llama_config
 from tlp_core import (
     Landscape,
     describe,
+    grid_graph,
     landscape_distances,
     landscape_profile,
     load_problem,
+    merge_tree,
     vtk_bridge,
 )
 from tlp_core import array_names as names
@@ -1045,6 +1048,88 @@ def test_several_inputs_are_an_ensemble_like_ttks(messages):
     run(ensemble)
     assert ensemble.GetOutputDataObject(1).GetNumberOfRows() == 0
     assert len(blocks_of(ensemble)) == 8
+
+
+def recorded_clusters():
+    """The outputs of TTK's clustering of the trees of ensemble2d, as they were recorded."""
+    outputs = {port: vtkMultiBlockDataSet() for port in "012"}
+    for name, values in np.load(DATA / "clusters2d.ttk.npz").items():
+        *path, last, get_data, array = name.split("|")
+        block = outputs[path[0]]
+        for place in path[1:]:
+            if block.GetBlock(int(place)) is None:
+                block.SetBlock(int(place), vtkMultiBlockDataSet())
+            block = block.GetBlock(int(place))
+        if block.GetBlock(int(last)) is None:
+            block.SetBlock(int(last), vtkUnstructuredGrid())
+        vtk_bridge.add_array(getattr(block.GetBlock(int(last)), get_data)(), array, values)
+    return [outputs[port] for port in "012"]
+
+
+def barycenter_of(outputs, cluster=0):
+    barycenter = TLPTreeBarycenter()
+    barycenter.SetCluster(cluster)
+    for port, data in enumerate(outputs):
+        producer = vtkTrivialProducer()
+        producer.SetOutput(data)
+        barycenter.SetInputConnection(port, producer.GetOutputPort(0))
+    return barycenter
+
+
+@pytest.mark.parametrize("cluster", [0, 1])
+def test_a_barycenter_has_levels_and_widths_between_those_of_its_trees(messages, cluster):
+    outputs = recorded_clusters()
+    barycenter = barycenter_of(outputs, cluster)
+    run(barycenter)
+    assert messages == []
+    table = barycenter.GetOutputDataObject(1)
+    members = column(table, "ClusterAssignment") == cluster
+    assert members.tolist() == [(i < 5) == cluster for i in range(8)]
+    graph = barycenter.GetOutputDataObject(0)
+    levels = vtk_bridge.point_values(graph, names.LOSS)
+    branches = merge_tree(levels, vtk_bridge.dataset_graph(graph)).branches()
+    values = np.load(DATA / "ensemble2d.ttk.npz")["values"][members]
+    trees = [merge_tree(losses, grid_graph(losses.shape)).branches() for losses in values]
+    for name in ("birth", "death"):
+        range_ = [getattr(each, name)[0] for each in trees]
+        assert min(range_) - 1e-6 <= getattr(branches, name)[0] <= max(range_) + 1e-6
+    assert len(branches) >= max(len(each) for each in trees)
+    # all nodes are samples, also those of its many small basins, which no tree has
+    assert 441 <= branches.size[0] <= 441 + 2 * len(branches)
+    second = np.mean([each.size[1] for each in trees])
+    assert branches.size[1] == pytest.approx(second, rel=0.5)
+
+
+def test_a_barycenter_has_a_profile(messages):
+    barycenter = barycenter_of(recorded_clusters())
+    tree, profile = TLPMergeTree(), TLPLandscapeProfile()
+    tree.SetInputConnection(barycenter.GetOutputPort(0))
+    for last in (tree, profile):
+        last.SetInputArrayToProcess(0, 0, 0, 0, names.LOSS)
+    for port in range(3):
+        profile.SetInputConnection(port, tree.GetOutputPort(port))
+    run(profile)
+    assert messages == []
+    assert profile.GetOutputDataObject(0).GetNumberOfCells() > 2
+
+
+def test_a_barycenter_refuses_what_is_no_clustering(messages):
+    trees, barycenters, matchings = recorded_clusters()
+    for outputs, cluster, rule in (
+        ((trees, barycenters, matchings), 2, "Cluster must be from 0 to 1"),
+        ((barycenters, barycenters, matchings), 0, "one has no array ClusterAssignment"),
+        ((trees, matchings, barycenters), 0, "one has other blocks"),
+    ):
+        barycenter = barycenter_of(outputs, cluster)
+        run(barycenter)
+        assert rule in messages.pop()[1]
+        assert barycenter.GetOutputDataObject(0).GetNumberOfPoints() == 0
+    nodes = barycenters.GetBlock(0).GetBlock(0)
+    twice = np.repeat(vtk_to_numpy(nodes.GetPointData().GetArray(names.NODE_ID)), 2)
+    for name in (names.NODE_ID, names.SCALAR):
+        vtk_bridge.add_array(nodes.GetPointData(), name, twice)
+    run(barycenter_of((trees, barycenters, matchings)))
+    assert "turn Planar Layout of TTK MergeTreeClustering off" in messages.pop()[1]
 
 
 def test_an_ensemble_reports_missing_parts_and_a_step_that_fails(messages, training, tmp_path):

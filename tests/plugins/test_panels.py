@@ -60,6 +60,7 @@ PORTS = {
         ["Ensemble", "Distances", "Distance Map", "Labels", "Embedding"],
         ["Nodes", "Arcs", "Segmentation"],
     ),
+    "TLPTreeBarycenter": (["Graph", "Trees"], ["Trees", "Barycenters", "Matchings"]),
     "TLPBasinTracking": (["Basins", "Relations", "Events", "Labels"], ["Input"]),
     "TLPLandscapeDescriptors": (["Descriptors"], ["Nodes", "Arcs", "Segmentation"]),
 }

@@ -47,6 +47,7 @@ PROPERTIES = {
         "AllSteps Arcs DiagramDistance Nodes RelativeLosses ScalarField Segmentation"
     ),
     "TLPBasinTracking": "Array Input Overlap",
+    "TLPTreeBarycenter": "Barycenters Cluster Matchings Trees",
     "TLPLandscapeSlice": "Directions Input Position",
 }
 

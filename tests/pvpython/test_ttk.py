@@ -1,9 +1,13 @@
 """Tests against TTK's filters: equal trees and exchangeable filters."""
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.conftest import DATA
-from tests.paraview_programs import has_ttk
+from tests.paraview_programs import ROOT, has_ttk
+
+STATE_FILES = ROOT / "state_files"
 
 pytestmark = [pytest.mark.paraview, pytest.mark.ttk]
 
@@ -179,3 +183,76 @@ fields = [nodes.GetBlock(i).GetFieldData().GetArray("ClusterAssignment") for i i
 assert [field.GetValue(0) for field in fields] == reference["cluster"].tolist()
 """
     passes(run_pvpython, code)
+
+
+CLUSTERS = """
+import sys
+from paraview import servermanager, simple
+from tlp_paraview import fitting, pipeline, views
+
+pipeline.load_plugin()
+pipeline.ttk_filter()
+sys.argv = ["clusters"]
+{open}
+shown = [view for view in GetRenderViews() if fitting.profiles_in(view)]
+for profile in (profile for view in shown for profile in fitting.profiles_in(view)):
+    profile.UpdatePipeline()
+    print("basins", profile.GetDataInformation(0).GetNumberOfCells())
+texts = [source.Text for source in GetSources().values() if hasattr(source, "Text")]
+print("headings", sorted(text for text in texts if "barycentre" in text))
+SaveScreenshot({picture!r}, GetLayout(shown[0]), ImageResolution=[800, 450])
+views.close_views()
+"""
+
+
+def test_barycentres_of_a_training_are_profiles_in_script_and_state(run_pvpython, tmp_path):
+    found = {}
+    script = (STATE_FILES / "ttk_clusters.py").read_text(encoding="utf-8")
+    for kind, code in (
+        ("script", f"exec(compile({script!r}, {str(STATE_FILES / 'ttk_clusters.py')!r}, 'exec'))"),
+        ("state", f"LoadState({str(STATE_FILES / 'ttk_clusters.pvsm')!r})"),
+    ):
+        picture = str(tmp_path / f"{kind}.png")
+        done = run_pvpython(CLUSTERS.format(open=code, picture=picture), display=True)
+        assert done.errors == [], done.text
+        lines = done.text.splitlines()
+        found[kind] = sorted(line for line in lines if line.startswith(("basins", "headings")))
+        pixels = np.asarray(Image.open(picture).convert("RGB"), dtype=int)
+        for half in (pixels[:, :400], pixels[:, 400:]):
+            assert (half[..., 2] - half[..., 0] > 60).sum() > 2000
+    assert found["script"] == found["state"]
+    (headings,) = [line for line in found["script"] if line.startswith("headings")]
+    assert headings == (
+        "headings ['barycentre of steps 0, 5, 10, 20, 40', 'barycentre of steps 80, 160, 320']"
+    )
+
+
+def test_key_steps_and_tracks_of_a_training(run_pvpython, tmp_path):
+    passes(
+        run_pvpython,
+        """
+from tlp_core import Landscape
+from tlp_paraview import ensemble_views, views
+
+x = np.linspace(-1, 1, 11)
+for step, place in enumerate((0.5, 0.52, 0.54, 0.9)):
+    losses = (np.square(x)[:, None] - place**2) ** 2 + np.square(x) + 0.1 * x[:, None]
+    Landscape(losses, np.ones(2), np.ones(losses.shape, dtype=bool)).save(f"step_{step}.zarr")
+reader = simple.TLPLandscapeReader(FileName=["step_*.zarr"])
+training = pipeline.build(reader, use_ttk=False)
+steps = ensemble_views.key_steps(ensemble_views.tree_ensemble([training]))
+assert {0.0, 3.0} <= set(steps) < {0.0, 1.0, 2.0, 3.0}, steps
+layout = ensemble_views.show_ttk_tracking(training)
+tracks = FindSource("TTK Tracking").PointData["ConnectedComponentId"].GetRange(0)
+assert tracks[0] == 0.0, tracks  # of the second minimum; the first has no finite pair
+one = simple.TLPLandscapeReader(FileName=["step_0.zarr"])
+for refused in (pipeline.build(one, use_ttk=False), pipeline.build(reader)):
+    try:
+        ensemble_views.show_ttk_tracking(refused)
+    except ValueError as error:
+        assert "two directions" in str(error) or "use_ttk=False" in str(error)
+    else:
+        raise AssertionError
+views.close_views()
+""",
+    )

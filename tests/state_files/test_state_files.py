@@ -16,7 +16,10 @@ from tests.paraview_programs import ROOT, run_snippets
 
 pytestmark = pytest.mark.paraview
 
-STATES = sorted((ROOT / "state_files").glob("*.pvsm"))
+ALL_STATES = sorted((ROOT / "state_files").glob("*.pvsm"))
+STATES = [state for state in ALL_STATES if not state.stem.startswith("ttk_")]
+"""Those that need no TTK; tests/pvpython/test_ttk.py has the others."""
+
 OLD_STATES = sorted((DATA / "states").glob("*.pvsm.gz"))
 
 SUMMARY = """
@@ -177,7 +180,7 @@ def shown(result):
 
 
 def test_each_use_has_a_state_file():
-    stems = {path.stem for path in STATES}
+    stems = {path.stem for path in ALL_STATES}
     assert stems == {
         "two_wells",
         "pinn_convection_profile",
@@ -185,6 +188,8 @@ def test_each_use_has_a_state_file():
         "training_over_time",
         "small_multiples",
         "tree_ensemble",
+        "ttk_clusters",
+        "ttk_tracking",
         "your_model",
     }
     text = (ROOT / "state_files" / "README.md").read_text(encoding="utf-8")
@@ -223,7 +228,7 @@ def test_a_state_of_an_older_version_still_opens(opened, state):
     assert shown(opened[1]["states"][state.name])["views"] == [2]
 
 
-@pytest.mark.parametrize("state", STATES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("state", ALL_STATES, ids=lambda path: path.stem)
 def test_a_state_names_no_folder_of_a_machine(state):
     text = state.read_text(encoding="utf-8")
     assert str(ROOT) not in text

@@ -1,0 +1,32 @@
+"""The merge trees of a training in two clusters by TTK, whose barycentres are shown as profiles.
+
+    pvpython ttk_clusters.py [STATE.pvsm]
+
+The script builds the pipeline of ttk_clusters.pvsm; with an argument, it saves the state there. It
+needs TTK's plugin.
+"""
+
+import sys
+
+from paraview import simple
+from tlp_paraview import ensemble_views, pipeline, views
+
+pipeline.load_plugin()
+source = simple.TLPLossLandscape(
+    registrationName="Training",
+    Problem="file",
+    ProblemFile="two_moons.py",
+    Checkpoints=["moons_training"],
+    Normalization="layer",
+    Distance=2.0,
+    Resolution=21,
+)
+ensemble = ensemble_views.tree_ensemble([pipeline.build(source, threshold=0.01)])
+ensemble.DiagramDistance = "none"
+ensemble_views.show_clusters(ensemble, 2, threshold=0.01)
+steps = ensemble_views.key_steps(ensemble)
+print("key steps of the training:", *(f"{step:g}" for step in steps))
+
+if sys.argv[1:]:
+    pipeline.save_state(sys.argv[1])
+    views.close_views()
