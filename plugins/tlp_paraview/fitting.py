@@ -35,7 +35,7 @@ _FONT = (45, 46)
 _MIN_FONT = 7.0
 """Smallest height of a font, in points."""
 
-_LEGEND = (26, 14)
+_LEGEND = (22, 11.5)
 """Height and width of a view with only a legend, divided by the height of a font."""
 
 _BARE = 1.7
