@@ -25,6 +25,7 @@ from tlp_core.problem import LossError, convert_problem, mean_loss
 from tlp_core.sampling import chunks
 from tlp_core.sampling.engine_choice import choose_engine
 from tlp_core.sampling.grid import estimate_grid_seconds, grid_plan
+from tlp_core.sampling.partition import SinglePart
 from tlp_core.sampling.settings import EvaluationSettings, GridSettings, RunSettings
 
 
@@ -166,6 +167,20 @@ def test_a_budget_stops_sampling_and_the_same_call_resumes_it(small_problem, dir
         sample_grid(small_problem, directions, store=store, time_budget=1e-9, **options)
     rest = sample_grid(small_problem, directions, store=store, **options)
     np.testing.assert_array_equal(rest.loss, whole.loss)
+
+
+@pytest.mark.parametrize("is_complete", [False, True])
+def test_a_store_is_not_resumed_with_another_loss_of_the_same_center(is_complete, tmp_path):
+    def wells(tilt):
+        return load_problem("two-wells", arguments={"tilt": tilt})
+
+    directions = random_directions(wells(0.1), 2, normalization="none")
+    options = {"resolution": 9, "distance": 1.0, "store": tmp_path / "wells.zarr"}
+    part = None if is_complete else SinglePart((1, 4))
+    sample_grid(wells(0.1), directions, **options, part=part)
+    with pytest.raises(ValueError, match=r"but one is .* there and .* now: its loss, data or"):
+        sample_grid(wells(0.3), directions, **options)
+    assert sample_grid(wells(0.1), directions, **options).is_complete
 
 
 def test_a_stopped_and_resumed_store_has_the_bytes_of_an_undisturbed_one(

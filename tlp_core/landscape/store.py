@@ -419,6 +419,18 @@ class LandscapeStore:
             return place in self._done
         return self._file(chunk).is_file()
 
+    def read_chunk(self, chunk: Chunk) -> npt.NDArray[np.float64]:
+        """Return the losses of one chunk that was written.
+
+        Raises:
+            ValueError: if it is damaged, or belongs to another place; its file is named.
+        """
+        try:
+            self._check_place(_LOSS, chunk)
+            return np.asarray(self._array[chunk])
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"{self._file(chunk)} is damaged: {error}") from error
+
     def write(
         self,
         chunk: Chunk,

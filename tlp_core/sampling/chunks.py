@@ -43,6 +43,7 @@ from tlp_core.problem import (
 )
 from tlp_core.progress import Progress, format_seconds, silent
 from tlp_core.sampling.engine_choice import (
+    AGREEMENT,
     Choice,
     autocast_noise,
     choose_engine,
@@ -61,6 +62,9 @@ _CHUNK_SECONDS = 30.0
 
 _ROUNDED_STEP = 0.05
 """Largest accepted rounding of a step between samples, as a fraction of its length."""
+
+_AUTOCAST_AGREEMENT = 1e-2
+"""Relative difference of a loss with autocast on two machines."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -105,6 +109,7 @@ def sample_plan(
         store, engine = _open_or_create(store, plan, provenance, others, choose, part)
         _check_engine(store, evaluation)
         known = _KnownLosses(reuse, store, plan)
+        is_resumed = engine is None
         if engine is None:
             engine = restore_engine(
                 store.provenance[EVALUATION],
@@ -125,6 +130,8 @@ def sample_plan(
             bases=bases,
             each_batch=evaluation.batch_losses,
         ) as evaluate:
+            if is_resumed and not is_sharded(problem.model):  # all ranks of a shard would have to
+                _check_stored(problem, store, plan, evaluate)
             has_finished = _fill(store, plan, evaluate, known, part, clock, progress)
         part.finish()
     landscape = Landscape.from_store(store)
@@ -359,6 +366,32 @@ def _open_or_create_on_disk(
     if store is None:
         raise FileNotFoundError(f"the store {path} was removed while it was opened")
     return store, engine
+
+
+def _check_stored(problem: Problem, store: LandscapeStore, plan: Plan, evaluate: Evaluator) -> None:
+    """Check one loss of a store that is resumed, the farthest from the model in its first chunk.
+
+    The provenance does not tell everything on which a loss depends, such as the arguments of a
+    problem, or the code of its file.
+
+    Raises:
+        ValueError: if the loss is now another one.
+    """
+    chunk = next((each for each in store.chunks() if store.is_done(each)), None)
+    if chunk is None:
+        return
+    alphas, losses = plan.alphas(chunk), store.read_chunk(chunk).ravel()
+    finite = np.flatnonzero(np.isfinite(losses))
+    if not finite.size:
+        return
+    farthest = finite[np.argmax(np.linalg.norm(alphas[finite], axis=1))]
+    there, here = losses[farthest], evaluate(alphas[[farthest]])[0, 0]
+    rounding = AGREEMENT if problem.autocast is None else _AUTOCAST_AGREEMENT
+    if not np.isclose(here, there, rtol=rounding, atol=1e-6):
+        raise ValueError(
+            f"the losses of the store must be those of this problem, but one is {there:.6g} there "
+            f"and {here:.6g} now: its loss, data or arguments have changed; choose another path"
+        )
 
 
 class _KnownLosses:

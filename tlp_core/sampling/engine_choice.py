@@ -54,7 +54,7 @@ _LARGE_CALL = 100_000
 _SLOW_SAMPLE = 1.0
 """Seconds of one sample above which engines are neither tried nor measured."""
 
-_AGREEMENT = 1e-3
+AGREEMENT = 1e-3
 """Relative difference within which engines must agree; a wrong one differs by more."""
 
 _NEAR = 0.01
@@ -396,7 +396,7 @@ class _Trial:
         """Raise a RuntimeError if losses differ from those of the engine ``single``."""
         points = np.concatenate([self._checked, self._points(evaluate.engine)])
         found = evaluate(points)[: len(expected)]
-        same = np.isclose(found, expected, rtol=_AGREEMENT, atol=1e-6)
+        same = np.isclose(found, expected, rtol=AGREEMENT, atol=1e-6)
         agree = np.where(np.isfinite(expected), same, ~np.isfinite(found))
         for loss, wanted in zip(found[~agree], expected[~agree]):
             raise RuntimeError(f"it gives the loss {loss:.6g} instead of {wanted:.6g}")
