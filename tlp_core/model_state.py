@@ -68,7 +68,7 @@ def parameter_norm(model: nn.Module) -> float:
 
 def squared_norm(tensor: Tensor) -> float:
     """Return ‖t‖² of a tensor, summed in float64; of a sharded model, over all its shards."""
-    return float(total(np.array(own_squared_norm(tensor))))
+    return float(total(np.array([own_squared_norm(tensor)]))[0])
 
 
 def own_squared_norm(tensor: Tensor) -> float:

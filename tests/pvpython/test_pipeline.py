@@ -832,7 +832,16 @@ for name, losses in (("wells", 0.01 + 50 * wells), ("flat", 2.303 + 1e-3 * wells
 FAINT = """
 import numpy as np
 from tlp_core import Landscape
-from tlp_paraview import pipeline, roles, views
+from tlp_paraview import fitting, pipeline, roles, styles, views
+
+
+def shown(path):
+    built = pipeline.build(TLPLandscapeReader(FileName=[path]))
+    view = styles.empty_view()
+    views.show_profile(built, view)
+    fitting.fit(view, (400, 400))
+    return view
+
 
 x = np.linspace(-1, 1, 21)
 well = np.square(x)[:, None] + np.square(x)
@@ -841,21 +850,17 @@ for name, batches in (("certain", well + 0 * noise), ("noisy", well + 3 * noise)
     sizes = {"batch_sizes": [4] * 16}
     evaluated = np.ones(well.shape, dtype=bool)
     Landscape(batches.mean(0), np.ones(2), evaluated, sizes, batch_losses=batches).save(name)
-    built = pipeline.build(TLPLandscapeReader(FileName=[name]))
-    views.show_landscape(built)
-    view = GetActiveView()
+    view = shown(name)
     (faint,) = roles.visible(view, roles.Role.FAINT_BASINS)
     texts = [s.Text for s in GetSources().values() if hasattr(s, "Text")]
-    SaveScreenshot(name + ".png", view, ImageResolution=(800, 800))
+    SaveScreenshot(name + ".png", view, ImageResolution=(400, 400))
     has_cells = int(faint.Input.GetDataInformation(6).GetNumberOfCells() > 0)
     has_legend = "pale: noise?" in texts
     print("faint", name, faint.Opacity < 1, has_legend, has_cells, view.AxesGrid.XTitle)
     views.close_views()
 nearest = {"nearest": 0.1}
 Landscape(well, np.ones(2), evaluated, nearest).save("geometric")
-built = pipeline.build(TLPLandscapeReader(FileName=["geometric"]))
-views.show_landscape(built)
-print("faint", "geometric", GetActiveView().AxesGrid.XTitle)
+print("faint", "geometric", shown("geometric").AxesGrid.XTitle)
 """
 
 ENSEMBLE = """
