@@ -9,7 +9,7 @@ needs TTK's plugin.
 import sys
 
 from paraview import simple
-from tlp_paraview import ensemble_views, pipeline, views
+from tlp_paraview import ensemble_views, pipeline, ttk_views, views
 
 pipeline.load_plugin()
 source = simple.TLPLossLandscape(
@@ -23,8 +23,8 @@ source = simple.TLPLossLandscape(
 )
 ensemble = ensemble_views.tree_ensemble([pipeline.build(source, threshold=0.01)])
 ensemble.DiagramDistance = "none"
-ensemble_views.show_clusters(ensemble, 2, threshold=0.01)
-steps = ensemble_views.key_steps(ensemble)
+ttk_views.show_clusters(ensemble, 2, threshold=0.01)
+steps = ttk_views.key_steps(ensemble)
 print("key steps of the training:", *(f"{step:g}" for step in steps))
 
 if sys.argv[1:]:

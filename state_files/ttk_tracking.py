@@ -9,7 +9,7 @@ needs TTK's plugin.
 import sys
 
 from paraview import simple
-from tlp_paraview import ensemble_views, pipeline, views
+from tlp_paraview import ensemble_views, pipeline, ttk_views, views
 
 pipeline.load_plugin()
 source = simple.TLPLossLandscape(
@@ -23,7 +23,7 @@ source = simple.TLPLossLandscape(
 )
 built = pipeline.build(source, threshold=0.01, use_ttk=False)
 ensemble_views.show_tracking(ensemble_views.tree_ensemble([built]))
-ensemble_views.show_ttk_tracking(built, threshold=0.01)
+ttk_views.show_tracks(built, threshold=0.01)
 
 if sys.argv[1:]:
     pipeline.save_state(sys.argv[1])

@@ -232,7 +232,7 @@ def test_key_steps_and_tracks_of_a_training(run_pvpython, tmp_path):
         run_pvpython,
         """
 from tlp_core import Landscape
-from tlp_paraview import ensemble_views, views
+from tlp_paraview import ensemble_views, ttk_views, views
 
 x = np.linspace(-1, 1, 11)
 for step, place in enumerate((0.5, 0.52, 0.54, 0.9)):
@@ -240,15 +240,15 @@ for step, place in enumerate((0.5, 0.52, 0.54, 0.9)):
     Landscape(losses, np.ones(2), np.ones(losses.shape, dtype=bool)).save(f"step_{step}.zarr")
 reader = simple.TLPLandscapeReader(FileName=["step_*.zarr"])
 training = pipeline.build(reader, use_ttk=False)
-steps = ensemble_views.key_steps(ensemble_views.tree_ensemble([training]))
+steps = ttk_views.key_steps(ensemble_views.tree_ensemble([training]))
 assert {0.0, 3.0} <= set(steps) < {0.0, 1.0, 2.0, 3.0}, steps
-layout = ensemble_views.show_ttk_tracking(training)
+layout = ttk_views.show_tracks(training)
 tracks = FindSource("TTK Tracking").PointData["ConnectedComponentId"].GetRange(0)
 assert tracks[0] == 0.0, tracks  # of the second minimum; the first has no finite pair
 one = simple.TLPLandscapeReader(FileName=["step_0.zarr"])
 for refused in (pipeline.build(one, use_ttk=False), pipeline.build(reader)):
     try:
-        ensemble_views.show_ttk_tracking(refused)
+        ttk_views.show_tracks(refused)
     except ValueError as error:
         assert "two directions" in str(error) or "use_ttk=False" in str(error)
     else:

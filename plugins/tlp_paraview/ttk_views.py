@@ -1,0 +1,245 @@
+"""Views that need TTK's plugin: clusters of merge trees, key steps and tracks of a training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from paraview import servermanager, simple
+from vtkmodules.util.numpy_support import vtk_to_numpy
+
+from tlp_core import array_names as names
+from tlp_core.vtk_bridge import step_of
+from tlp_paraview import fitting, pipeline, styles, versions, views
+from tlp_paraview.pipeline import Pipeline, number_of_directions
+
+_HEIGHT, _WEIGHT = 1.0, 1.0
+"""Height of TTK's tracks divided by their width, and the weight of coordinates in its matching."""
+
+_TRACK = "ConnectedComponentId"
+"""TTK's point array of the number of a track."""
+
+_SIDE = [-0.5, -0.85, 0.4]
+"""Direction from which TTK's tracks are seen."""
+
+_LISTED = 6
+"""Largest number of trees that the heading of a cluster lists."""
+
+
+def show_clusters(
+    ensemble: Any,
+    clusters: int = 2,
+    *,
+    threshold: float = 0.0,
+    logarithmic: bool = False,
+    size: tuple[int, int] = fitting.SIZE,
+) -> Any:
+    """Cluster the trees of an ensemble by TTK, and show the barycentres as profiles side by side.
+
+    A barycentre is the mean of the merge trees of a cluster. Its basins are as wide as those of the
+    trees on average, and their widths grow evenly with the height, see *TLP Tree Barycenter*.
+
+    Args:
+        ensemble: a TLP Tree Ensemble.
+        clusters: number of clusters, from 1 to the number of trees. Default: 2.
+        threshold: smallest persistence of the basins that stay, as a fraction, 0 to 1, of the range
+            of the levels of each barycentre. Default: 0, all basins.
+        logarithmic: draw the decimal logarithm of the loss. Default: False.
+        size: width and height of all profiles together, in pixels. Default: 1600 x 900.
+
+    Returns:
+        The layout.
+
+    Raises:
+        RuntimeError: if TTK's plugin is not found, or there are no trees.
+        ValueError: if there are fewer trees than clusters.
+    """
+    require_ttk("TTKMergeTreeClustering", "cluster merge trees")
+    ensemble.UpdatePipeline()
+    count = _number_of_trees(ensemble)
+    if not 1 <= clusters <= count:
+        raise ValueError(f"clusters must be from 1 to the number of trees, {count}, got {clusters}")
+    clustering = simple.TTKMergeTreeClustering(
+        registrationName="Clusters of Trees",
+        Input=simple.OutputPort(ensemble, 0),
+        ComputeBarycenter=1,
+        NumberOfClusters=clusters,
+        Deterministic=1,
+        PlanarLayout=0,
+        DebugLevel=0,
+    )
+    barycenters = [_barycenter(clustering, cluster) for cluster in range(clusters)]
+    built = []
+    for barycenter in sorted(barycenters, key=lambda each: _members(each)[1]):
+        built.append(pipeline.build_from_graph(barycenter, threshold=threshold))
+        built[-1].profile.LogarithmicLoss = int(logarithmic)
+        built[-1].profile.UpdatePipeline()
+    places = [styles.empty_view() for _ in built]
+    layout = versions.row_layout("Clusters of trees", places)
+    ranges = views.shared_ranges(built)
+    for each, view in zip(built, places):
+        views.show_profile(each, view, ranges, heading=_heading(*_members(each.source)))
+    fitting.fit_layout(layout, size)
+    return layout
+
+
+def show_tracks(
+    built: Pipeline, *, threshold: float = 0.0, size: tuple[int, int] = fitting.SIZE
+) -> Any:
+    """Show the minima of a training as TTK tracks them, in a new layout.
+
+    TTK matches the persistence diagrams of consecutive steps (Soler et al. 2018, "Lifted
+    Wasserstein matcher"), where *TLP Basin Tracking* relates basins by the samples that they share.
+    The diagrams are those of the images of the landscapes, whose neighbours are those of the rule
+    ``freudenthal``.
+
+    Args:
+        built: the pipeline of a training in two directions, built with ``use_ttk=False``.
+        threshold: smallest persistence that TTK tracks, as a fraction, 0 to 1, of the largest of a
+            step. Default: 0, all.
+        size: width and height of the view, in pixels. Default: 1600 x 900.
+
+    Returns:
+        The layout.
+
+    Raises:
+        RuntimeError: if TTK's plugin is not found.
+        ValueError: for a single step, another number of directions, or a pipeline with TTK's merge
+            tree filter: TTK then looks up grids that are gone, and ends the process.
+    """
+    require_ttk("TTKTrackingFromPersistenceDiagrams", "track the minima of a training")
+    steps = pipeline.steps_of(built.source)
+    if not steps or number_of_directions(built.source) != 2:
+        raise ValueError("the minima of a training in two directions are tracked here, got others")
+    if built.tree.SMProxy.GetXMLLabel() != pipeline.BUILT_IN:
+        raise ValueError("the pipeline must be built with use_ttk=False, got TTK's merge tree")
+    diagrams = [_diagram(built.source, step) for step in steps]
+    tracking = simple.TTKTrackingFromPersistenceDiagrams(
+        registrationName="TTK Tracking",
+        Input=diagrams,
+        Persistencethreshold=100 * threshold,
+        Xweight=_WEIGHT,
+        Yweight=_WEIGHT,
+        ForceZtranslation=1,
+        DebugLevel=0,
+    )
+    view = styles.empty_view()
+    layout = versions.row_layout("TTK tracking", [view])
+    fitting.set_size(layout, size)
+    tracks = simple.Show(tracking, view)
+    tracks.SetRepresentationType("Wireframe")
+    tracks.LineWidth = 4.0
+    bounds = tracking.GetDataInformation().GetBounds()
+    width = bounds[1] - bounds[0]
+    tracks.Scale = [1.0, 1.0, _HEIGHT * width / max(bounds[5] - bounds[4], 1.0)]
+    span = tracking.PointData[_TRACK].GetRange(0)
+    colors = styles.color_by_loss(tracks, ("POINTS", _TRACK), span)
+    styles.show_color_bar(colors, "track", view, span)
+    styles.disable_lighting(tracks)
+    styles.show_text("minima of the steps, from the first step up, as TTK tracks them", view)
+    titles = ("direction 1", "direction 2", "number of the step")
+    styles.show_axes(view, titles, tuple(tracks.Scale))
+    view.CameraFocalPoint, view.CameraPosition = [0.0, 0.0, 0.0], _SIDE
+    view.CameraViewUp = [0.0, 0.0, 1.0]
+    fitting.fit_camera(view, size)
+    fitting.fit_layout(layout, size)
+    return layout
+
+
+def key_steps(ensemble: Any, *, removed: float = 0.5) -> list[float]:
+    """Return the steps that TTK's temporal reduction of the trees keeps.
+
+    Between two of them, the trees are close to the geodesic from one to the other (Pont et al.
+    2022, arXiv 2107.07789).
+
+    Args:
+        ensemble: a TLP Tree Ensemble of the steps of a training.
+        removed: fraction, 0 to 1, of the trees that are left out. Default: 0.5.
+
+    Returns:
+        The steps, ascending.
+
+    Raises:
+        RuntimeError: if TTK's plugin is not found.
+        ValueError: if the trees have no steps.
+    """
+    require_ttk("TTKMergeTreeTemporalReduction", "reduce a series of merge trees")
+    reduction = simple.TTKMergeTreeTemporalReduction(
+        registrationName="Key Steps",
+        Input=simple.OutputPort(ensemble, 0),
+        RemovalPercentage=100 * removed,
+        DebugLevel=0,
+    )
+    kept = servermanager.Fetch(reduction, idx=0)
+    simple.Delete(reduction)
+    samples = kept.GetBlock(2) if kept.GetNumberOfBlocks() > 2 else None
+    count = samples.GetNumberOfBlocks() if samples is not None else 0
+    steps = [step_of(samples.GetBlock(i)) for i in range(count)]
+    if not steps or None in steps:
+        raise ValueError("key steps need the trees of a training with several steps, got others")
+    return steps
+
+
+def require_ttk(name: str, purpose: str) -> None:
+    """Load TTK's plugin.
+
+    Args:
+        name: name of a filter that is used.
+        purpose: what it is used for.
+
+    Raises:
+        RuntimeError: if the plugin is not found, or has no such filter.
+        FileNotFoundError: as :func:`~tlp_paraview.pipeline.find_ttk_plugin`.
+    """
+    pipeline.ttk_filter()
+    if not hasattr(simple, name):
+        raise RuntimeError(
+            f"TTK's plugin with its filter {name} must be found to {purpose}; set "
+            f"{pipeline.TTK_VARIABLE} to its file"
+        )
+
+
+def _diagram(source: Any, step: float) -> Any:
+    """Return TTK's persistence diagram of the minima at a step."""
+    image = simple.ForceTime(
+        registrationName=f"Step {step:g}", Input=simple.OutputPort(source, 1), ForcedTime=step
+    )
+    image.UpdatePipeline()
+    return simple.TTKPersistenceDiagram(
+        registrationName=f"Diagram of Step {step:g}",
+        Input=image,
+        ScalarField=["POINTS", names.LOSS],
+        Dimensions="Selected Dimensions (no infinite pairs)",
+        Saddlemaximumdiagramdimensiond1=0,
+        DebugLevel=0,
+    )
+
+
+def _barycenter(clustering: Any, cluster: int) -> Any:
+    """Return the barycentre of a cluster, as a graph."""
+    ports = {
+        name: simple.OutputPort(clustering, port)
+        for port, name in enumerate(("Trees", "Barycenters", "Matchings"))
+    }
+    return simple.TLPTreeBarycenter(
+        registrationName=f"Barycentre {cluster}", Cluster=cluster, **ports
+    )
+
+
+def _members(barycenter: Any) -> tuple[str, list[float]]:
+    """Return what the trees of the cluster of a barycentre are, and their steps or numbers."""
+    row = servermanager.Fetch(barycenter, idx=1).GetRowData()
+    word, column = ("step", names.STEP) if row.HasArray(names.STEP) else ("tree", names.TREE_ID)
+    found = vtk_to_numpy(row.GetArray(names.CLUSTER)) == barycenter.Cluster
+    return word, vtk_to_numpy(row.GetArray(column))[found].tolist()
+
+
+def _heading(word: str, members: list[float]) -> str:
+    """Return the heading of the barycentre of some trees."""
+    labels = [f"{label:g}" for label in members]
+    listed = ", ".join(labels if len(labels) <= _LISTED else [*labels[:2], "…", labels[-1]])
+    return f"barycentre of {word}{'s' if len(labels) > 1 else ''} {listed}"
+
+
+def _number_of_trees(ensemble: Any) -> int:
+    nodes = servermanager.Fetch(ensemble, idx=0).GetBlock(0)
+    return nodes.GetNumberOfBlocks() if nodes is not None else 0
