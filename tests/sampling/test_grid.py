@@ -178,9 +178,47 @@ def test_a_store_is_not_resumed_with_another_loss_of_the_same_center(is_complete
     options = {"resolution": 9, "distance": 1.0, "store": tmp_path / "wells.zarr"}
     part = None if is_complete else SinglePart((1, 4))
     sample_grid(wells(0.1), directions, **options, part=part)
-    with pytest.raises(ValueError, match=r"but one is .* there and .* now: its loss, data or"):
+    with pytest.raises(ValueError, match=r"they are .* there and .* now: its loss, data or"):
         sample_grid(wells(0.3), directions, **options)
     assert sample_grid(wells(0.1), directions, **options).is_complete
+
+
+def box(change=lambda loss: loss, *, edge=np.inf):
+    """A loss that is ``edge`` beyond 0.9 along the first axis; a change spares the model."""
+
+    def loss(model, batch):
+        x = model.weight.squeeze()
+        value = torch.where(x[0].abs() > 0.9, torch.full_like(x[0], edge), 1 + x.square().sum())
+        return torch.where(x.square().sum() == 0, value, change(value)) * batch
+
+    model = nn.Linear(3, 1, bias=False).double()
+    nn.init.zeros_(model.weight)
+    return Problem(model, loss, [torch.ones((), dtype=torch.float64)], name="box")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [box(lambda loss: 3 * loss), box(edge=7.0), box(lambda loss: 1.01 * loss)],
+    ids=["finite losses behind a chunk without any", "a loss that was not finite", "a hundredth"],
+)
+def test_stored_losses_are_checked_wherever_they_are_finite(other, tmp_path):
+    directions = along_axes(box(), 3)
+    options = {"resolution": 5, "distance": 1.0, "store": tmp_path / "box.zarr"}
+    assert np.isinf(sample_grid(box(), directions, **options).loss[0]).all()
+    with pytest.raises(ValueError, match="choose another path"):
+        sample_grid(other, directions, **options)
+    nearly = box(lambda loss: 1.0001 * loss)  # as by another machine's rounding
+    assert sample_grid(nearly, directions, **options).is_complete
+
+
+def test_further_losses_are_checked_before_a_store_is_resumed(two_texts, tmp_path):
+    directions = random_directions(two_texts, 1, normalization="none")
+    options = {"resolution": 5, "distance": 1.0, "store": tmp_path / "two.zarr"}
+    sample_grid(two_texts, directions, **options)
+    moved = [(x + 2, y) for x, y in two_texts.batches]
+    others = {**two_texts.other_batches, "shifted": moved}
+    with pytest.raises(ValueError, match="choose another path"):
+        sample_grid(replace(two_texts, other_batches=others), directions, **options)
 
 
 def test_a_stopped_and_resumed_store_has_the_bytes_of_an_undisturbed_one(

@@ -420,16 +420,24 @@ class LandscapeStore:
         return self._file(chunk).is_file()
 
     def read_chunk(self, chunk: Chunk) -> npt.NDArray[np.float64]:
-        """Return the losses of one chunk that was written.
+        """Return the losses of one chunk that was written, (L, ...) as :meth:`write` takes them.
 
         Raises:
             ValueError: if it is damaged, or belongs to another place; its file is named.
         """
+        others = zip(_other_arrays(self.other_losses), self._others)
+        found = [self._part(_LOSS, self._array, chunk)]
+        found += [self._part(name, array, chunk) for name, array in others]
+        if self.batch_sizes:
+            found += list(self._part(_BATCHES, self._batches, chunk))
+        return np.stack(found)
+
+    def _part(self, name: str, array: Any, chunk: Chunk) -> npt.NDArray[np.float64]:
         try:
-            self._check_place(_LOSS, chunk)
-            return np.asarray(self._array[chunk])
+            self._check_place(name, chunk)
+            return np.asarray(array[(..., *chunk)])
         except (RuntimeError, ValueError) as error:
-            raise ValueError(f"{self._file(chunk)} is damaged: {error}") from error
+            raise ValueError(f"{self._file(chunk, name)} is damaged: {error}") from error
 
     def write(
         self,

@@ -66,6 +66,9 @@ _ROUNDED_STEP = 0.05
 _AUTOCAST_AGREEMENT = 1e-2
 """Relative difference of a loss with autocast on two machines."""
 
+_ROUNDING = 1e-6
+"""Difference of a loss, relative to the largest of its sample, that is rounding."""
+
 _LOG = logging.getLogger(__name__)
 
 ShouldStop = Callable[[], bool]
@@ -369,29 +372,49 @@ def _open_or_create_on_disk(
 
 
 def _check_stored(problem: Problem, store: LandscapeStore, plan: Plan, evaluate: Evaluator) -> None:
-    """Check one loss of a store that is resumed, the farthest from the model in its first chunk.
+    """Check losses of a store that is resumed: a sample far from the model, and a finite one.
 
     The provenance does not tell everything on which a loss depends, such as the arguments of a
-    problem, or the code of its file.
+    problem, or the code of its file. Losses agree within a thousandth, as those of two machines do.
 
     Raises:
-        ValueError: if the loss is now another one.
+        ValueError: if a loss is now another one.
     """
-    chunk = next((each for each in store.chunks() if store.is_done(each)), None)
-    if chunk is None:
-        return
-    alphas, losses = plan.alphas(chunk), store.read_chunk(chunk).ravel()
-    finite = np.flatnonzero(np.isfinite(losses))
-    if not finite.size:
-        return
-    farthest = finite[np.argmax(np.linalg.norm(alphas[finite], axis=1))]
-    there, here = losses[farthest], evaluate(alphas[[farthest]])[0, 0]
     rounding = AGREEMENT if problem.autocast is None else _AUTOCAST_AGREEMENT
-    if not np.isclose(here, there, rtol=rounding, atol=1e-6):
-        raise ValueError(
-            f"the losses of the store must be those of this problem, but one is {there:.6g} there "
-            f"and {here:.6g} now: its loss, data or arguments have changed; choose another path"
-        )
+    done = (chunk for chunk in store.chunks() if store.is_done(chunk))
+    for alphas, there in _samples_to_check(store, plan, done):
+        here = evaluate(alphas)[0]
+        smallest = _ROUNDING * max(np.abs(there[np.isfinite(there)]), default=0.0)
+        same = np.isclose(here, there, rtol=rounding, atol=smallest)
+        if not np.where(np.isfinite(there), same, ~np.isfinite(here)).all():
+            raise ValueError(
+                f"the losses of the store must be those of this problem, but at one sample they "
+                f"are {_listed(there)} there and {_listed(here)} now: its loss, data or arguments "
+                "have changed; choose another path"
+            )
+
+
+def _samples_to_check(
+    store: LandscapeStore, plan: Plan, done: Iterator[Chunk]
+) -> Iterator[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
+    """Yield coordinates (1, n) and losses (L,) of a finite sample, and of one that is not before.
+
+    Each is the farthest from the model in its chunk, where other losses differ most.
+    """
+    for place, chunk in enumerate(done):
+        alphas, losses = plan.alphas(chunk), store.read_chunk(chunk)
+        flat = losses.reshape(len(losses), -1)
+        far = np.argsort(-np.linalg.norm(alphas, axis=1), kind="stable")
+        finite = far[np.isfinite(flat[0, far])]
+        if place == 0 and not np.isfinite(flat[0, far[0]]):
+            yield alphas[[far[0]]], flat[:, far[0]]
+        if finite.size:
+            yield alphas[[finite[0]]], flat[:, finite[0]]
+            return
+
+
+def _listed(losses: npt.NDArray[np.float64]) -> str:
+    return ", ".join(f"{loss:.6g}" for loss in losses[:3])
 
 
 class _KnownLosses:
