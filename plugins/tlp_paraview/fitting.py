@@ -202,8 +202,9 @@ def set_size(layout: Any, size: tuple[int, int]) -> None:
 
 
 def views_of(layout: Any) -> list[Any]:
-    """Return the render views in a layout."""
-    return [view for view in simple.GetRenderViews() if layout.GetViewLocation(view) >= 0]
+    """Return the render views in a layout, from left to right and from top to bottom."""
+    inside = [view for view in simple.GetRenderViews() if layout.GetViewLocation(view) >= 0]
+    return sorted(inside, key=layout.GetViewLocation)
 
 
 def _fit_fonts(view: Any, size: tuple[int, int]) -> None:

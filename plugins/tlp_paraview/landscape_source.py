@@ -13,6 +13,8 @@ from tlp_core.choices import (
     NORMALIZATIONS,
     REGIONS,
     SPECTRUM_ORDERS,
+    DirectionMethod,
+    SpectrumOrder,
 )
 from tlp_core.directions.settings import DirectionSettings
 from tlp_core.landscape.series import find_checkpoints
@@ -54,13 +56,15 @@ class Plan:
         n: number of directions.
         resolution: points along each direction of a grid.
         method: how directions are computed.
+        order: which eigenvalues are used.
         sampling: ``grid`` or ``scattered``.
         is_geometric: whether the spacing of a grid is geometric.
     """
 
     n: int
     resolution: int
-    method: str = "pyhessian"
+    method: DirectionMethod = "pyhessian"
+    order: SpectrumOrder = "magnitude"
     sampling: str = "grid"
     is_geometric: bool = False
 
@@ -250,9 +254,12 @@ class TLPLossLandscape(SeriesAlgorithm):
         return json.dumps(state)
 
     def RequestInformation(self, _request: Any, _in_info: Any, out_info: Any) -> int:
-        self._announced = self._available_resolution()
-        plan = self._plan()
-        shape = (self._announced,) * plan.n if plan.has_image else ()
+        try:
+            plan = self._plan()
+            self._announced = self._available_resolution(plan)
+            shape = (self._announced,) * plan.n if plan.has_image else ()
+        except IndexError:  # a script has set a code that no choice has; RequestData reports it
+            shape = ()
         announce_image(out_info, 1, shape)
         self._series.scan(self._checkpoints)
         announce_steps(out_info, 2, self._series.steps)
@@ -328,10 +335,10 @@ class TLPLossLandscape(SeriesAlgorithm):
             raise RuntimeError(report.error)
         return self._background.landscape(self._announced)
 
-    def _available_resolution(self) -> int:
+    def _available_resolution(self, plan: Plan) -> int:
         """Return the resolution of what there is to show; 0 at the start of a sampling."""
         if self._background is None or not self._in_background:
-            return 0 if self._in_background else self._plan().resolution
+            return 0 if self._in_background else plan.resolution
         return self._background.available_resolution()
 
     def _end_background(self) -> None:
@@ -372,15 +379,16 @@ class TLPLossLandscape(SeriesAlgorithm):
                 f"{plan.resolution} points along {plan.n} directions are {count:,} "
                 f"samples, which need about {needed / GIBIBYTE:,.0f} GiB in ParaView, and this "
                 f"machine has {available / GIBIBYTE:,.0f}; lower Resolution or Number Of "
-                "Directions, or check Large Grid to sample them all the same"
+                "Directions, which Preset may set, or check Large Grid to sample them all the same"
             )
 
     def _plan(self) -> Plan:
         """Return the plan of the preset, or of the properties."""
-        return list(PRESETS.values())[self._preset] or Plan(
+        return PRESETS[list(PRESETS)[self._preset]] or Plan(
             self._directions,
             self._resolution,
             DIRECTION_METHODS[self._method],
+            SPECTRUM_ORDERS[self._order],
             SAMPLINGS[self._sampling],
             self._is_geometric,
         )
@@ -402,7 +410,7 @@ class TLPLossLandscape(SeriesAlgorithm):
             directions=DirectionSettings(
                 n=plan.n,
                 method=plan.method,
-                order=SPECTRUM_ORDERS[self._order],
+                order=plan.order,
                 normalization=NORMALIZATIONS[self._normalization],
                 parameters=self._parameters or None,
                 solutions=tuple(self.find_file(path) for path in solutions),
@@ -442,7 +450,12 @@ class TLPLossLandscape(SeriesAlgorithm):
                 raise ValueError(
                     f"Model Folder must name a folder if Problem is '{MODEL}', got none"
                 )
-            return HUGGING_FACE + self.find_file(self._model_folder)
+            folder = self.find_file(self._model_folder)
+            if not Path(folder).is_dir():
+                raise ValueError(
+                    f"Model Folder must be a folder with a model, found none at {folder}"
+                )
+            return HUGGING_FACE + folder
         if self._problem != FILE:
             if not is_ready(self._problem):
                 raise ValueError(

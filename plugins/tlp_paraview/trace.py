@@ -14,11 +14,18 @@ from typing import Any
 from paraview import servermanager
 
 from tlp_paraview import fitting
+from tlp_paraview.pipeline import Pipeline
+
+_MODULES = ("fitting", "follow", "interaction", "pipeline", "views")
 
 _IMPORTS = (
     "# the macro loss_landscape_profile",
-    "from tlp_paraview import fitting, follow, interaction, pipeline, views",
+    # under names that no source has
+    *(f"from tlp_paraview import {name} as tlp_{name}" for name in _MODULES),
 )
+
+_PROXIES = ("graph", "tree", "simplification", "profile", "descriptors")
+"""Attributes of a pipeline that have variables in a trace."""
 
 
 @contextmanager
@@ -33,25 +40,29 @@ def hidden() -> Iterator[None]:
         del block
 
 
-def record_landscape(source: Any, layout: Any) -> None:
+def record_landscape(built: Pipeline, layout: Any) -> None:
     """Record that a landscape was shown, if a trace is recorded.
 
     Args:
-        source: the source of the landscape.
+        built: the pipeline that :func:`tlp_paraview.pipeline.build` returned.
         layout: the layout that :func:`tlp_paraview.views.show_landscape` returned.
     """
     if (smtrace := _recorder()) is None:
         return
-    known = smtrace.Trace.get_accessor(source)
-    shown = [_name(smtrace, view) for view in fitting.views_of(layout)]
-    waits = bool(source.GetProperty("InBackground") and source.InBackground)
+    source = smtrace.Trace.get_accessor(built.source)
+    waits = bool(built.source.GetProperty("InBackground") and built.source.InBackground)
+    proxies = [_name(smtrace, getattr(built, name), "sources") for name in _PROXIES]
+    view_names = [_name(smtrace, view, "views") for view in fitting.views_of(layout)]
+    layout_name = _name(smtrace, layout, "layouts")
     smtrace.Trace.Output.append_separated(
         [
             *_IMPORTS,
-            *([f"follow.wait({known})"] if waits else []),
-            f"{_name(smtrace, layout)} = views.show_landscape(pipeline.build({known}))",
-            f"{', '.join(shown)} = fitting.views_of({_name(smtrace, layout)})",
-            "interaction.attach()",
+            *([f"tlp_follow.wait({source})"] if waits else []),
+            f"tlp_built = tlp_pipeline.build({source})",
+            *(f"{name} = tlp_built.{part}" for name, part in zip(proxies, _PROXIES)),
+            f"{layout_name} = tlp_views.show_landscape(tlp_built)",
+            f"{', '.join(view_names)} = tlp_fitting.views_of({layout_name})",
+            "tlp_interaction.attach()",
         ]
     )
 
@@ -63,8 +74,8 @@ def record_update() -> None:
     smtrace.Trace.Output.append_separated(
         [
             *_IMPORTS,
-            "views.update_all_views()",
-            "interaction.attach()",
+            "tlp_views.update_all_views()",
+            "tlp_interaction.attach()",
         ]
     )
 
@@ -75,10 +86,9 @@ def _recorder() -> Any:
     return sys.modules.get("paraview.smtrace") if is_recording else None
 
 
-def _name(smtrace: Any, proxy: Any) -> str:
-    """Return the variable of a view or a layout in a trace, which it has from now on."""
+def _name(smtrace: Any, proxy: Any, group: str) -> str:
+    """Return the variable of a proxy in a trace, which it has from now on."""
     trace = smtrace.Trace
     if not trace.has_accessor(proxy):
-        group = "layouts" if proxy.SMProxy.IsA("vtkSMViewLayoutProxy") else "views"
         smtrace.ProxyAccessor(trace.get_varname(trace.get_registered_name(proxy, group)), proxy)
     return str(trace.get_accessor(proxy))

@@ -120,7 +120,11 @@ def test_coarse_grids_are_those_that_are_wanted():
         "21.zarr",
     }
     sampling.close()
-    for coarse, rule in (((9, 5), "must ascend to 21"), ((21,), "must ascend"), ((8,), "odd")):
+    for coarse, rule in (
+        ((9, 5), "must ascend"),
+        ((21,), "smaller than the resolution, 21, got 21"),
+        ((8,), "odd"),
+    ):
         with pytest.raises(ValueError, match=rule):
             BackgroundSampling(settings, coarse=coarse)
 

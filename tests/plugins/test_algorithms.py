@@ -49,7 +49,7 @@ from tlp_core import (
 )
 from tlp_core import array_names as names
 from tlp_core.analysis.noise import basin_noise
-from tlp_core.choices import DIRECTION_METHODS, ENGINES, REGIONS
+from tlp_core.choices import DIRECTION_METHODS, ENGINES, REGIONS, SPECTRUM_ORDERS
 from tlp_core.pipeline.background import Report
 from tlp_core.problem import mean_loss
 from tlp_core.problems.weights import load_checkpoint
@@ -672,8 +672,9 @@ def test_scattered_samples_go_through_the_whole_pipeline(messages):
 
 
 def test_presets_replace_what_the_panel_hides(messages):
-    source = bowl("random", [])
+    source = bowl("lanczos", [])
     source.SetArguments("n=4")
+    source.SetOrder(SPECTRUM_ORDERS.index("algebraic"))
     source.SetGeometricSpacing(1)
     for name, n, resolution in (("2D quick look", 2, 21), ("paper 3D", 3, 41), ("paper 4D", 4, 41)):
         source.SetPreset(list(PRESETS).index(name))
@@ -684,6 +685,10 @@ def test_presets_replace_what_the_panel_hides(messages):
     source.SetPreset(list(PRESETS).index("2D quick look"))
     run(source)
     assert source.GetOutputDataObject(1).GetDimensions() == (21, 21, 1)
+    source.SetPreset(len(PRESETS))
+    run(source)
+    assert "IndexError" in messages.pop()[1]
+    assert source.GetOutputDataObject(0).GetNumberOfPoints() == 0
     source.SetPreset(0)
     source.SetNumberOfSamples(8)
     run(source)
@@ -704,6 +709,9 @@ def test_a_language_model_is_a_folder_of_the_panel(messages, tmp_path):
     source.SetDirectionMethod(DIRECTION_METHODS.index("random"))
     run(source)
     assert "Model Folder must name a folder" in messages.pop()[1]
+    source.SetModelFolder(str(tmp_path / "nowhere"))
+    run(source)
+    assert "Model Folder must be a folder with a model, found none at" in messages.pop()[1]
     source.SetModelFolder(str(tmp_path / "model"))
     text, code = tmp_path / "text.npy", tmp_path / "code.npy"
     losses = f"losses={{'code': '{code}'}}"

@@ -898,19 +898,20 @@ from tlp_paraview import fitting, pipeline, roles
 MACRO = {macro!r}
 GetActiveViewOrCreate("RenderView")  # as in the GUI, in which the names of views are others
 smtrace.start_trace()
-source = TLPLossLandscape(registrationName="My wells", Resolution=9, Arguments="tilt=0.5")
-runpy.run_path(MACRO)
-print("once", smtrace.get_current_trace_output().count("pipeline.build(mywells)"))
+for name, resolution in (("Pipeline", 9), ("Views", 7)):  # as modules of the suite
+    source = TLPLossLandscape(registrationName=name, Resolution=resolution, Arguments="tilt=0.5")
+    SetActiveSource(source)
+    runpy.run_path(MACRO)
 SetActiveSource(pipeline.all_profiles()[0])
 runpy.run_path(MACRO)
 code = smtrace.stop_trace()
-print(code)
+print("builds", code.count("tlp_pipeline.build("), "profile_1 = tlp_built.profile" in code)
 ResetSession()
 exec(code, {{"__name__": "__main__", **vars(paraview.simple)}})
-(profile,) = pipeline.all_profiles()
-again = GetSources()
-source = next(each for (name, _), each in again.items() if name == "My wells")
-print("replayed", source.Arguments, profile.GetDataInformation().GetNumberOfCells() > 0)
+for profile in pipeline.all_profiles():
+    source = pipeline.find_pipeline(profile).source
+    cells = profile.GetDataInformation(0).GetNumberOfCells()
+    print("replayed", source.Resolution, source.Arguments, cells > 0)
 shown = [view for view in GetRenderViews() if fitting.profiles_in(view)]
 print("views", len(GetRenderViews()), len(shown))
 SaveScreenshot("replayed.png", GetLayout(shown[0]), ImageResolution=[800, 450])
@@ -1109,9 +1110,10 @@ def test_a_python_trace_of_the_macro_replays(drawn):
     done = drawn["traced"]
     assert done.code == 0, done.text
     assert done.errors == []
-    assert "once 1" in done.text
-    assert "replayed tilt=0.5 True" in done.text
-    assert "views 2 1" in done.text
+    assert "builds 2 True" in done.text
+    assert "replayed 9 tilt=0.5 True" in done.text
+    assert "replayed 7 tilt=0.5 True" in done.text
+    assert "views 4 2" in done.text
     picture = np.asarray(Image.open(drawn["folder"] / "replayed.png").convert("RGB"), dtype=int)
     for half in (picture[:, :400], picture[:, 400:]):
         assert ((half[..., 2] - half[..., 0]) > 60).sum() > 2000  # blue surface, blue basins

@@ -226,7 +226,10 @@ def _grids(settings: LandscapeSettings, coarse: Sequence[int]) -> list[GridSetti
     finest = _grid_of(settings)
     sizes = [*(coarse or coarse_resolutions(finest.resolution)), finest.resolution]
     if sorted(set(sizes)) != sizes:
-        raise ValueError(f"coarse resolutions must ascend to {sizes[-1]}, got {list(coarse)}")
+        raise ValueError(
+            f"coarse resolutions must ascend and be smaller than the resolution, {sizes[-1]}, got "
+            f"{', '.join(map(str, coarse))}"
+        )
     return [replace(finest, resolution=size) for size in sizes]
 
 

@@ -24,6 +24,6 @@ with trace.hidden():
             "select a source or reader, click Apply, and run the macro again"
         )
 if is_new:
-    trace.record_landscape(source, layout)
+    trace.record_landscape(built, layout)
 else:
     trace.record_update()
