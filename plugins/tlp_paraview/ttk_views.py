@@ -6,6 +6,7 @@ from typing import Any
 
 from paraview import servermanager, simple
 from vtkmodules.util.numpy_support import vtk_to_numpy
+from vtkmodules.vtkCommonDataModel import vtkCompositeDataSet
 
 from tlp_core import array_names as names
 from tlp_core.vtk_bridge import step_of
@@ -20,6 +21,9 @@ _TRACK = "ConnectedComponentId"
 
 _SIDE = [-0.5, -0.85, 0.4]
 """Direction from which TTK's tracks are seen."""
+
+_FEWEST = 4
+"""Smallest number of trees that TTK's temporal reduction takes."""
 
 _LISTED = 6
 """Largest number of trees that the heading of a cluster lists."""
@@ -50,12 +54,13 @@ def show_clusters(
         The layout.
 
     Raises:
-        RuntimeError: if TTK's plugin is not found, or there are no trees.
-        ValueError: if there are fewer trees than clusters.
+        RuntimeError: if TTK's plugin is not found.
+        ValueError: if there are fewer trees than clusters, a landscape is constant, a threshold is
+            out of range, or a logarithmic axis has a level that is not positive.
     """
-    require_ttk("TTKMergeTreeClustering", "cluster merge trees")
-    ensemble.UpdatePipeline()
-    count = _number_of_trees(ensemble)
+    _require_ttk("TTKMergeTreeClustering", "cluster merge trees")
+    _check_fraction("threshold", threshold)
+    count = len(_levels_of_trees(ensemble))
     if not 1 <= clusters <= count:
         raise ValueError(f"clusters must be from 1 to the number of trees, {count}, got {clusters}")
     clustering = simple.TTKMergeTreeClustering(
@@ -70,6 +75,13 @@ def show_clusters(
     barycenters = [_barycenter(clustering, cluster) for cluster in range(clusters)]
     built = []
     for barycenter in sorted(barycenters, key=lambda each: _members(each)[1]):
+        barycenter.UpdatePipeline()
+        lowest = barycenter.PointData[names.LOSS].GetRange(0)[0]
+        if logarithmic and lowest <= 0:
+            heading = _heading(*_members(barycenter))
+            raise ValueError(
+                f"a logarithmic axis needs levels above 0, and the {heading} has {lowest:.3g}"
+            )
         built.append(pipeline.build_from_graph(barycenter, threshold=threshold))
         built[-1].profile.LogarithmicLoss = int(logarithmic)
         built[-1].profile.UpdatePipeline()
@@ -103,13 +115,18 @@ def show_tracks(
 
     Raises:
         RuntimeError: if TTK's plugin is not found.
-        ValueError: for a single step, another number of directions, or a pipeline with TTK's merge
-            tree filter: TTK then looks up grids that are gone, and ends the process.
+        ValueError: for a single step, another number of directions, samples without an image, a
+            threshold out of range, or a pipeline with TTK's merge tree filter: TTK then looks up
+            grids that are gone, and ends the process.
     """
-    require_ttk("TTKTrackingFromPersistenceDiagrams", "track the minima of a training")
+    _require_ttk("TTKTrackingFromPersistenceDiagrams", "track the minima of a training")
+    _check_fraction("threshold", threshold)
     steps = pipeline.steps_of(built.source)
-    if not steps or number_of_directions(built.source) != 2:
-        raise ValueError("the minima of a training in two directions are tracked here, got others")
+    has_image = built.source.GetDataInformation(1).GetNumberOfPoints() > 0
+    if not steps or number_of_directions(built.source) != 2 or not has_image:
+        raise ValueError(
+            "the minima of a training on an even grid in two directions are tracked, got others"
+        )
     if built.tree.SMProxy.GetXMLLabel() != pipeline.BUILT_IN:
         raise ValueError("the pipeline must be built with use_ttk=False, got TTK's merge tree")
     diagrams = [_diagram(built.source, step) for step in steps]
@@ -153,33 +170,38 @@ def key_steps(ensemble: Any, *, removed: float = 0.5) -> list[float]:
 
     Args:
         ensemble: a TLP Tree Ensemble of the steps of a training.
-        removed: fraction, 0 to 1, of the trees that are left out. Default: 0.5.
+        removed: largest fraction of the trees that is left out, above 0 to 1; the first and the
+            last step and one between them always stay. Default: 0.5.
 
     Returns:
-        The steps, ascending.
+        The steps, ascending; all of them if fewer than four, or if none is left out.
 
     Raises:
         RuntimeError: if TTK's plugin is not found.
-        ValueError: if the trees have no steps.
+        ValueError: if the trees have no steps, a landscape is constant, or the fraction is out of
+            range.
     """
-    require_ttk("TTKMergeTreeTemporalReduction", "reduce a series of merge trees")
+    _require_ttk("TTKMergeTreeTemporalReduction", "reduce a series of merge trees")
+    _check_fraction("removed", removed)
+    count = len(_levels_of_trees(ensemble))
+    samples = servermanager.Fetch(ensemble, idx=0).GetBlock(2)
+    steps = [step_of(samples.GetBlock(i)) for i in range(count)]
+    if None in steps:
+        raise ValueError("key steps are those of a training with several steps, got other trees")
+    if count < _FEWEST or count * removed < 1:  # TTK ends the process
+        return steps
     reduction = simple.TTKMergeTreeTemporalReduction(
         registrationName="Key Steps",
         Input=simple.OutputPort(ensemble, 0),
         RemovalPercentage=100 * removed,
         DebugLevel=0,
     )
-    kept = servermanager.Fetch(reduction, idx=0)
+    kept = servermanager.Fetch(reduction, idx=0).GetBlock(2)
     simple.Delete(reduction)
-    samples = kept.GetBlock(2) if kept.GetNumberOfBlocks() > 2 else None
-    count = samples.GetNumberOfBlocks() if samples is not None else 0
-    steps = [step_of(samples.GetBlock(i)) for i in range(count)]
-    if not steps or None in steps:
-        raise ValueError("key steps need the trees of a training with several steps, got others")
-    return steps
+    return [step_of(kept.GetBlock(i)) for i in range(kept.GetNumberOfBlocks())]
 
 
-def require_ttk(name: str, purpose: str) -> None:
+def _require_ttk(name: str, purpose: str) -> None:
     """Load TTK's plugin.
 
     Args:
@@ -240,6 +262,28 @@ def _heading(word: str, members: list[float]) -> str:
     return f"barycentre of {word}{'s' if len(labels) > 1 else ''} {listed}"
 
 
-def _number_of_trees(ensemble: Any) -> int:
+def _levels_of_trees(ensemble: Any) -> list[tuple[float, float]]:
+    """Return the lowest and the highest level of each tree of an ensemble.
+
+    Raises:
+        ValueError: if those of a tree are equal; TTK ends the process then.
+    """
     nodes = servermanager.Fetch(ensemble, idx=0).GetBlock(0)
-    return nodes.GetNumberOfBlocks() if nodes is not None else 0
+    count = nodes.GetNumberOfBlocks() if nodes is not None else 0
+    levels = [
+        nodes.GetBlock(i).GetPointData().GetArray(names.SCALAR).GetRange() for i in range(count)
+    ]
+    constant = [i for i, (low, high) in enumerate(levels) if low == high]
+    if constant:
+        place = constant[0]
+        label = nodes.GetMetaData(place).Get(vtkCompositeDataSet.NAME()) or place
+        raise ValueError(
+            f"the losses of a landscape must differ, and those of tree {label} are all "
+            f"{levels[place][0]:.3g}; leave it out"
+        )
+    return levels
+
+
+def _check_fraction(name: str, value: float) -> None:
+    if not 0 <= value <= 1 or (name == "removed" and not value):
+        raise ValueError(f"{name} must be a fraction, from 0 to 1, got {value:g}")

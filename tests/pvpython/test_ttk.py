@@ -246,13 +246,33 @@ layout = ttk_views.show_tracks(training)
 tracks = FindSource("TTK Tracking").PointData["ConnectedComponentId"].GetRange(0)
 assert tracks[0] == 0.0, tracks  # of the second minimum; the first has no finite pair
 one = simple.TLPLandscapeReader(FileName=["step_0.zarr"])
-for refused in (pipeline.build(one, use_ttk=False), pipeline.build(reader)):
+Landscape(losses, np.ones(2), np.ones(losses.shape, dtype=bool), {"nearest": 0.1}).save("geo.zarr")
+geometric = simple.TLPLandscapeReader(FileName=["geo.zarr"])
+Landscape(losses * 0, np.ones(2), np.ones(losses.shape, dtype=bool)).save("flat.zarr")
+flat = pipeline.build(simple.TLPLandscapeReader(FileName=["flat.zarr"]), use_ttk=False)
+alone = pipeline.build(one, use_ttk=False)
+three = pipeline.build(simple.TLPLandscapeReader(FileName=[f"step_{i}.zarr" for i in range(3)]))
+ensemble = ensemble_views.tree_ensemble
+assert ttk_views.key_steps(ensemble([three])) == [0.0, 1.0, 2.0]
+assert ttk_views.key_steps(ensemble([training]), removed=0.2) == [0.0, 1.0, 2.0, 3.0]
+for refused, rule in (
+    (lambda: ttk_views.show_tracks(alone), "on an even grid in two directions"),
+    (lambda: ttk_views.show_tracks(pipeline.build(geometric, use_ttk=False)), "on an even grid"),
+    (lambda: ttk_views.show_tracks(pipeline.build(reader)), "use_ttk=False"),
+    (lambda: ttk_views.show_tracks(training, threshold=2), "threshold must be a fraction"),
+    (lambda: ttk_views.key_steps(ensemble([training]), removed=0), "removed must be a fraction"),
+    (lambda: ttk_views.key_steps(ensemble([alone, flat])), "those of tree 1 are all 0"),
+    (lambda: ttk_views.show_clusters(ensemble([alone, flat])), "those of tree 1 are all 0"),
+    (lambda: ttk_views.show_clusters(ensemble([training]), 5), "number of trees, 4, got 5"),
+    (lambda: ttk_views.show_clusters(ensemble([training]), threshold=-1), "be a fraction"),
+    (lambda: ttk_views.show_clusters(ensemble([training]), 1, logarithmic=True), "above 0, and"),
+):
     try:
-        ttk_views.show_tracks(refused)
+        refused()
     except ValueError as error:
-        assert "two directions" in str(error) or "use_ttk=False" in str(error)
+        assert rule in str(error), error
     else:
-        raise AssertionError
+        raise AssertionError(rule)
 views.close_views()
 """,
     )
