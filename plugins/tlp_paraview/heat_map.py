@@ -55,6 +55,6 @@ def show_block_table(table: Any, quantity: str = "eigenvalue 1", view: Any = Non
         shown.AmbientColor = shown.DiffuseColor = color
         shown.Ambient, shown.Diffuse = 1.0, 0.0
     frame.LineWidth = 4.0
-    frame.Position = (0.0, 0.0, 0.01)  # in front of the cells
+    versions.move(frame, [0.0, 0.0, 0.01])  # in front of the cells
     simple.ResetCamera(view)
     return view
