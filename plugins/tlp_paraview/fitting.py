@@ -202,7 +202,7 @@ def set_size(layout: Any, size: tuple[int, int]) -> None:
 
 
 def views_of(layout: Any) -> list[Any]:
-    """Return the render views in a layout, from left to right and from top to bottom."""
+    """Return the render views in a layout, in the order of their places there."""
     inside = [view for view in simple.GetRenderViews() if layout.GetViewLocation(view) >= 0]
     return sorted(inside, key=layout.GetViewLocation)
 

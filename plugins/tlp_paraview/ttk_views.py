@@ -39,8 +39,9 @@ def show_clusters(
 ) -> Any:
     """Cluster the trees of an ensemble by TTK, and show the barycentres as profiles side by side.
 
-    A barycentre is the mean of the merge trees of a cluster. Its basins are as wide as those of the
-    trees on average, and their widths grow evenly with the height, see *TLP Tree Barycenter*.
+    A barycentre is the mean of the merge trees of a cluster. The basin of each minimum has, at the
+    saddle where it ends, as many samples as those of the trees on average; below, its width grows
+    evenly with the height, see *TLP Tree Barycenter*.
 
     Args:
         ensemble: a TLP Tree Ensemble.
@@ -182,7 +183,8 @@ def key_steps(ensemble: Any, *, removed: float = 0.5) -> list[float]:
             range.
     """
     _require_ttk("TTKMergeTreeTemporalReduction", "reduce a series of merge trees")
-    _check_fraction("removed", removed)
+    if not 0 < removed <= 1:
+        raise ValueError(f"removed must be a fraction, above 0 to 1, got {removed:g}")
     count = len(_levels_of_trees(ensemble))
     samples = servermanager.Fetch(ensemble, idx=0).GetBlock(2)
     steps = [step_of(samples.GetBlock(i)) for i in range(count)]
@@ -285,5 +287,5 @@ def _levels_of_trees(ensemble: Any) -> list[tuple[float, float]]:
 
 
 def _check_fraction(name: str, value: float) -> None:
-    if not 0 <= value <= 1 or (name == "removed" and not value):
+    if not 0 <= value <= 1:
         raise ValueError(f"{name} must be a fraction, from 0 to 1, got {value:g}")

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.paraview
 
 ALL_STATES = sorted((ROOT / "state_files").glob("*.pvsm"))
 STATES = [state for state in ALL_STATES if not state.stem.startswith("ttk_")]
-"""Those that need no TTK; tests/pvpython/test_ttk.py has the others."""
+"""Those that need no TTK; tests/pvpython/test_ttk.py opens ttk_clusters."""
 
 OLD_STATES = sorted((DATA / "states").glob("*.pvsm.gz"))
 

@@ -133,7 +133,8 @@ def sample_plan(
             bases=bases,
             each_batch=evaluation.batch_losses,
         ) as evaluate:
-            if is_resumed and not is_sharded(problem.model):  # all ranks of a shard would have to
+            # ranks that share a model evaluate together, and may see different chunks in the store
+            if is_resumed and not is_sharded(problem.model):
                 _check_stored(problem, store, plan, evaluate)
             has_finished = _fill(store, plan, evaluate, known, part, clock, progress)
         part.finish()
@@ -397,7 +398,7 @@ def _check_stored(problem: Problem, store: LandscapeStore, plan: Plan, evaluate:
 def _samples_to_check(
     store: LandscapeStore, plan: Plan, done: Iterator[Chunk]
 ) -> Iterator[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
-    """Yield coordinates (1, n) and losses (L,) of a finite sample, and of one that is not before.
+    """Yield coordinates (1, n) and losses (L,) of a finite sample; before it, one that is not.
 
     Each is the farthest from the model in its chunk, where other losses differ most.
     """
