@@ -14,6 +14,7 @@ import numpy as np
 from paraview import servermanager, simple
 
 from tlp_core import array_names as names
+from tlp_core.profile import width_title
 from tlp_paraview import roles, styles, versions
 from tlp_paraview.roles import Role
 
@@ -299,10 +300,10 @@ def _shared_width(profile: Any, view: Any) -> float:
 
 
 def _width_title(profile: Any) -> str:
-    has_volumes = names.SAMPLE_VOLUME in simple.OutputPort(profile, 2).PointData.keys()  # noqa: SIM118
-    if profile.Width == "samples":
-        return "volume, in mean samples" if has_volumes else "number of samples"
-    return f"n-th root of fraction of {'volume' if has_volumes else 'samples'}"
+    arrays = simple.OutputPort(profile, 2).PointData.keys()
+    return width_title(
+        is_fraction=profile.Width != "samples", has_volumes=names.SAMPLE_VOLUME in arrays
+    )
 
 
 def _drawn(profile: Any, view: Any) -> list[Any]:

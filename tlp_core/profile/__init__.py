@@ -2,7 +2,7 @@
 
 from tlp_core.profile.basins import Basins, CriticalPoints
 from tlp_core.profile.colors import COLOR_MAP, ORANGE, RED
-from tlp_core.profile.layout import Profile, landscape_profile, position_places
+from tlp_core.profile.layout import Profile, landscape_profile, position_places, width_title
 
 __all__ = [
     "COLOR_MAP",
@@ -13,4 +13,5 @@ __all__ = [
     "Profile",
     "landscape_profile",
     "position_places",
+    "width_title",
 ]

@@ -60,9 +60,7 @@ class Profile:
     @property
     def width_title(self) -> str:
         """Title of the axis of the widths."""
-        if self.total_width > 1:
-            return "volume, in mean samples" if self.has_volumes else "number of samples"
-        return f"n-th root of fraction of {'volume' if self.has_volumes else 'samples'}"
+        return width_title(is_fraction=self.total_width <= 1, has_volumes=self.has_volumes)
 
     def plot(
         self,
@@ -194,6 +192,18 @@ def landscape_profile(
         total_width=float(total_width),
         has_volumes=tree.volumes is not None,
     )
+
+
+def width_title(*, is_fraction: bool, has_volumes: bool) -> str:
+    """Return the title of the axis of the widths.
+
+    Args:
+        is_fraction: widths are n-th roots of fractions, not numbers.
+        has_volumes: widths are volumes, see :class:`Profile`.
+    """
+    if is_fraction:
+        return f"n-th root of fraction of {'volume' if has_volumes else 'samples'}"
+    return "volume, in mean samples" if has_volumes else "number of samples"
 
 
 def position_places(coordinates: npt.ArrayLike) -> npt.NDArray[np.float64]:
