@@ -310,12 +310,11 @@ def _spikes(ordered: Sequence[Row]) -> tuple[Places, Places]:
     deviation = 1.48 * np.nanmedian(changes) / np.sqrt(2)
     is_high = late & ~(rises <= _SPIKE_DEVIATIONS * deviation)  # a loss of NaN is a spike
     place = np.arange(len(ordered))
-    near = np.array([is_high[max(0, i - _EARLIER) : i].any() for i in place])
-    starts = np.flatnonzero(is_high & ~near)
-    distance = np.abs(place[:, None] - np.flatnonzero(is_high)[None]).min(
-        axis=1, initial=len(place)
-    )
-    return starts[starts > 0] - 1, np.flatnonzero(late & (distance > _EARLIER))
+    since = place[:, None] - np.flatnonzero(is_high)[None]  # checkpoints from each high loss
+    follows = ((since > 0) & (since <= _EARLIER)).any(axis=1)
+    starts = np.flatnonzero(is_high & ~follows)
+    is_far = (np.abs(since) > _EARLIER).all(axis=1)
+    return starts[starts > 0] - 1, np.flatnonzero(late & is_far)
 
 
 def _setting_and_step(row: Row) -> list[float]:
