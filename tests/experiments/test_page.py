@@ -6,6 +6,7 @@ import pytest
 
 from tests.paraview_programs import ROOT
 from tlp_core.cli.main import main
+from tlp_core.experiments import EXPERIMENTS, named_experiment
 from tlp_core.experiments.page import remake_page, tables_of
 from tlp_core.experiments.rows import read_rows
 
@@ -70,6 +71,28 @@ def test_the_claims_of_all_tables_are_corrected_together(remade):
     assert smallest.p_holm == pytest.approx(min(1.0, smallest.p * len(tested)))
     most = max(sum(claim.p == claim.p for claim in claims) for claims in remade[1].values())
     assert len(tested) > most
+
+
+def test_every_column_of_a_chart_is_in_the_rows():
+    """A column without values has no chart, which a misspelt name would hide."""
+    for name in EXPERIMENTS:
+        experiment = named_experiment(name)
+        columns = read_rows(RESULTS / name / "rows.csv")[0].keys()
+        charted = {column for figure in experiment.figures for column in figure}
+        assert charted | set(experiment.series) <= columns, name
+
+
+def test_a_run_in_the_folder_of_a_page_says_that_its_claims_are_corrected_alone(tmp_path, capsys):
+    folder = tmp_path / "page" / "grokking"
+    folder.mkdir(parents=True)
+    for file in ("rows.csv", "experiment.json"):
+        shutil.copy(RESULTS / "grokking" / file, folder)
+    gather = ["experiment", "grokking", "--size", "medium", "--gather", "-o", str(folder)]
+    assert main(gather) == 0
+    assert "alone" not in capsys.readouterr().err
+    (tmp_path / "page.md").write_text("<!-- claims of grokking --size medium -->\n")
+    assert main(gather) == 0
+    assert f"tlp page {tmp_path / 'page.md'}" in capsys.readouterr().err
 
 
 def test_text_around_the_tables_stays(tmp_path, capsys):

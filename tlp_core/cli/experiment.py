@@ -116,6 +116,7 @@ def run(options: argparse.Namespace, report: Callable[[str], None]) -> bool:
     """
     from tlp_core.experiments.charts import draw_charts
     from tlp_core.experiments.claims import markdown_table
+    from tlp_core.experiments.page import page_of
     from tlp_core.experiments.run import (
         describe_sampling_time,
         describe_work,
@@ -167,6 +168,11 @@ def run(options: argparse.Namespace, report: Callable[[str], None]) -> bool:
             report("a part is done; the same command without --only and --look gathers all parts")
             return False
     print(markdown_table(claims), end="")
+    if (page := page_of(folder, options.name)) is not None:
+        report(
+            "the p-values are corrected for the claims of this experiment alone; tlp page "
+            f"{page} corrects all claims of that page together, in its files, too"
+        )
     try:
         for picture in draw_charts(experiment, folder):
             report(f"wrote {picture}")

@@ -107,6 +107,20 @@ def remake_page(page: Path, *, report: Callable[[str], None] = print) -> dict[st
     return corrected
 
 
+def page_of(folder: Path, name: str) -> Path | None:
+    """Return the page whose table is made of the rows in a folder; None if there is none.
+
+    Args:
+        folder: folder of the results of an experiment.
+        name: name of the experiment.
+    """
+    around = folder.resolve().parent
+    page = around.with_name(f"{around.name}.md")
+    lines = page.read_text(encoding="utf-8").splitlines() if page.is_file() else []
+    starts = (_START.fullmatch(line.rstrip()) for line in lines)
+    return page if folder.name == name and any(s and s[1] == name for s in starts) else None
+
+
 def tables_of(page: Path) -> list[Table]:
     """Return the tables of a page, from top to bottom.
 
