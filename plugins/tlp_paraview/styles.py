@@ -131,7 +131,8 @@ def label_color_bar(bar: Any, span: tuple[float, float]) -> None:
         span: lowest and highest value of its colours.
     """
     is_one_value = span[0] == span[1]
-    bar.LabelFormat = bar.RangeLabelFormat = "%g" if is_one_value else f"%.{digits_for(span)}g"
+    digits = 0 if is_one_value else digits_for(span)
+    bar.LabelFormat = bar.RangeLabelFormat = versions.number_format(digits)
     bar.UseCustomLabels, bar.AddRangeLabels = 1, int(not is_one_value)
     bar.CustomLabels = (
         [span[0]] if is_one_value else ticks_between(span, bar.LookupTable.UseLogScale)

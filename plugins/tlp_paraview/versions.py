@@ -4,10 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
+import paraview
 from paraview import simple
 
 TIME_FORMAT = "step {time:.12g}"
 """Format of AnnotateTime since 5.10; earlier versions use the format of printf."""
+
+
+def number_format(digits: int = 0) -> str:
+    """Return the format of numbers beside a colour bar; that of printf until ParaView 6.0.
+
+    Args:
+        digits: significant digits; 0 for as many as are needed, up to six.
+    """
+    precision = f".{digits}" if digits else ""
+    return f"{{:{precision}g}}" if _version() >= (6, 1) else f"%{precision}g"
+
+
+def _version() -> tuple[int, int]:
+    major, minor = paraview.__version__.split(".")[:2]
+    return int(major), int(minor)
 
 
 def split_right(layout: Any, view: Any, new_view: Any) -> None:
