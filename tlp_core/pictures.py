@@ -298,6 +298,7 @@ def _draw_samples(axes: Axes, each: Pictured, scales: _Scales) -> Any:
         return None
     axes.set_ylabel("direction 2")
     axes.set_aspect("equal", adjustable="box")
+    axes.locator_params(nbins=4)  # labels of narrow boxes would touch
     if landscape.points is not None:
         x, y = landscape.points[:, 0], landscape.points[:, 1]
         drawn = axes.scatter(x, y, c=losses, s=8, linewidths=0, rasterized=len(x) > _DOTS, **colors)
