@@ -846,6 +846,12 @@ def shown(path):
     return view
 
 
+x = np.linspace(-1, 1, 41)
+narrow = 1 + np.square(x)[:, None] + np.square(x)
+narrow[33, 30] = -1  # one of 1,681 samples, with the lower half of the axis to itself
+Landscape(narrow, np.ones(2), np.ones(narrow.shape, dtype=bool)).save("narrow")
+SaveScreenshot("narrow.png", shown("narrow"), ImageResolution=(400, 400))
+views.close_views()
 x = np.linspace(-1, 1, 21)
 well = np.square(x)[:, None] + np.square(x)
 noise = np.random.default_rng(0).normal(size=(16, 21, 21))
@@ -1154,6 +1160,18 @@ def test_basins_that_may_be_noise_are_faint_and_widths_have_their_unit(drawn):
         "faint noisy True True 1 number of samples",
         "faint geometric volume, in mean samples",
     ]
+
+
+def test_a_basin_narrower_than_a_pixel_is_seen_by_its_outline_and_minimum(drawn):
+    with Image.open(drawn["folder"] / "narrow.png") as picture:
+        pixels = np.asarray(picture.convert("RGB"), dtype=int)
+    frame = pixels[200:360, 60:310]
+    is_line = frame.max(axis=2) < 60
+    is_red = (frame[..., 0] > 150) & (frame[..., 1:].max(axis=2) < 80)
+    widths = is_line[15:140].sum(axis=1)
+    assert (widths > 0).all(), "from the lower end of the wide basin down to the minimum"
+    assert (widths <= 4).all(), "no wider than its line"
+    assert is_red[140:].any()
 
 
 def test_an_error_behind_an_image_is_one_sentence_without_errors_of_rendering(drawn):
