@@ -55,7 +55,12 @@ def run(
     prefix = xvfb_run() if display else []
     home = folder / "home"
     home.mkdir(exist_ok=True)
-    environment = {**os.environ, "HOME": str(home), "NUMBA_CACHE_DIR": str(numba_cache())}
+    environment = {
+        **os.environ,
+        "HOME": str(home),
+        "NUMBA_CACHE_DIR": str(numba_cache()),
+        "PYTHONUNBUFFERED": "1",  # else errors come before what was printed before them
+    }
     done = subprocess.run(
         [str(part) for part in [*prefix, *command]],
         cwd=folder,

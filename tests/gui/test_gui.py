@@ -130,22 +130,33 @@ def printed_by(done):
 
 
 def difference(picture, baseline):
-    """Return the mean difference of a screenshot from its baseline, 0 to 255."""
+    """Return the mean difference of two screenshots, 0 to 255."""
     from PIL import Image, ImageChops, ImageStat
 
-    wanted = Image.open(BASELINES / baseline).convert("RGB")
+    wanted = Image.open(baseline).convert("RGB")
     actual = Image.open(picture).convert("RGB").resize(wanted.size)
     return max(ImageStat.Stat(ImageChops.difference(actual, wanted)).mean)
+
+
+def write_macro(launcher, folder, name, code):
+    """Add a macro to an empty home, and turn off the welcome dialog.
+
+    The option ``--dr`` turns it off, too, but from ParaView 5.13 on there are no macros with it.
+    """
+    version = run([launcher("paraview"), "--version"], folder, display=True).text.split()[-1]
+    settings = folder / "home" / ".config" / "ParaView"
+    (settings / "Macros").mkdir(parents=True, exist_ok=True)
+    (settings / "Macros" / f"{name}.py").write_text(code)
+    no_dialog = "[General]\nGeneralSettings.ShowWelcomeDialog=false\n"
+    (settings / f"ParaView{version}.ini").write_text(no_dialog)
 
 
 def checked(launcher, folder, menu):
     """Return what the macro *check* prints after events of a menu, and Apply."""
     (folder / "events.xml").write_text(EVENTS.format(menu=menu))
-    macros = folder / "home" / ".config" / "ParaView" / "Macros"
-    macros.mkdir(parents=True)
-    (macros / "check.py").write_text(CHECK)
+    write_macro(launcher, folder, "check", CHECK)
     options = [f"--test-directory={folder}", f"--test-script={folder / 'events.xml'}", "--exit"]
-    done = run([launcher("paraview"), "--dr", *options], folder, display=True, timeout=300)
+    done = run([launcher("paraview"), *options], folder, display=True, timeout=300)
     assert done.code == 0, done.text
     assert done.errors == [], done.text
     return printed_by(done)
@@ -172,6 +183,7 @@ def test_file_open_takes_a_store(launcher, tmp_path):
 
 
 TRAINING = """
+import paraview
 source = TLPLossLandscape(
     registrationName="Training", Problem="file", ProblemFile="two_moons.py",
     Checkpoints=["moons_training"], Normalization="layer", Distance=2.0, Resolution=15,
@@ -183,7 +195,8 @@ desktop.resize(1600, 1000)
 macro()
 picture().save("built.png")
 from tlp_paraview import versions
-report(listed=bool(versions.color_presets().HasPreset("TLP Blues")))
+version = ".".join(paraview.__version__.split(".")[:2])
+report(listed=bool(versions.color_presets().HasPreset("TLP Blues")), version=version)
 
 GetAnimationScene().AnimationTime = 160
 settle()
@@ -252,7 +265,11 @@ def test_a_session_of_work_prints_no_error(worked):
 
 @pytest.mark.parametrize("name", ["built", "step160", "small"])
 def test_the_window_looks_as_it_did(worked, name):
-    assert difference(worked[0] / f"{name}.png", f"{name}.png") < 6
+    """Windows differ between versions of ParaView, so each has its own pictures."""
+    folder = BASELINES / worked[2]["version"]
+    if not folder.is_dir():
+        pytest.skip(f"no pictures of the window of ParaView {folder.name} in {BASELINES}")
+    assert difference(worked[0] / f"{name}.png", folder / f"{name}.png") < 6
 
 
 def test_the_colour_map_is_in_paraviews_list(worked):
@@ -260,7 +277,7 @@ def test_the_colour_map_is_in_paraviews_list(worked):
 
 
 def test_the_windows_of_two_steps_differ(worked):
-    assert difference(worked[0] / "step160.png", "built.png") > 6
+    assert difference(worked[0] / "step160.png", worked[0] / "built.png") > 6
 
 
 def test_a_click_on_a_basin_selects_its_samples(worked):
@@ -341,14 +358,11 @@ def test_a_relative_name_is_looked_up_beside_the_opened_state_file(
     saves = "".join(f"SaveState({str(state)!r})\n" for state in states)
     done = run_pvpython(SAVED + saves)
     assert done.code == 0, done.text
-    macros = tmp_path / "home" / ".config" / "ParaView" / "Macros"
-    macros.mkdir(parents=True, exist_ok=True)
-    (macros / "use.py").write_text(USE)
+    write_macro(launcher, tmp_path, "use", USE)
     (tmp_path / "events.xml").write_text(OPENED.format(state=states[1]))
     options = ["--state", states[0], f"--test-directory={tmp_path}"]
     options += [f"--test-script={tmp_path / 'events.xml'}", "--exit"]
-    command = [launcher("paraview"), "--dr", *options]
-    done = run(command, tmp_path, display=True, timeout=300)
+    done = run([launcher("paraview"), *options], tmp_path, display=True, timeout=300)
     assert done.code == 0, done.text
     assert done.errors == []
     lines = [line for line in done.text.splitlines() if "runs the code of " in line]

@@ -93,7 +93,7 @@ def test_the_table_of_the_training_is_beside_the_descriptors(page):
 
 def test_transitions_have_their_significance(folder, tmp_path):
     table = tmp_path / "long.csv"
-    noise = np.random.default_rng(0).normal(size=60)
+    noise = np.random.default_rng(0).normal(size=60).tolist()
     rows = [f"{10 * i},{9.0 * (i >= 30) + noise[i]!r}" for i in range(60)]
     table.write_text("\n".join(["step,sharpness", *rows]) + "\n")
     page = tmp_path / "page.html"
