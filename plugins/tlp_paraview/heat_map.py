@@ -30,7 +30,7 @@ def show_block_table(table: Any, quantity: str = "eigenvalue 1", view: Any = Non
         ValueError: if the table has no such column.
     """
     table.UpdatePipeline()
-    columns = [array.Name for array in table.CellData]
+    columns = sorted((array.Name for array in table.CellData), key=str.casefold)
     if quantity not in columns:
         raise ValueError(f"quantity must be one of {', '.join(columns)}, got {quantity!r}")
     view = view or styles.empty_view()
@@ -42,7 +42,7 @@ def show_block_table(table: Any, quantity: str = "eigenvalue 1", view: Any = Non
     simple.ColorBy(cells, ("CELLS", quantity))
     cells.RescaleTransferFunctionToDataRange(False, True)
     colors = simple.GetColorTransferFunction(quantity)
-    colors.ApplyPreset("Viridis (matplotlib)", True)
+    colors.ApplyPreset(versions.viridis(), True)
     colors.NanColor = _MISSING
     bar = simple.GetScalarBar(colors, view)
     bar.Title, bar.ComponentTitle = quantity, ""

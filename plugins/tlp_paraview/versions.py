@@ -92,6 +92,12 @@ def color_presets() -> Any:
     return vtkSMTransferFunctionPresets.GetInstance()
 
 
+def viridis() -> str:
+    """Return the name of the colour map viridis, which ParaView 6.1 changed."""
+    names = ("Viridis (matplotlib)", "Viridis")
+    return next(name for name in names if color_presets().HasPreset(name))
+
+
 def move(representation: Any, offset: list[float]) -> None:
     """Move a representation by an offset; ``Position`` became ``Translation`` after 5.11."""
     properties = representation.ListProperties()
