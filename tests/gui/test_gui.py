@@ -148,7 +148,8 @@ def write_macro(launcher, folder, name, code):
     (settings / "Macros").mkdir(parents=True, exist_ok=True)
     (settings / "Macros" / f"{name}.py").write_text(code)
     no_dialog = "[General]\nGeneralSettings.ShowWelcomeDialog=false\n"
-    (settings / f"ParaView{version}.ini").write_text(no_dialog)
+    for name in (f"ParaView{version}", "ParaView"):  # the latter from ParaView 6 on
+        (settings / f"{name}.ini").write_text(no_dialog)
 
 
 def checked(launcher, folder, menu):
