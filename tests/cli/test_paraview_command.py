@@ -64,7 +64,8 @@ def test_arguments_of_paraview_are_not_those_of_tlp(given, expected):
     ("described", "message"),
     [
         ("described 5.11.0 3.9 1.26.4", "embeds Python 3.9, and tlp is installed for Python 3."),
-        ("described 5.11.0 {own} 2.1.0", "ParaView 5.11.0 needs NumPy 1, got 2.1.0; run: "),
+        ("described 5.11.0 {own} 2.1.0", "ParaView 5.11.0 needs numpy<2.0, got 2.1.0; run: "),
+        ("described 5.13.2 {own} 2.4.1", "ParaView 5.13.2 needs numpy<2.4, got 2.4.1; run: "),
         ("no display", "must start, and printed: no display"),
     ],
 )

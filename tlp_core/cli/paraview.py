@@ -32,6 +32,9 @@ _PLUGIN = "TopologicalLandscapeProfiles.xml"
 
 _MACRO = "loss_landscape_profile.py"
 
+_NUMPY_LIMITS = (((5, 13), (2, 0)), ((6, 1), (2, 4)))
+"""Versions of ParaView, and the version of NumPy from which on earlier ones do not work."""
+
 _DESCRIBE = (
     "import sys, paraview, numpy;"
     "print('described', paraview.__version__, '%d.%d' % sys.version_info[:2], numpy.__version__)"
@@ -171,12 +174,18 @@ def check_paraview(pvpython: Path, environment: dict[str, str]) -> None:
             f"ParaView {paraview} at {pvpython} embeds Python {python}, and tlp is installed for "
             f"Python {own}; install it with Python {python}"
         )
-    is_old = tuple(int(part) for part in paraview.split(".")[:2]) < (5, 13)
-    if is_old and int(numpy.split(".")[0]) >= 2:
+    limit = next((limit for before, limit in _NUMPY_LIMITS if _pair(paraview) < before), None)
+    if limit is not None and _pair(numpy) >= limit:
+        text = f"numpy<{limit[0]}.{limit[1]}"
         raise RuntimeError(
-            f"ParaView {paraview} needs NumPy 1, got {numpy}; run: {sys.executable} -m pip install "
-            "'numpy<2'"
+            f"ParaView {paraview} needs {text}, got {numpy}; run: {sys.executable} -m pip install "
+            f"'{text}'"
         )
+
+
+def _pair(version: str) -> tuple[int, int]:
+    major, minor = version.split(".")[:2]
+    return int(major), int(minor)
 
 
 def add_macro() -> None:
