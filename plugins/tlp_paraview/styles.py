@@ -132,7 +132,8 @@ def label_color_bar(bar: Any, span: tuple[float, float]) -> None:
     """
     is_one_value = span[0] == span[1]
     digits = 0 if is_one_value else digits_for(span)
-    bar.LabelFormat = bar.RangeLabelFormat = versions.number_format(digits)
+    bar.RangeLabelFormat = versions.number_format(digits)
+    bar.AutomaticLabelFormat = 1  # 6.1 shows a format of printf in a state as it is
     bar.UseCustomLabels, bar.AddRangeLabels = 1, int(not is_one_value)
     bar.CustomLabels = (
         [span[0]] if is_one_value else ticks_between(span, bar.LookupTable.UseLogScale)
@@ -208,7 +209,6 @@ def show_color_bar(
     bar.Title, bar.ComponentTitle = text, ""
     bar.TitleColor = bar.LabelColor = BLACK
     bar.HorizontalTitle = 1
-    bar.AutomaticLabelFormat = 0
     label_color_bar(bar, span)
     bar.WindowLocation = "Any Location"
     bar.Position = list(position)

@@ -12,7 +12,7 @@ TIME_FORMAT = "step {time:.12g}"
 
 
 def number_format(digits: int = 0) -> str:
-    """Return the format of numbers beside a colour bar; that of printf until ParaView 6.0.
+    """Return the format of the ends of a colour bar; that of printf until ParaView 6.0.
 
     Args:
         digits: significant digits; 0 for as many as are needed, up to six.

@@ -840,7 +840,8 @@ for name, losses in (("wells", 0.01 + 50 * wells), ("flat", 2.303 + 1e-3 * wells
                   np.isclose(points[0], averages[0]), np.isclose(points[-1], averages[1]),
                   averages[0], averages[1], bar.AddRangeLabels, *bar.CustomLabels)
     grid = view.AxesGrid
-    print("labels", name, bar.LabelFormat.strip("%{:}"), grid.YAxisNotation, grid.YAxisPrecision)
+    ends = bar.RangeLabelFormat.strip("%{:}")
+    print("labels", name, ends, grid.YAxisNotation, grid.YAxisPrecision)
 """
 
 FAINT = """

@@ -235,6 +235,15 @@ def test_a_state_names_no_folder_of_a_machine(state):
     assert str(Path.home()) not in text
 
 
+@pytest.mark.parametrize("state", ALL_STATES, ids=lambda state: state.stem)
+def test_labels_of_colour_bars_have_no_format_of_a_version(state):
+    """ParaView 6.1 shows a format of printf in a state as it is; automatic labels have none."""
+    formats = re.findall(
+        r'"AutomaticLabelFormat"[^>]*>\s*<Element index="0" value="(\d)"', state.read_text()
+    )
+    assert set(formats) == {"1"}
+
+
 def test_a_state_without_its_model_file_reports_it_and_opens(opened):
     done = opened[1]["states"]["missing model"]
     assert done.code == 0, done.text
