@@ -361,6 +361,12 @@ def test_a_right_second_derivative_is_confirmed(small_problem, dtype, recwarn):
     assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before))
 
 
+def test_a_difference_of_gradients_is_confirmed_by_other_steps(small_problem):
+    product = {"method": "lanczos", "product": "finite-difference"}
+    found = hessian_directions(small_problem, 1, **product)
+    assert 0 < found.provenance["hessian_difference"] < 0.1
+
+
 def test_the_operator_is_a_linear_operator_of_scipy(small_problem):
     model = small_problem.model.eval()
     operator = HessianOperator(small_problem, silent, expected_products=1)
