@@ -1,13 +1,14 @@
 """The page of results: its tables are those of the rows in the repository."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
 from tests.paraview_programs import ROOT
 from tlp_core.cli.main import main
 from tlp_core.experiments import EXPERIMENTS, named_experiment
-from tlp_core.experiments.page import remake_page, tables_of
+from tlp_core.experiments.page import page_of, remake_page, tables_of
 from tlp_core.experiments.rows import read_rows
 
 PAGE = ROOT / "state_files" / "experiments.md"
@@ -82,17 +83,27 @@ def test_every_column_of_a_chart_is_in_the_rows():
         assert charted | set(experiment.series) <= columns, name
 
 
-def test_a_run_in_the_folder_of_a_page_says_that_its_claims_are_corrected_alone(tmp_path, capsys):
+def test_a_run_in_the_folder_of_a_page_says_that_its_claims_are_corrected_alone(
+    tmp_path, capsys, monkeypatch
+):
     folder = tmp_path / "page" / "grokking"
     folder.mkdir(parents=True)
     for file in ("rows.csv", "experiment.json"):
         shutil.copy(RESULTS / "grokking" / file, folder)
-    gather = ["experiment", "grokking", "--size", "medium", "--gather", "-o", str(folder)]
-    assert main(gather) == 0
-    assert "alone" not in capsys.readouterr().err
+    gather = ["experiment", "grokking", "--size", "medium", "--gather", "-o"]
+    assert main([*gather, str(folder)]) == 0
+    assert "only" not in capsys.readouterr().err
     (tmp_path / "page.md").write_text("<!-- claims of grokking --size medium -->\n")
-    assert main(gather) == 0
-    assert f"tlp page {tmp_path / 'page.md'}" in capsys.readouterr().err
+    monkeypatch.chdir(folder)
+    assert main([*gather, "."]) == 0
+    assert f"only; run: tlp page {tmp_path / 'page.md'}" in capsys.readouterr().err
+
+
+def test_other_folders_and_files_are_not_those_of_a_page(tmp_path):
+    assert page_of(Path("/grokking"), "grokking") is None
+    assert page_of(tmp_path / "page" / "grokking", "grokking") is None
+    (tmp_path / "page.md").write_bytes(b"\xff <!-- claims of pinn -->\n")
+    assert page_of(tmp_path / "page" / "grokking", "grokking") is None
 
 
 def test_text_around_the_tables_stays(tmp_path, capsys):

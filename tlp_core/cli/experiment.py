@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -170,8 +171,8 @@ def run(options: argparse.Namespace, report: Callable[[str], None]) -> bool:
     print(markdown_table(claims), end="")
     if (page := page_of(folder, options.name)) is not None:
         report(
-            "the p-values are corrected for the claims of this experiment alone; tlp page "
-            f"{page} corrects all claims of that page together, in its files, too"
+            "the p-values are corrected for the claims of this experiment only; run: tlp page "
+            f"{shlex.quote(str(page))}, which corrects all claims of the page and rewrites these"
         )
     try:
         for picture in draw_charts(experiment, folder):

@@ -114,11 +114,13 @@ def page_of(folder: Path, name: str) -> Path | None:
         folder: folder of the results of an experiment.
         name: name of the experiment.
     """
-    around = folder.resolve().parent
-    page = around.with_name(f"{around.name}.md")
-    lines = page.read_text(encoding="utf-8").splitlines() if page.is_file() else []
+    folder = folder.resolve()
+    page = folder.parent.parent / f"{folder.parent.name}.md"
+    if folder.name != name or not page.is_file():
+        return None
+    lines = page.read_text(encoding="utf-8", errors="replace").splitlines()
     starts = (_START.fullmatch(line.rstrip()) for line in lines)
-    return page if folder.name == name and any(s and s[1] == name for s in starts) else None
+    return page if any(start and start[1] == name for start in starts) else None
 
 
 def tables_of(page: Path) -> list[Table]:
