@@ -235,11 +235,14 @@ class LandscapeStore:
             raise ValueError(f"a landscape must be a Zarr group, and {folder} has no zarr.json")
         require_plain_files(folder)
         try:
-            group = zarr.open_group(folder, mode="r+", zarr_format=3)
-            schema = group.attrs["tlp_schema"]
-            store = cls._from_group(group, folder) if schema == SCHEMA else None
+            with warnings.catch_warnings():  # zarr 3.2 and later repair chunks of size 0
+                warnings.filterwarnings("error", message=".*chunk shape", category=UserWarning)
+                group = zarr.open_group(folder, mode="r+", zarr_format=3)
+                schema = group.attrs["tlp_schema"]
+                store = cls._from_group(group, folder) if schema == SCHEMA else None
         except (
             zarr.errors.BaseZarrError,
+            UserWarning,
             KeyError,
             TypeError,
             ValueError,
