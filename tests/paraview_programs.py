@@ -59,7 +59,7 @@ def run(
         **os.environ,
         "HOME": str(home),
         "NUMBA_CACHE_DIR": str(numba_cache()),
-        "PYTHONUNBUFFERED": "1",  # else errors come before what was printed before them
+        "PYTHONUNBUFFERED": "1",  # otherwise errors precede what was printed earlier
     }
     done = subprocess.run(
         [str(part) for part in [*prefix, *command]],

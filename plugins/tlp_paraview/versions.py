@@ -94,8 +94,7 @@ def color_presets() -> Any:
 
 def viridis() -> str:
     """Return the name of the colour map viridis, which ParaView 6.1 changed."""
-    names = ("Viridis (matplotlib)", "Viridis")
-    return next(name for name in names if color_presets().HasPreset(name))
+    return "Viridis" if _version() >= (6, 1) else "Viridis (matplotlib)"
 
 
 def move(representation: Any, offset: list[float]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.paraview_programs import ROOT
 from tlp_core.cli.main import main
-from tlp_core.cli.paraview import add_macro, separated
+from tlp_core.cli.paraview import add_macro, check_paraview, find_program, separated
 
 FOLDERS = ("tlp_core", "plugins", "state_files")
 FILES = ("pyproject.toml", "setup.py", "README.md", "LICENSE")
@@ -74,6 +74,13 @@ def test_a_paraview_that_does_not_fit_is_reported(described, message, tmp_path, 
     folder = paraview_of(tmp_path, described.format(own=own))
     assert main(["paraview", "--paraview", folder]) == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fits", ["5.11.0 {own} 1.26.4", "5.13.2 {own} 2.3.5", "6.1.1 {own} 2.4.1"])
+def test_a_paraview_that_fits_is_accepted(fits, tmp_path):
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    folder = paraview_of(tmp_path, f"described {fits.format(own=own)}")
+    check_paraview(find_program("pvpython", folder), dict(os.environ))
 
 
 def test_a_missing_paraview_is_reported(tmp_path, capsys):

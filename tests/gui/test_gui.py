@@ -1,6 +1,7 @@
 """Tests of the GUI under Xvfb: menu, panel, Apply, macro, time, mouse, state file, window."""
 
 import json
+import re
 
 import pytest
 
@@ -141,15 +142,16 @@ def difference(picture, baseline):
 def write_macro(launcher, folder, name, code):
     """Add a macro to an empty home, and turn off the welcome dialog.
 
-    The option ``--dr`` turns it off, too, but from ParaView 5.13 on there are no macros with it.
+    The option ``--dr`` turns it off, too, but ParaView 5.13 and later read no macros with it.
     """
-    version = run([launcher("paraview"), "--version"], folder, display=True).text.split()[-1]
+    text = run([launcher("paraview"), "--version"], folder, display=True).text
+    version = re.search(r"paraview version (\S+)", text)[1]
     settings = folder / "home" / ".config" / "ParaView"
     (settings / "Macros").mkdir(parents=True, exist_ok=True)
     (settings / "Macros" / f"{name}.py").write_text(code)
     no_dialog = "[General]\nGeneralSettings.ShowWelcomeDialog=false\n"
-    for name in (f"ParaView{version}", "ParaView"):  # the latter from ParaView 6 on
-        (settings / f"{name}.ini").write_text(no_dialog)
+    for file in (f"ParaView{version}.ini", "ParaView.ini"):  # the latter from ParaView 6 on
+        (settings / file).write_text(no_dialog)
 
 
 def checked(launcher, folder, menu):
@@ -232,8 +234,8 @@ picture().save("small.png")
 SaveState("session.pvsm")
 """
 
-OF_READING = "vtkSMSpreadSheetReprese"
-"""Part of an error that ParaView 6.1 prints while it reads the state, and that has no effect."""
+OF_READING = "Input proxy does not support selection extraction."
+"""The end of an error that ParaView 6.1 prints while it reads the state, and that has no effect."""
 
 REOPENED = """
 LoadState("session.pvsm")
@@ -272,7 +274,7 @@ def test_the_window_looks_as_it_did(worked, name):
     """Windows differ between versions of ParaView, so each has its own pictures."""
     folder = BASELINES / worked[2]["version"]
     if not folder.is_dir():
-        pytest.skip(f"no pictures of the window of ParaView {folder.name} in {BASELINES}")
+        pytest.skip(f"no pictures of ParaView {folder.name}; keep those of this test in {folder}")
     assert difference(worked[0] / f"{name}.png", folder / f"{name}.png") < 6
 
 
@@ -307,7 +309,8 @@ def test_time_and_slider_move_the_profile(worked):
 def test_a_saved_session_opens_and_the_macro_links_it_again(worked, launcher):
     done, printed = gui(launcher, worked[0], REOPENED)
     assert done.code == 0, done.text
-    assert [line for line in done.errors if OF_READING not in line] == []
+    is_known = worked[2]["version"] == "6.1"
+    assert [line for line in done.errors if not (is_known and line.endswith(OF_READING))] == []
     assert printed["threshold"] == 0.3
     assert printed["views"] >= 2
     assert printed["steps"] == [0, 5, 10, 20, 40, 80, 160, 320]

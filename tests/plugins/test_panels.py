@@ -1,5 +1,6 @@
 """Tests of the XML file against its classes and the choices of the core."""
 
+import os
 import re
 import subprocess
 import sys
@@ -271,10 +272,19 @@ def test_what_does_not_apply_is_hidden():
     assert with_preset == {name: ("Preset", ["custom"]) for name in PRESET}
 
 
-def test_triton_is_not_imported_where_there_is_no_gpu():
+def test_triton_is_not_imported_if_there_is_no_gpu(tmp_path):
     """Its LLVM and that of the software renderer end ParaView; torch takes it for not installed."""
     if Path("/dev/nvidiactl").exists():
         pytest.skip("there is a GPU")
-    code = "import tlp_paraview; from importlib.util import find_spec; print(find_spec('triton'))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout == "None\n"
+    (tmp_path / "triton.py").touch()
+    find = "from importlib.util import find_spec; print(find_spec('triton') is None)"
+    path = os.pathsep.join([str(tmp_path), str(PLUGINS), str(PLUGINS.parent)])
+    for code, is_hidden in ((find, False), (f"import tlp_paraview; {find}", True)):
+        found = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONPATH": path},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        assert found.stdout == f"{is_hidden}\n"

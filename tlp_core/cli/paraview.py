@@ -33,7 +33,7 @@ _PLUGIN = "TopologicalLandscapeProfiles.xml"
 _MACRO = "loss_landscape_profile.py"
 
 _NUMPY_LIMITS = (((5, 13), (2, 0)), ((6, 1), (2, 4)))
-"""Versions of ParaView, and the version of NumPy from which on earlier ones do not work."""
+"""ParaView before the first version needs NumPy before the second; CMakeLists.txt has them, too."""
 
 _DESCRIBE = (
     "import sys, paraview, numpy;"
@@ -174,7 +174,7 @@ def check_paraview(pvpython: Path, environment: dict[str, str]) -> None:
             f"ParaView {paraview} at {pvpython} embeds Python {python}, and tlp is installed for "
             f"Python {own}; install it with Python {python}"
         )
-    limit = next((limit for before, limit in _NUMPY_LIMITS if _pair(paraview) < before), None)
+    limit = next((numbers for before, numbers in _NUMPY_LIMITS if _pair(paraview) < before), None)
     if limit is not None and _pair(numpy) >= limit:
         text = f"numpy<{limit[0]}.{limit[1]}"
         raise RuntimeError(
