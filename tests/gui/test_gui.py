@@ -275,7 +275,7 @@ def test_the_window_looks_as_it_did(worked, name):
     folder = BASELINES / worked[2]["version"]
     if not folder.is_dir():
         pytest.skip(f"no pictures of ParaView {folder.name}; keep those of this test in {folder}")
-    assert difference(worked[0] / f"{name}.png", folder / f"{name}.png") < 6
+    assert difference(worked[0] / f"{name}.png", folder / f"{name}.png") < 4
 
 
 def test_the_colour_map_is_in_paraviews_list(worked):
