@@ -361,6 +361,27 @@ def test_a_right_second_derivative_is_confirmed(small_problem, dtype, recwarn):
     assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before))
 
 
+def test_differences_of_gradients_that_are_not_symmetric_are_reported():
+    class Rotated(torch.autograd.Function):
+        """A function whose gradient, as it is computed, is that of no function."""
+
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x.square().sum()
+
+        @staticmethod
+        def backward(ctx, slope):
+            (x,) = ctx.saved_tensors
+            return slope * (2 * x + 0.5 * x.roll(1))
+
+    model = nn.Module()
+    model.x = nn.Parameter(torch.linspace(1, 2, 6, dtype=torch.float64))
+    problem = Problem(model, lambda m, _: Rotated.apply(m.x), [None], name="rotated")
+    with pytest.warns(UserWarning, match="differences of gradients are not exact enough"):
+        hessian_directions(problem, 1, method="lanczos", product="finite-difference")
+
+
 def test_a_difference_of_gradients_is_confirmed_by_other_steps(small_problem):
     product = {"method": "lanczos", "product": "finite-difference"}
     found = hessian_directions(small_problem, 1, **product)

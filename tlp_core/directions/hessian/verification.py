@@ -32,6 +32,17 @@ Smooth networks stay below 1e-3 and trained ones with ReLU below 0.3, whose kink
 difference; at a kink itself, where there is no Hessian, it exceeds 0.5."""
 
 
+_WRONG = (
+    "an operation of the model has a wrong second derivative, such as weight_norm in some versions "
+    "of torch; remove it, or update torch"
+)
+
+_INEXACT = (
+    "differences of gradients are not exact enough; use the product autograd, or parameters in "
+    "float64"
+)
+
+
 class Verification(NamedTuple):
     """How well a product Hv is confirmed.
 
@@ -61,8 +72,7 @@ def verify_product(operator: HessianOperator, vector: Tensor, seed: int) -> Veri
     if asymmetry > ASYMMETRY:
         warnings.warn(
             f"the Hessian must be symmetric, and its products differ by {asymmetry:.2g} of "
-            "their size: an operation of the model has a wrong second derivative, such as "
-            "weight_norm in some versions of torch; remove it, or update torch",
+            f"their size: {_INEXACT if operator.step is not None else _WRONG}",
             stacklevel=4,
         )
     elif not difference <= DIFFERENCE:
