@@ -32,9 +32,13 @@ Smooth networks stay below 1e-3 and trained ones with ReLU below 0.3, whose kink
 difference; at a kink itself, where there is no Hessian, it exceeds 0.5."""
 
 
-_WRONG = (
+_ASYMMETRIC = (
     "an operation of the model has a wrong second derivative, such as weight_norm in some versions "
     "of torch; remove it, or update torch"
+)
+
+_DIFFERENT = (
+    "the model has a wrong second derivative, or kinks such as ReLU close to its parameters"
 )
 
 _INEXACT = (
@@ -69,17 +73,17 @@ def verify_product(operator: HessianOperator, vector: Tensor, seed: int) -> Veri
     length = norm(image)
     asymmetry = _asymmetry(operator, vector, image, seed) / length
     difference = _difference(operator, vector, image) / length
+    is_exact = operator.step is None
     if asymmetry > ASYMMETRY:
         warnings.warn(
             f"the Hessian must be symmetric, and its products differ by {asymmetry:.2g} of "
-            f"their size: {_INEXACT if operator.step is not None else _WRONG}",
+            f"their size: {_ASYMMETRIC if is_exact else _INEXACT}",
             stacklevel=4,
         )
     elif not difference <= DIFFERENCE:
         warnings.warn(
             "a Hessian product must agree with a difference of gradients, and differs by "
-            f"{difference:.2g} of its size: the model has a wrong second derivative, or kinks such "
-            "as ReLU close to its parameters",
+            f"{difference:.2g} of its size: {_DIFFERENT if is_exact else _INEXACT}",
             stacklevel=4,
         )
     return Verification(asymmetry, difference)
