@@ -7,23 +7,20 @@ from typing import Any
 import paraview
 from paraview import simple
 
+from tlp_core.version import major_minor
+
 TIME_FORMAT = "step {time:.12g}"
 """Format of AnnotateTime since 5.10; earlier versions use the format of printf."""
 
 
-def number_format(digits: int = 0) -> str:
+def number_format(digits: int) -> str:
     """Return the format of the ends of a colour bar; that of printf until ParaView 6.0.
 
     Args:
         digits: significant digits; 0 for as many as are needed, up to six.
     """
     precision = f".{digits}" if digits else ""
-    return f"{{:{precision}g}}" if _version() >= (6, 1) else f"%{precision}g"
-
-
-def _version() -> tuple[int, int]:
-    major, minor = paraview.__version__.split(".")[:2]
-    return int(major), int(minor)
+    return f"{{:{precision}g}}" if major_minor(paraview.__version__) >= (6, 1) else f"%{precision}g"
 
 
 def split_right(layout: Any, view: Any, new_view: Any) -> None:
@@ -94,7 +91,7 @@ def color_presets() -> Any:
 
 def viridis() -> str:
     """Return the name of the colour map viridis, which ParaView 6.1 changed."""
-    return "Viridis" if _version() >= (6, 1) else "Viridis (matplotlib)"
+    return "Viridis" if major_minor(paraview.__version__) >= (6, 1) else "Viridis (matplotlib)"
 
 
 def move(representation: Any, offset: list[float]) -> None:

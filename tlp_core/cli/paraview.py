@@ -17,6 +17,7 @@ from platformdirs import user_cache_path
 
 from tlp_core.atomic_files import atomic_write
 from tlp_core.cli.options import Parsers, add_command
+from tlp_core.version import major_minor
 
 PROGRAMS = {
     "paraview": "start ParaView's window with the suite",
@@ -174,18 +175,14 @@ def check_paraview(pvpython: Path, environment: dict[str, str]) -> None:
             f"ParaView {paraview} at {pvpython} embeds Python {python}, and tlp is installed for "
             f"Python {own}; install it with Python {python}"
         )
-    limit = next((numbers for before, numbers in _NUMPY_LIMITS if _pair(paraview) < before), None)
-    if limit is not None and _pair(numpy) >= limit:
+    found = major_minor(paraview)
+    limit = next((numbers for before, numbers in _NUMPY_LIMITS if found < before), None)
+    if limit is not None and major_minor(numpy) >= limit:
         text = f"numpy<{limit[0]}.{limit[1]}"
         raise RuntimeError(
             f"ParaView {paraview} needs {text}, got {numpy}; run: {sys.executable} -m pip install "
             f"'{text}'"
         )
-
-
-def _pair(version: str) -> tuple[int, int]:
-    major, minor = version.split(".")[:2]
-    return int(major), int(minor)
 
 
 def add_macro() -> None:
