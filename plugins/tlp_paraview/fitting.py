@@ -256,7 +256,7 @@ def _fit_profile(profile: Any, view: Any, size: tuple[int, int], *, moves_camera
     for shown in roles.visible(view, Role.LOSS_TITLE):
         shown.Input.Text = LOSS_TITLES[int(profile.LogarithmicLoss)]
     grid = view.AxesGrid
-    grid.XTitle = "" if not grid.XTitle else _width_title(profile)
+    grid.XTitle = "" if not grid.XTitle else title_of_widths(profile)
     styles.label_axis(grid, "Y", (low, high))
     grid.DataScale = [1.0, scale * stretch, 1.0]
     grid.UseCustomBounds = 1
@@ -299,7 +299,8 @@ def _shared_width(profile: Any, view: Any) -> float:
     )
 
 
-def _width_title(profile: Any) -> str:
+def title_of_widths(profile: Any) -> str:
+    """Return the title of the axis of the widths of a profile."""
     arrays = simple.OutputPort(profile, 2).PointData.keys()
     return width_title(
         is_fraction=profile.Width != "samples", has_volumes=names.SAMPLE_VOLUME in arrays

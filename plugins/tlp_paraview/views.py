@@ -19,7 +19,6 @@ from tlp_core import array_names as names
 from tlp_core import checks, vtk_bridge
 from tlp_core.choices import Panel
 from tlp_core.pictures import Pictured, draw_landscapes, require_picture, write_picture
-from tlp_core.profile import width_title
 from tlp_paraview import fitting, interaction, roles, styles, versions
 from tlp_paraview.fitting import SIZE, Ranges
 from tlp_paraview.pipeline import (
@@ -294,11 +293,8 @@ def show_profile(
     )
     discs = styles.show_critical_points(points, view, legend=not bare)
     roles.mark(discs, Role.CRITICAL_POINTS)
-    styles.show_axes(
-        view,
-        ("" if bare else width_title(is_fraction=False, has_volumes=False), "", ""),
-        (1.0, 1.0, 1.0),
-    )
+    widths = "" if bare else fitting.title_of_widths(pipeline.profile)
+    styles.show_axes(view, (widths, "", ""), (1.0, 1.0, 1.0))
     view.AxesGrid.AxesToLabel = 3  # only left and bottom
     view.AxesGrid.ShowGrid = 1
     steps = steps_of(pipeline.source)
