@@ -24,8 +24,6 @@ source = simple.TLPLossLandscape(
 ensemble = ensemble_views.tree_ensemble([pipeline.build(source, threshold=0.01)])
 ensemble.DiagramDistance = "none"
 ttk_views.show_clusters(ensemble, 2, threshold=0.01)
-steps = ttk_views.key_steps(ensemble)
-print("key steps of the training:", *(f"{step:g}" for step in steps))
 
 if sys.argv[1:]:
     pipeline.save_state(sys.argv[1])

@@ -62,18 +62,50 @@ def show_multiples(
     (rows, row_values), (columns, column_values) = table.rows, table.columns
     title = " and ".join(filter(None, (rows, columns)))
     pipelines = {place: _pipeline(run, threshold) for place, run in table.cells.items()}
-    for built in pipelines.values():
+    cells = [
+        [(table.heading(row, column), pipelines.get((row, column))) for column in column_values]
+        for row in row_values
+    ]
+    return show_grid(title, cells, width=width, logarithmic=logarithmic, size=size)
+
+
+def show_grid(
+    title: str,
+    cells: Sequence[Sequence[tuple[str, Pipeline | None] | None]],
+    *,
+    width: ProfileWidth = "samples",
+    logarithmic: bool = False,
+    size: tuple[int, int] | None = None,
+) -> Any:
+    """Show profiles in rows and columns of a new layout.
+
+    All profiles have one loss axis and one range of colours.
+
+    Args:
+        title: name of the layout.
+        cells: rows of the same length: the heading and the pipeline of each profile. None in place
+            of a pipeline that has no landscape, and in place of both to leave a cell empty.
+        width: as in :func:`show_multiples`.
+        logarithmic: as in :func:`show_multiples`.
+        size: as in :func:`show_multiples`.
+
+    Returns:
+        The layout.
+    """
+    pipelines = [cell[1] for line in cells for cell in line if cell and cell[1] is not None]
+    for built in pipelines:
         built.profile.Width, built.profile.LogarithmicLoss = width, int(logarithmic)
         built.profile.UpdatePipeline()
-    ranges = views.shared_ranges(list(pipelines.values()))
-    grid = [[styles.empty_view() for _ in column_values] for _ in row_values]
+    ranges = views.shared_ranges(pipelines)
+    grid = [[styles.empty_view() for _ in line] for line in cells]
     legend = styles.empty_view()
-    size = size or (CELL[0] * len(column_values) + _LEGEND, CELL[1] * len(row_values))
+    size = size or (CELL[0] * len(cells[0]) + _LEGEND, CELL[1] * len(cells))
     layout = versions.grid_layout(title, grid, legend, _LEGEND / size[0])
-    for row, line in zip(row_values, grid):
-        for column, view in zip(column_values, line):
-            heading = table.heading(row, column)
-            built = pipelines.get((row, column))
+    for line, places in zip(cells, grid):
+        for cell, view in zip(line, places):
+            if cell is None:
+                continue
+            heading, built = cell
             if built is None or fitting.ranges_of(built.profile) is None:
                 styles.show_text(f"{heading}: no landscape", view)
             else:
@@ -108,7 +140,7 @@ def _show_legend(view: Any, grid: list[list[Any]], width: str, height: str) -> N
             shown.LookupTable = basins[0].LookupTable
         colors = basins[0].LookupTable
         span = styles.span_of(colors)
-        styles.show_color_bar(colors, "average loss", view, span, position=(0.1, 0.2))
+        styles.show_color_bar(colors, "average loss", view, span, position=(0.2, 0.2))
     texts = (("• minimum", styles.RED), ("• saddle", styles.ORANGE))
     for place, (words, color) in enumerate(texts):
         styles.show_text(words, view, color=color, position=(0.1, 0.88 - 0.06 * place))

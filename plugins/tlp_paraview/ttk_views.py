@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from paraview import servermanager, simple
@@ -10,7 +11,7 @@ from vtkmodules.vtkCommonDataModel import vtkCompositeDataSet
 
 from tlp_core import array_names as names
 from tlp_core.vtk_bridge import step_of
-from tlp_paraview import fitting, pipeline, styles, versions, views
+from tlp_paraview import ensemble_views, fitting, multiples, pipeline, styles, versions, views
 from tlp_paraview.pipeline import Pipeline, number_of_directions
 
 _HEIGHT, _WEIGHT = 1.0, 1.0
@@ -130,10 +131,9 @@ def show_tracks(
         )
     if built.tree.SMProxy.GetXMLLabel() != pipeline.BUILT_IN:
         raise ValueError("the pipeline must be built with use_ttk=False, got TTK's merge tree")
-    diagrams = [_diagram(built.source, step) for step in steps]
     tracking = simple.TTKTrackingFromPersistenceDiagrams(
         registrationName="TTK Tracking",
-        Input=diagrams,
+        Input=_diagrams(built.source),
         Persistencethreshold=100 * threshold,
         Xweight=_WEIGHT,
         Yweight=_WEIGHT,
@@ -203,6 +203,54 @@ def key_steps(ensemble: Any, *, removed: float = 0.5) -> list[float]:
     return [step_of(kept.GetBlock(i)) for i in range(kept.GetNumberOfBlocks())]
 
 
+def show_key_steps(
+    built: Pipeline,
+    *,
+    removed: float = 0.5,
+    threshold: float = 0.0,
+    logarithmic: bool = False,
+    size: tuple[int, int] | None = None,
+) -> Any:
+    """Show the profiles of the steps that TTK's temporal reduction keeps, in a new layout.
+
+    All profiles have one loss axis and one range of colours.
+
+    Args:
+        built: the pipeline of a training.
+        removed: as in :func:`key_steps`.
+        threshold: smallest persistence of the basins that are shown, as a fraction, 0 to 1, of the
+            range of the losses of each step. Default: 0, all basins.
+        logarithmic: draw the decimal logarithm of the loss. Default: False.
+        size: as in :func:`~tlp_paraview.multiples.show_multiples`.
+
+    Returns:
+        The layout.
+
+    Raises:
+        RuntimeError: if TTK's plugin is not found.
+        ValueError: as :func:`key_steps`, or if the threshold is out of range.
+    """
+    _check_fraction("threshold", threshold)
+    ensemble = ensemble_views.tree_ensemble([built])
+    ensemble.DiagramDistance = "none"
+    try:
+        steps = key_steps(ensemble, removed=removed)
+    finally:
+        simple.Delete(ensemble)
+    fixed = [
+        simple.ForceTime(registrationName=f"Step {step:g}", Input=built.graph, ForcedTime=step)
+        for step in steps
+    ]
+    pipelines = [pipeline.build_from_graph(each, threshold=threshold) for each in fixed]
+    across = math.ceil(math.sqrt(len(steps)))
+    cells: list[tuple[str, Pipeline | None] | None] = [
+        (f"step {step:g}", each) for step, each in zip(steps, pipelines)
+    ]
+    cells += [None] * (-len(cells) % across)
+    rows = [cells[start : start + across] for start in range(0, len(cells), across)]
+    return multiples.show_grid("Key steps", rows, logarithmic=logarithmic, size=size)
+
+
 def _require_ttk(name: str, purpose: str) -> None:
     """Load TTK's plugin.
 
@@ -222,20 +270,30 @@ def _require_ttk(name: str, purpose: str) -> None:
         )
 
 
-def _diagram(source: Any, step: float) -> Any:
-    """Return TTK's persistence diagram of the minima at a step."""
-    image = simple.ForceTime(
-        registrationName=f"Step {step:g}", Input=simple.OutputPort(source, 1), ForcedTime=step
-    )
-    image.UpdatePipeline()
-    return simple.TTKPersistenceDiagram(
-        registrationName=f"Diagram of Step {step:g}",
-        Input=image,
+def _diagrams(source: Any) -> list[Any]:
+    """Return TTK's persistence diagrams of the minima, one for each step.
+
+    All steps are gathered first: VTK gives wrong steps to a filter whose inputs are several steps
+    of one source.
+    """
+    images = simple.GroupTimeSteps(registrationName="All Steps", Input=simple.OutputPort(source, 1))
+    diagrams = simple.TTKPersistenceDiagram(
+        registrationName="Diagrams",
+        Input=images,
         ScalarField=["POINTS", names.LOSS],
         Dimensions="Selected Dimensions (no infinite pairs)",
         Saddlemaximumdiagramdimensiond1=0,
         DebugLevel=0,
     )
+    diagrams.UpdatePipeline()
+    hierarchy = diagrams.GetDataInformation().GetHierarchy()
+    found = []
+    for node in hierarchy.GetChildNodes(0, False):
+        path = hierarchy.GetNodePath(node)
+        block = simple.ExtractBlock(Input=diagrams, Assembly="Hierarchy", Selectors=[path])
+        name = f"Diagram {len(found)}"
+        found.append(simple.MergeBlocks(registrationName=name, Input=block))
+    return found
 
 
 def _barycenter(clustering: Any, cluster: int) -> Any:

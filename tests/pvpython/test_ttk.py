@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 
 from tests.conftest import DATA
 from tests.paraview_programs import ROOT, has_ttk
@@ -185,46 +185,79 @@ assert [field.GetValue(0) for field in fields] == reference["cluster"].tolist()
     passes(run_pvpython, code)
 
 
-CLUSTERS = """
+SHOWN = """
 import sys
 from paraview import servermanager, simple
 from tlp_paraview import fitting, pipeline, views
 
 pipeline.load_plugin()
 pipeline.ttk_filter()
-sys.argv = ["clusters"]
+sys.argv = ["state"]
 {open}
-shown = [view for view in GetRenderViews() if fitting.profiles_in(view)]
-for profile in (profile for view in shown for profile in fitting.profiles_in(view)):
+for profile in (each for view in GetRenderViews() for each in fitting.profiles_in(view)):
     profile.UpdatePipeline()
     print("basins", profile.GetDataInformation(0).GetNumberOfCells())
+for name in ("TTK Tracking", "Basin Tracking"):
+    if FindSource(name) is not None:
+        FindSource(name).UpdatePipeline()
+        print(name, FindSource(name).GetDataInformation(0).GetNumberOfPoints())
 texts = [source.Text for source in GetSources().values() if hasattr(source, "Text")]
-print("headings", sorted(text for text in texts if "barycentre" in text))
-SaveScreenshot({picture!r}, GetLayout(shown[0]), ImageResolution=[800, 450])
+print("headings", sorted(text for text in texts if "step" in text))
+for i, layout in enumerate(GetLayouts().values()):
+    fitting.fit_layout(layout, (800, 450))
+    SaveScreenshot({picture!r} + f"{{i}}.png", layout, ImageResolution=[800, 450])
 views.close_views()
 """
 
 
-def test_barycentres_of_a_training_are_profiles_in_script_and_state(run_pvpython, tmp_path):
+def of_state_and_script(run_pvpython, folder, stem):
+    """Return the lines that a state and its script print alike, and the pictures of the layouts."""
+    script = (STATE_FILES / f"{stem}.py").read_text(encoding="utf-8")
     found = {}
-    script = (STATE_FILES / "ttk_clusters.py").read_text(encoding="utf-8")
     for kind, code in (
-        ("script", f"exec(compile({script!r}, {str(STATE_FILES / 'ttk_clusters.py')!r}, 'exec'))"),
-        ("state", f"LoadState({str(STATE_FILES / 'ttk_clusters.pvsm')!r})"),
+        ("script", f"exec(compile({script!r}, {str(STATE_FILES / f'{stem}.py')!r}, 'exec'))"),
+        ("state", f"LoadState({str(STATE_FILES / f'{stem}.pvsm')!r})"),
     ):
-        picture = str(tmp_path / f"{kind}.png")
-        done = run_pvpython(CLUSTERS.format(open=code, picture=picture), display=True)
+        code = SHOWN.format(open=code, picture=str(folder / kind))
+        done = run_pvpython(code, display=True)
         assert done.errors == [], done.text
-        lines = done.text.splitlines()
-        found[kind] = sorted(line for line in lines if line.startswith(("basins", "headings")))
-        pixels = np.asarray(Image.open(picture).convert("RGB"), dtype=int)
-        for half in (pixels[:, :400], pixels[:, 400:]):
-            assert (half[..., 2] - half[..., 0] > 60).sum() > 2000
+        words = ("basins", "headings", "TTK Tracking", "Basin Tracking")
+        found[kind] = sorted(line for line in done.text.splitlines() if line.startswith(words))
+        files = sorted(folder.glob(f"{kind}*.png"))
+        found[f"pictures of {kind}"] = [Image.open(file).convert("RGB") for file in files]
     assert found["script"] == found["state"]
-    (headings,) = [line for line in found["script"] if line.startswith("headings")]
-    assert headings == (
+    pictures = found["pictures of script"]
+    for one, other in zip(pictures, found["pictures of state"], strict=True):
+        assert max(ImageStat.Stat(ImageChops.difference(one, other)).mean) < 2.0
+    return found["script"], [np.asarray(picture, dtype=int) for picture in pictures]
+
+
+def is_blue(pixels):
+    return pixels[..., 2] - pixels[..., 0] > 60
+
+
+def test_barycentres_of_a_training_are_profiles_in_script_and_state(run_pvpython, tmp_path):
+    lines, (pixels,) = of_state_and_script(run_pvpython, tmp_path, "ttk_clusters")
+    for half in (pixels[:, :400], pixels[:, 400:]):
+        assert is_blue(half).sum() > 2000
+    assert lines[-1] == (
         "headings ['barycentre of steps 0, 5, 10, 20, 40', 'barycentre of steps 80, 160, 320']"
     )
+
+
+def test_key_steps_of_a_training_are_profiles_in_script_and_state(run_pvpython, tmp_path):
+    lines, (pixels,) = of_state_and_script(run_pvpython, tmp_path, "ttk_key_steps")
+    assert lines[-1] == "headings ['step 0', 'step 320', 'step 40', 'step 80']"
+    assert sum(line.startswith("basins") for line in lines) == 4
+    for quarter in (pixels[:225, :350], pixels[:225, 350:], pixels[225:, :350], pixels[225:, 350:]):
+        assert is_blue(quarter).sum() > 500
+
+
+def test_both_kinds_of_tracks_are_in_script_and_state(run_pvpython, tmp_path):
+    lines, pictures = of_state_and_script(run_pvpython, tmp_path, "ttk_tracking")
+    assert [line.rpartition(" ")[0] for line in lines[:2]] == ["Basin Tracking", "TTK Tracking"]
+    assert all(int(line.rpartition(" ")[2]) > 8 for line in lines[:2])
+    assert len(pictures) == 2
 
 
 def test_key_steps_and_tracks_of_a_training(run_pvpython, tmp_path):

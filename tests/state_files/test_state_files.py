@@ -18,7 +18,7 @@ pytestmark = pytest.mark.paraview
 
 ALL_STATES = sorted((ROOT / "state_files").glob("*.pvsm"))
 STATES = [state for state in ALL_STATES if not state.stem.startswith("ttk_")]
-"""Those that need no TTK; tests/pvpython/test_ttk.py opens ttk_clusters."""
+"""Those that need no TTK; tests/pvpython/test_ttk.py opens the others."""
 
 OLD_STATES = sorted((DATA / "states").glob("*.pvsm.gz"))
 
@@ -189,6 +189,7 @@ def test_each_use_has_a_state_file():
         "small_multiples",
         "tree_ensemble",
         "ttk_clusters",
+        "ttk_key_steps",
         "ttk_tracking",
         "your_model",
     }
