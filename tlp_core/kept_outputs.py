@@ -22,9 +22,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter, tree_map_only
 
+from tlp_core.operator_mode import OperatorMode
 from tlp_core.problem import LossError, Problem, batch_loss, mean_losses
 from tlp_core.shards import is_sharded
 
@@ -75,7 +75,7 @@ def kept_outputs(
             yield kept.of(problem)
 
 
-class _Dependence(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Dependence(OperatorMode):
     """What depends on some tensors, followed operator by operator.
 
     Attributes:
@@ -83,7 +83,7 @@ class _Dependence(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self, roots: Iterable[Tensor] = ()) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._dependent = {_storage(tensor) for tensor in roots}
         self.used: set[int] = set()
 

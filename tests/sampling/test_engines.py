@@ -1,4 +1,6 @@
 import shutil
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -287,3 +289,16 @@ def test_reestimated_statistics_are_weighted_by_batch_size():
     reestimate_batch_norm(problem)
     assert model[0].running_mean.item() == pytest.approx(0.25)
     assert model[0].momentum == 0.1
+
+
+def test_torchs_compiler_is_not_loaded_where_nothing_is_compiled(tmp_path):
+    code = (
+        "import sys\n"
+        "from tlp_core.cli.main import main\n"
+        "assert main(['sample', 'two-wells', '-r', '5', '-o', 'wells.zarr']) == 0\n"
+        "print('torch._dynamo' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "False"

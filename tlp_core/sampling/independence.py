@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from tlp_core.operator_mode import OperatorMode
 from tlp_core.sampling.engines import Losses, Points
 
 _PATIENCE = 5.0
@@ -106,11 +106,11 @@ class _Alternation:
             self.timed_out |= not self._has_finished
 
 
-class _DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _DispatchMode(OperatorMode):
     """Calls a function before every operation of torch in its thread."""
 
     def __init__(self, before: Callable[[], None]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._before = before
 
     def __torch_dispatch__(

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import flop_registry
 
+from tlp_core.operator_mode import OperatorMode
 from tlp_core.problem import Problem, mean_loss
 
 _CALL_SECONDS = 2e-5
@@ -64,11 +64,11 @@ def count_work(problem: Problem) -> Work:
     return Work(counter.calls, counter.values, counter.flops, counter.value_bytes)
 
 
-class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Counter(OperatorMode):
     """A counter of torch's operators, also of those within derivatives."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.calls = self.values = self.flops = self.value_bytes = 0
 
     def __torch_dispatch__(
