@@ -242,6 +242,29 @@ class Algorithm(VTKPythonAlgorithmBase):
             for data in connections
         )
 
+    def show_progress(self, fraction: float, text: str) -> None:
+        """Show the fraction of the work that is done, 0 to 1, and what is being done."""
+        self.SetProgressText(text)
+        self.UpdateProgress(fraction)
+
+    def show_progress_or_stop(self, fraction: float, text: str) -> None:
+        """Show progress as :meth:`show_progress`.
+
+        Raises:
+            RuntimeError: if the user has stopped the filter, which ParaView allows since 6.1.
+        """
+        self.show_progress(fraction, text)
+        if self.is_aborted():
+            self.SetAbortExecute(0)  # VTK would stop the next run, too
+            raise RuntimeError(
+                f"stopped while {text}, at {fraction:.0%}; change a property and press Apply to "
+                "start again"
+            )
+
+    def is_aborted(self) -> bool:
+        """Return whether the user has stopped the algorithm."""
+        return bool(self.GetAbortExecute() or self.CheckAbort())
+
     def assign(self, name: str, value: Any) -> None:
         """Set an attribute, and mark the algorithm as modified only if the value changed."""
         if getattr(self, name) != value:

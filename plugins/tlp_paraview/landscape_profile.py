@@ -67,9 +67,11 @@ class TLPLandscapeProfile(FormerlySimplifying):
         tree = self.tree(in_info)
         if tree is None:
             return 1
+        self.show_progress_or_stop(0.3, "laying out the profile")
         samples = self.input_data(in_info, 2)
         coordinates = vtk_bridge.sample_coordinates(samples)
         profile = self._profile(tree, coordinates, vtk_bridge.step_of(samples) is not None)
+        self.show_progress_or_stop(0.6, "drawing the profile")
         drawing = vtk_bridge.drawing(
             profile,
             scale=self._height_scale,

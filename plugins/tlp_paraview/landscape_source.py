@@ -299,7 +299,7 @@ class TLPLossLandscape(SeriesAlgorithm):
         """Return the landscape and its step; the step is None without a training."""
         from tlp_core.pipeline.sampler import LandscapeSampler
 
-        callbacks = {"progress": self._report, "should_stop": self._is_aborted}
+        callbacks = {"progress": self.show_progress, "should_stop": self.is_aborted}
         if self._checkpoints:
             return self._step_of_training(time, callbacks)
         if self._sampler is None:
@@ -473,13 +473,6 @@ class TLPLossLandscape(SeriesAlgorithm):
             print(f"{self.LABEL}: runs the code of {file}", flush=True)
             self._announced_file = file
         return f"{file}:{self._function}"
-
-    def _report(self, fraction: float, text: str) -> None:
-        self.SetProgressText(text)
-        self.UpdateProgress(fraction)
-
-    def _is_aborted(self) -> bool:
-        return bool(self.GetAbortExecute() or self.CheckAbort())
 
 
 def _integers(text: str) -> tuple[int, ...]:

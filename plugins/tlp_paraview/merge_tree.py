@@ -25,7 +25,12 @@ class TLPMergeTree(SameTypeAlgorithm):
             return 1
         name = chosen_array(self)
         values, ranks = vtk_bridge.point_values(data, name), vtk_bridge.given_ranks(data, name)
-        tree = merge_tree(values, vtk_bridge.dataset_graph(data), ranks=ranks)
+        tree = merge_tree(
+            values,
+            vtk_bridge.dataset_graph(data),
+            ranks=ranks,
+            progress=self.show_progress_or_stop,
+        )
         output(out_info, 0).ShallowCopy(vtk_bridge.tree_to_nodes(tree, data))
         output(out_info, 1).ShallowCopy(vtk_bridge.tree_to_arcs(tree, data))
         output(out_info, 2).ShallowCopy(vtk_bridge.tree_to_segmentation(tree, data))

@@ -86,7 +86,8 @@ class TLPNeighborGraph(Algorithm):
         from tlp_core import merge_tree, vtk_bridge
         from tlp_core.array_names import LOSS
 
-        tree = merge_tree(vtk_bridge.point_values(samples, LOSS), graph)
+        values = vtk_bridge.point_values(samples, LOSS)
+        tree = merge_tree(values, graph, progress=self.show_progress_or_stop)
         reason = reason_against_ttk(
             has_lines=not implicit,
             n=vtk_bridge.sample_coordinates(samples).shape[1],
@@ -131,6 +132,7 @@ class TLPNeighborGraph(Algorithm):
             rule=rule,
             method=KNN_METHODS[self._method],
             seed=self._seed,
+            progress=self.show_progress_or_stop,
         )
         return graph, f"{rule} k-NN, recall {graph.recall:.3g}, {graph.bridges} bridges"
 

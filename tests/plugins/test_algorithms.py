@@ -235,6 +235,32 @@ def test_an_abort_stops_at_the_next_chunk_and_is_reported(messages):
     assert finite.sum() == 36
 
 
+@pytest.mark.parametrize("place", range(3), ids=["graph", "merge tree", "profile"])
+def test_a_filter_shows_progress_and_stops_when_it_is_aborted(messages, place):
+    source = wells()
+    graph, tree, profile, _, _ = chain(source)
+    graph.SetGraph(2)
+    last, fractions = (graph, tree, profile)[place], []
+
+    def abort(caller, _):
+        fractions.append(caller.GetProgress())
+        if 0 < caller.GetProgress() < 1:
+            caller.SetAbortExecute(1)
+
+    observer = last.AddObserver("ProgressEvent", abort)
+    run(last)
+    assert any(0 < fraction < 1 for fraction in fractions)
+    assert [kind for kind, _ in messages] == ["error"]
+    assert f"{last.LABEL}: stopped while" in messages[0][1]
+    for port in range(last.GetNumberOfOutputPorts()):
+        assert last.GetOutputDataObject(port).GetNumberOfElements(vtkDataObject.POINT) == 0
+    last.RemoveObserver(observer)
+    last.Modified()
+    run(last)
+    assert last.GetOutputDataObject(0).GetNumberOfPoints() > 0
+    assert len(messages) == 1
+
+
 def test_a_reader_without_zarr_says_so(messages, monkeypatch, tmp_path):
     Landscape(np.zeros((3, 3)), np.ones(2), np.ones((3, 3), bool)).save(tmp_path / "a.zarr")
     for name in [name for name in sys.modules if name.startswith("tlp_core.landscape.store")]:

@@ -13,6 +13,7 @@ from tests import strategies
 from tests.oracles import shortest_joining_length
 from tlp_core import grid_graph, knn_graph
 from tlp_core.choices import GRID_RULES
+from tlp_core.topology import graphs
 from tlp_core.topology.graphs import bridging_edges
 
 COUNTS = {
@@ -195,3 +196,14 @@ def test_distant_clusters_are_bridged_by_the_shortest_edge():
     (bridge,) = graph.edges[(graph.edges[:, 0] < 4000) & (graph.edges[:, 1] >= 4000)]
     lengths = np.linalg.norm(points[:4000, None] - points[None, 4000:], axis=2)
     assert lengths[bridge[0], bridge[1] - 4000] == lengths.min()
+
+
+def test_neighbors_searched_in_pieces_are_those_in_one(monkeypatch):
+    points = np.random.default_rng(0).random((150, 3))
+    whole, fractions = knn_graph(points), []
+    monkeypatch.setattr(graphs, "_PIECE", 40)
+    parts = knn_graph(points, progress=lambda fraction, _: fractions.append(fraction))
+    assert np.array_equal(whole.edges, parts.edges)
+    assert len(fractions) == 7
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1

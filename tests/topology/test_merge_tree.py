@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from tests import strategies
 from tests.conftest import random_edge_graph
 from tests.oracles import arcs_of, branch_pairs, brute_force_arcs, gudhi_pairs
-from tlp_core import describe, grid_graph, merge_tree
+from tlp_core import describe, grid_graph, knn_graph, merge_tree
 from tlp_core.array_names import CriticalType
 from tlp_core.choices import GRID_RULES
+from tlp_core.topology import sweep
 
 
 def random_case(seed, ties):
@@ -177,3 +178,27 @@ def test_non_finite_samples_of_any_graph_are_no_minima():
     tree = merge_tree(values, np.array([[0, 1], [1, 2], [2, 3], [3, 4], [4, 5]]))
     assert tree.node_type.tolist() == [CriticalType.MINIMUM, CriticalType.ROOT]
     assert tree.vertex_arc.tolist() == [0] * 6
+
+
+@pytest.mark.parametrize("rule", [*GRID_RULES, None])
+def test_a_tree_in_pieces_is_that_in_one_and_its_progress_rises(monkeypatch, rule):
+    values = np.random.default_rng(0).integers(0, 9, (5, 6, 7)).astype(float)
+    graph = knn_graph(np.indices(values.shape).reshape(3, -1).T) if rule is None else None
+    graph = graph or grid_graph(values.shape, rule=rule)
+    whole, reports = merge_tree(values, graph), []
+    monkeypatch.setattr(sweep, "_PIECE", 20)
+    parts = merge_tree(values, graph, progress=lambda *report: reports.append(report))
+    for name in ("node_vertex", "parent", "node_type", "vertex_arc"):
+        assert np.array_equal(getattr(whole, name), getattr(parts, name)), name
+    fractions = [fraction for fraction, _ in reports]
+    assert fractions == sorted(fractions)
+    assert len(fractions) > values.size / 20
+    assert fractions[-1] == 1
+
+
+def test_an_error_in_a_progress_report_ends_the_work():
+    def stop(_fraction, _text):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        merge_tree(np.arange(9.0), grid_graph((3, 3)), progress=stop)

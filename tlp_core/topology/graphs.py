@@ -21,6 +21,7 @@ from scipy.spatial import cKDTree
 
 from tlp_core import checks
 from tlp_core.choices import GRID_RULES, KNN_METHODS, KNN_RULES, GridRule, KnnMethod, KnnRule
+from tlp_core.progress import Progress, silent
 from tlp_core.topology.union_find import UnionFind
 
 _LARGEST_COORDINATE = 1e100
@@ -28,6 +29,12 @@ _LARGEST_COORDINATE = 1e100
 
 _MAX_NEIGHBORS = 64
 """Number of neighbours of a point among which another component is searched."""
+
+_PIECE = 2**16
+"""Number of points whose neighbours are searched between two reports of progress."""
+
+_SEARCHED = 0.9
+"""Fraction of the work that is done after the search of neighbours."""
 
 _RECALL_SAMPLES = 1000
 """Number of points on which the recall of nn-descent is estimated; enough for two digits."""
@@ -139,6 +146,7 @@ def knn_graph(
     rule: KnnRule = "mutual",
     method: KnnMethod = "exact",
     seed: int = 0,
+    progress: Progress = silent,
 ) -> EdgeGraph:
     """Return the k-nearest-neighbour graph of points, joined to one component.
 
@@ -155,6 +163,7 @@ def knn_graph(
             k-nearest neighbor graph construction"). The first nn-descent call of a process
             compiles for about half a minute. Default: ``exact``.
         seed: random seed of nn-descent. Default: 0.
+        progress: as in :func:`~tlp_core.merge_tree`. A search by nn-descent reports its ends only.
 
     Returns:
         The graph. Its ``bridges`` is the number of edges that were added, its ``recall`` the
@@ -173,9 +182,12 @@ def knn_graph(
     if k >= count:
         raise ValueError(f"k must be smaller than the number of points {count}, got {k}")
     search = _exact_neighbors if method == "exact" else _descent_neighbors
-    neighbors, recall = search(coordinates, k, seed)
+    progress(0.0, "searching neighbors")
+    neighbors, recall = search(coordinates, k, seed, progress)
+    progress(_SEARCHED, "joining components")
     edges = _select_edges(neighbors, rule)
     bridges = bridging_edges(coordinates, edges)
+    progress(1.0, "joining components")
     joined = np.concatenate([edges, bridges])
     return EdgeGraph(
         number_of_samples=count,
@@ -244,14 +256,18 @@ def _edge_ends(
 
 
 def _exact_neighbors(
-    points: npt.NDArray[np.float64], k: int, _seed: int
+    points: npt.NDArray[np.float64], k: int, _seed: int, progress: Progress
 ) -> tuple[npt.NDArray[np.int64], float]:
-    _, found = cKDTree(points).query(points, k=k + 1)
-    return _without_self(np.asarray(found, dtype=np.int64)), 1.0
+    tree, found = cKDTree(points), np.empty((len(points), k + 1), dtype=np.int64)
+    for start in range(0, len(points), _PIECE):
+        piece = slice(start, start + _PIECE)
+        found[piece] = tree.query(points[piece], k=k + 1)[1]
+        progress(_SEARCHED * min(1.0, (start + _PIECE) / len(points)), "searching neighbors")
+    return _without_self(found), 1.0
 
 
 def _descent_neighbors(
-    points: npt.NDArray[np.float64], k: int, seed: int
+    points: npt.NDArray[np.float64], k: int, seed: int, _progress: Progress
 ) -> tuple[npt.NDArray[np.int64], float]:
     from pynndescent import NNDescent
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from tlp_core import checks
 from tlp_core.array_names import CriticalType
+from tlp_core.progress import Progress, silent
 from tlp_core.topology.branches import (
     Branches,
     pair_branches,
@@ -184,6 +185,7 @@ def merge_tree(
     graph: GridGraph | EdgeGraph | npt.NDArray[np.integer[Any]],
     *,
     ranks: npt.NDArray[np.integer[Any]] | None = None,
+    progress: Progress = silent,
 ) -> MergeTree:
     """Return the merge tree of values on a neighbour graph.
 
@@ -194,6 +196,8 @@ def merge_tree(
             (E, 2); self-loops and duplicate edges change nothing.
         ranks: (N,) place of each sample in the sweep, if equal values must be ordered other than by
             id, as after a simplification of the values. Default: order by (loss, id).
+        progress: called during the work with the fraction that is done, 0 to 1, and a text. An
+            exception that it raises ends the work. Default: nothing is reported.
 
     Raises:
         ValueError: for fewer than two samples, no finite value, a graph of another size, an edge
@@ -214,7 +218,7 @@ def merge_tree(
         heights = checked_ranks(flat, ranks)
     else:
         heights = flat if np.isfinite(flat).all() else ranks_from_finite(flat, graph)
-    sweep = _swept(heights, graph)
+    sweep = _swept(heights, graph, progress)
     loose = int(np.count_nonzero(sweep.parent < 0)) - 1
     if loose:
         raise ValueError(
@@ -287,8 +291,11 @@ def _check_graph(
 def _swept(
     heights: npt.NDArray[np.float64],
     graph: GridGraph | EdgeGraph | npt.NDArray[np.integer[Any]],
+    progress: Progress,
 ) -> Sweep:
+    order = sweep_order(heights, progress=progress)
     if isinstance(graph, GridGraph):
-        return sweep_grid(heights, sweep_order(heights), graph)
+        return sweep_grid(heights, order, graph, progress=progress)
     edges = graph.edges if isinstance(graph, EdgeGraph) else graph
-    return sweep_edges(sweep_order(heights), checks.edges(edges, number_of_samples=heights.size))
+    edges = checks.edges(edges, number_of_samples=heights.size)
+    return sweep_edges(order, edges, progress=progress)

@@ -16,12 +16,15 @@ grid are never stored.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
+from tlp_core.progress import Progress, silent
 from tlp_core.topology.graphs import GridGraph
 from tlp_core.topology.union_find import find
 
@@ -36,6 +39,12 @@ node's arc in the disjoint sets.
 
 _INITIAL_CAPACITY = 1024
 """Number of nodes for which memory is allocated first; the capacity doubles when it is full."""
+
+_PIECE = 2**20
+"""Number of samples between two reports of progress; in 5D, white noise takes 0.4 s for them."""
+
+_SORTED, _LINKED = 0.1, 0.5
+"""Fractions of the work that are done after the sort and after the lower links."""
 
 _WORD_BITS = 64
 """Number of neighbours in one word of bits; more neighbours need several words.
@@ -71,13 +80,16 @@ class Sweep(NamedTuple):
     merged: npt.NDArray[np.int64]
 
 
-def sweep_order(values: npt.NDArray[np.float64]) -> npt.NDArray[np.integer[Any]]:
+def sweep_order(
+    values: npt.NDArray[np.float64], *, progress: Progress = silent
+) -> npt.NDArray[np.integer[Any]]:
     """Return the sample ids, sorted by (value, id), with non-finite values last.
 
     This is a radix sort of the bits of the values. Its time per sample is nearly independent of N.
 
     Args:
         values: (N,) float64, losses.
+        progress: called during the work, as part of that of a sweep.
 
     Returns:
         (N,) int32, or int64 if N >= 2^31.
@@ -91,11 +103,16 @@ def sweep_order(values: npt.NDArray[np.float64]) -> npt.NDArray[np.integer[Any]]
         if counts[digit].max(initial=0) < len(values):
             _scatter(keys, ids, other_keys, other_ids, counts[digit], digit * _DIGIT_BITS)
             keys, other_keys, ids, other_ids = other_keys, keys, other_ids, ids
+        progress(_SORTED * (digit + 1) / _DIGITS, "sorting samples")
     return ids
 
 
 def sweep_grid(
-    values: npt.NDArray[np.float64], order: npt.NDArray[np.integer[Any]], graph: GridGraph
+    values: npt.NDArray[np.float64],
+    order: npt.NDArray[np.integer[Any]],
+    graph: GridGraph,
+    *,
+    progress: Progress = silent,
 ) -> Sweep:
     """Sweep the samples of a grid without a list of edges.
 
@@ -103,6 +120,7 @@ def sweep_grid(
         values: (N,) float64, losses in C order.
         order: (N,) sample ids from low to high, as :func:`sweep_order` returns them.
         graph: neighbour graph of the grid.
+        progress: called during the work.
 
     Returns:
         The nodes and the arc of each sample.
@@ -115,28 +133,69 @@ def sweep_grid(
     finite = np.isfinite(values)
     heights = values if finite.all() else np.where(finite, values, np.inf)
     representatives = np.empty((len(values), -(-len(steps) // _WORD_BITS)), dtype=np.uint64)
-    for word in range(representatives.shape[1]):
+    words = representatives.shape[1]
+    for word in range(words):
         group = slice(word * _WORD_BITS, (word + 1) * _WORD_BITS)
-        link = _link(offsets[group])
-        out = representatives[:, word]
-        _find_representatives(heights, shape, offsets[group], steps[group], link, out)
-    sample_arc, nodes = _sweep_grid(order, steps, representatives)
-    return Sweep(sample_arc, *nodes)
+        link, out = _link(offsets[group]), representatives[:, word]
+        place = np.zeros(len(shape) - 1, dtype=np.int64)
+        for start, stop in _pieces(len(values), int(shape[-1])):
+            ends = (start, stop, place)
+            _find_representatives(heights, shape, offsets[group], steps[group], link, out, *ends)
+            done = (word + stop / len(values)) / words
+            progress(_SORTED + (_LINKED - _SORTED) * done, "finding lower links")
+    return _sweep(partial(_sweep_grid, steps, representatives), order, len(steps), progress)
 
 
-def sweep_edges(order: npt.NDArray[np.integer[Any]], edges: npt.NDArray[np.int64]) -> Sweep:
+def sweep_edges(
+    order: npt.NDArray[np.integer[Any]],
+    edges: npt.NDArray[np.int64],
+    *,
+    progress: Progress = silent,
+) -> Sweep:
     """Sweep the samples of a graph that is given by its edges.
 
     Args:
         order: (N,) sample ids from low to high, as :func:`sweep_order` returns them.
         edges: (E, 2) int64, sample ids at both ends of each edge.
+        progress: called during the work.
 
     Returns:
         The nodes and the arc of each sample.
     """
     starts, neighbors = _adjacency(edges, len(order))
-    sample_arc, nodes = _sweep_edges(order, starts, neighbors)
-    return Sweep(sample_arc, *nodes)
+    degree = int(np.max(np.diff(starts)))
+    return _sweep(partial(_sweep_edges, starts, neighbors), order, degree, progress)
+
+
+def _pieces(count: int, multiple: int = 1) -> list[tuple[int, int]]:
+    """Return the ends of pieces of so many samples, whose lengths are multiples of a number."""
+    length = max(1, _PIECE // multiple) * multiple
+    return [(start, min(start + length, count)) for start in range(0, count, length)]
+
+
+def _sweep(
+    visit: Callable[..., tuple[npt.NDArray[np.int64], int, int]],
+    order: npt.NDArray[np.integer[Any]],
+    degree: int,
+    progress: Progress,
+) -> Sweep:
+    """Visit the samples piece by piece.
+
+    Args:
+        visit: the compiled function of a kind of graph.
+        order: (N,) sample ids from low to high.
+        degree: largest number of neighbours of a sample.
+        progress: called after each piece.
+    """
+    nodes = np.empty((4, _INITIAL_CAPACITY), dtype=np.int64)
+    sample_arc = np.full(len(order), _NONE, dtype=np.int64)
+    lower_arcs = np.empty(degree, dtype=np.int64)
+    node = count = 0
+    for start, stop in _pieces(len(order)):
+        nodes, node, count = visit(order, start, stop, nodes, node, sample_arc, lower_arcs)
+        progress(_LINKED + (1 - _LINKED) * stop / len(order), "building the merge tree")
+    _assign_root(sample_arc, order[-1], lower_arcs[:count])
+    return Sweep(sample_arc, *nodes[:_COMPONENT, :node].copy())
 
 
 def _link(offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
@@ -181,12 +240,17 @@ def _scatter(keys, ids, sorted_keys, sorted_ids, counts, shift):  # type: ignore
 
 
 @numba.njit(cache=True)
-def _find_representatives(heights, shape, offsets, steps, link, out):  # type: ignore[no-untyped-def]
-    """Write, per sample, one neighbour of each connected part of its lower link, as bits."""
+def _find_representatives(  # type: ignore[no-untyped-def]
+    heights, shape, offsets, steps, link, out, start, stop, place
+):
+    """Write, per sample, one neighbour of each connected part of its lower link, as bits.
+
+    The samples are those from ``start`` to ``stop``. ``place`` is the grid index of their first
+    row, and afterwards that of the row behind them.
+    """
     length, outer = shape[-1], shape[:-1]
-    place = np.zeros(len(outer), dtype=np.int64)
     lower = np.empty(length, dtype=np.uint64)
-    for first in range(0, len(heights), length):
+    for first in range(start, stop, length):
         row = heights[first : first + length]
         lower[:] = 0
         for j in range(len(steps)):
@@ -251,13 +315,16 @@ def _lowest_bit(word):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _sweep_grid(order, steps, representatives):  # type: ignore[no-untyped-def]
-    nodes = np.empty((4, _INITIAL_CAPACITY), dtype=np.int64)
-    component = nodes[_COMPONENT]
-    sample_arc = np.empty(len(order), dtype=np.int64)
-    lower_arcs = np.empty(len(steps), dtype=np.int64)
-    node, last = 0, len(order) - 1
-    for k in range(len(order)):
+def _sweep_grid(  # type: ignore[no-untyped-def]
+    steps, representatives, order, start, stop, nodes, node, sample_arc, lower_arcs
+):
+    """Visit the samples at the places ``start`` to ``stop`` of the order.
+
+    Returns:
+        The table of nodes, the number of nodes, and the number of arcs below the last sample.
+    """
+    component, last, count = nodes[_COMPONENT], len(order) - 1, 0
+    for k in range(start, stop):
         sample, count = np.int64(order[k]), 0
         for word in range(representatives.shape[1]):
             bits = representatives[sample, word]
@@ -272,18 +339,16 @@ def _sweep_grid(order, steps, representatives):  # type: ignore[no-untyped-def]
         component = nodes[_COMPONENT]
         sample_arc[sample] = node
         node += 1
-    _assign_root(sample_arc, sample, lower_arcs[:count])
-    return sample_arc, nodes[:_COMPONENT, :node].copy()
+    return nodes, node, count
 
 
 @numba.njit(cache=True)
-def _sweep_edges(order, starts, neighbors):  # type: ignore[no-untyped-def]
-    nodes = np.empty((4, _INITIAL_CAPACITY), dtype=np.int64)
-    component = nodes[_COMPONENT]
-    sample_arc = np.full(len(order), _NONE, dtype=np.int64)
-    lower_arcs = np.empty(np.max(starts[1:] - starts[:-1]), dtype=np.int64)
-    node, last = 0, len(order) - 1
-    for k in range(len(order)):
+def _sweep_edges(  # type: ignore[no-untyped-def]
+    starts, neighbors, order, start, stop, nodes, node, sample_arc, lower_arcs
+):
+    """Visit samples as :func:`_sweep_grid` does."""
+    component, last, count = nodes[_COMPONENT], len(order) - 1, 0
+    for k in range(start, stop):
         sample, count = np.int64(order[k]), 0
         for e in range(starts[sample], starts[sample + 1]):
             if sample_arc[neighbors[e]] != _NONE:
@@ -295,8 +360,7 @@ def _sweep_edges(order, starts, neighbors):  # type: ignore[no-untyped-def]
         component = nodes[_COMPONENT]
         sample_arc[sample] = node
         node += 1
-    _assign_root(sample_arc, sample, lower_arcs[:count])
-    return sample_arc, nodes[:_COMPONENT, :node].copy()
+    return nodes, node, count
 
 
 @numba.njit(cache=True)
