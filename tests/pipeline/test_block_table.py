@@ -6,6 +6,8 @@ import logging
 import math
 import sys
 import types
+from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,9 +19,12 @@ from tlp_core.cli.main import main
 from tlp_core.directions.hessian.critical_sharpness import NoSharpnessError, critical_sharpness
 from tlp_core.landscape.landscape import Landscape
 from tlp_core.landscape.table import arrange, find_runs
-from tlp_core.pipeline.block_table import weight_watcher_alpha
+from tlp_core.pipeline.block_table import mean_alpha, weight_watcher_alphas
+from tlp_core.pipeline.problem_loader import ProblemLoader
 from tlp_core.problem import mean_loss
 from tlp_core.problems.parameter_groups import parameter_groups
+from tlp_core.problems.settings import ProblemSettings
+from tlp_core.problems.weights import load_checkpoint
 from tlp_core.topology.landscape_tree import landscape_tree
 
 ARGUMENTS = {"width": 8, "heads": 2, "layers": 2, "length": 6, "sequences": 8}
@@ -191,10 +196,6 @@ def test_a_loss_without_a_critical_sharpness_is_reported():
 def test_alpha_is_the_mean_of_the_matrices_of_the_group(monkeypatch, capsys):
     """The package is large; here its place is taken by what it returns for three layers."""
 
-    class Column(list):
-        def __getitem__(self, mask):
-            return np.array(self)[mask]
-
     class WeightWatcher:
         def __init__(self, model):
             assert isinstance(model, nn.Module)
@@ -203,12 +204,48 @@ def test_alpha_is_the_mean_of_the_matrices_of_the_group(monkeypatch, capsys):
             assert log.level == logging.ERROR
             print("SMALL N")
             names = ["blocks.0.feed.0", "blocks.1.feed.0", "blocks.1.feed.2"]
-            return {"longname": names, "alpha": Column([9.0, 2.0, 4.0])}
+            return {"longname": names, "alpha": [9.0, 2.0, 4.0]}
 
     log = logging.getLogger("weightwatcher")
     fake = types.SimpleNamespace(WeightWatcher=WeightWatcher)
     monkeypatch.setitem(sys.modules, "weightwatcher", fake)
     problem = load_problem("character-gpt", arguments=ARGUMENTS)
-    assert weight_watcher_alpha(problem, "blocks.1.*") == 3.0
+    alphas = weight_watcher_alphas(problem)
+    assert mean_alpha(alphas, problem, "blocks.1.*") == 3.0
+    assert mean_alpha(alphas, problem, None) == 5.0
+    assert np.isnan(mean_alpha(alphas, problem, "tokens*"))
     assert log.level == logging.NOTSET
     assert "SMALL N" not in capsys.readouterr().out  # lines of results stand there
+
+
+def test_each_step_is_loaded_once_and_analysed_once(training, monkeypatch):
+    calls = Counter()
+
+    def counted(name, function):
+        def call(*args):
+            calls[name] += 1
+            return function(*args)
+
+        return call
+
+    place = "tlp_core.pipeline.problem_loader.load_checkpoint"
+    monkeypatch.setattr(place, counted("loaded", load_checkpoint))
+    alphas = {"blocks.0.feed.0.weight": 2.0, "blocks.1.feed.0.weight": 4.0}
+    place = "tlp_core.pipeline.block_table.weight_watcher_alphas"
+    monkeypatch.setattr(place, counted("analysed", lambda _: alphas))
+    assert run(training, "--groups", "block ?", "--trace-vectors", "0", "--alpha") == 0
+    assert [float(row["alpha"]) for row in rows_of(training)] == [2.0, 4.0, 2.0, 4.0]
+    assert calls == {"loaded": 2, "analysed": 2}
+
+
+def test_weights_that_have_changed_at_their_place_are_loaded_again(training):
+    path = training / "step10.pt"
+    loader, settings = ProblemLoader(), ProblemSettings("character-gpt", ARGUMENTS, str(path))
+    before = mean_loss(loader.load(settings))
+    assert mean_loss(loader.load(settings)) == before
+    path.write_bytes((training / "step20.pt").read_bytes())
+    after = mean_loss(loader.load(settings))
+    assert after != before
+    assert after == mean_loss(
+        loader.load(replace(settings, checkpoint=str(training / "step20.pt")))
+    )

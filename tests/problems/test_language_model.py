@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from tests.tiny_models import COMMON, llama_config
 from tlp_core import (
@@ -17,7 +18,9 @@ from tlp_core import (
     sample_grid,
 )
 from tlp_core.landscape.series import find_checkpoints
+from tlp_core.model_state import select_parameters, trainable_parameters
 from tlp_core.problem import convert_problem, hash_batches, mean_loss
+from tlp_core.problems.parameter_groups import parameter_groups
 from tlp_core.problems.weights import hash_checkpoint, load_checkpoint
 
 transformers = pytest.importorskip("transformers")
@@ -70,7 +73,7 @@ def trained(models, layout, folder, *, shards=False, half=False):
     return folder
 
 
-def load(folder, text, /, **options):
+def load(folder, text="", /, **options):
     options = {"text": text, "length": 8, "tokens": 64, "batch": 4, **options}
     return load_problem(f"hf:{folder}", arguments=options)
 
@@ -185,7 +188,7 @@ def test_weights_of_torch_are_read_without_running_code(models, tokens, tmp_path
             return (open, (str(tmp_path / "made"), "w"))
 
     torch.save({**state, "more": Harmful()}, folder / "pytorch_model.bin")
-    with pytest.raises(ValueError, match="must hold a causal language model"):
+    with pytest.raises(ValueError, match=r"must hold weights as plain tensors.*\(UnpicklingError"):
         load(folder, tokens)
     assert not (tmp_path / "made").exists()
 
@@ -232,10 +235,12 @@ def test_a_checkpoint_of_another_network_is_reported(models, tokens, tmp_path):
     wider = transformers.LlamaConfig(**{**COMMON, "hidden_size": 32}, num_key_value_heads=1)
     transformers.AutoModelForCausalLM.from_config(wider).save_pretrained(tmp_path / "wide")
     problem = load(folder / "checkpoint-100", tokens)
+    (tmp_path / "wide" / "config.json").unlink()
     with pytest.raises(ValueError, match="wide must hold"):
         load_checkpoint(problem, tmp_path / "wide")
     deeper = transformers.LlamaConfig(**{**COMMON, "num_hidden_layers": 1}, num_key_value_heads=1)
     transformers.AutoModelForCausalLM.from_config(deeper).save_pretrained(tmp_path / "shallow")
+    (tmp_path / "shallow" / "config.json").unlink()
     with pytest.raises(ValueError, match="must hold all weights of the model, and lacks 9"):
         load_checkpoint(problem, tmp_path / "shallow")
     (tmp_path / "empty").mkdir()
@@ -285,7 +290,7 @@ def test_a_text_is_read_by_the_models_tokenizer(models, tmp_path):
         ({"attention": "fast"}, ValueError, "attention must be one of eager, sdpa"),
         ({"revision": "main"}, ValueError, "revision must be one of those in .* \\(none\\)"),
         ({"text": "none.npy"}, FileNotFoundError, "text must be a file, found no file 'none.npy'"),
-        ({"length": 5000, "tokens": 5000}, ValueError, "must have at least 5000 tokens, got 0"),
+        ({"length": 2.5}, TypeError, "length must be an integer, got 2.5"),
     ],
 )
 def test_bad_options_are_reported(options, error, message, models, tokens, tmp_path):
@@ -298,6 +303,7 @@ def test_bad_options_are_reported(options, error, message, models, tokens, tmp_p
     ("content", "message"),
     [
         (np.full(100, 32), "tokens must be from 0 to 31, the vocabulary of the model, got 32"),
+        (np.zeros(7, dtype=int), "must have at least 8 tokens, got 0"),
         (np.zeros(100), "must hold integers of shape .* got float64"),
         (np.zeros((2, 2, 2), dtype=int), "must hold integers of shape"),
         (b"nothing", "must be an array of tokens in NumPy's format, and is damaged"),
@@ -322,3 +328,226 @@ def test_a_folder_without_a_model_is_reported(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ValueError, match="must hold a causal language model"):
         load_problem(f"hf:{tmp_path}")
+
+
+def test_no_code_of_a_checkpoint_runs_even_if_the_user_would_agree(
+    models, tokens, tmp_path, monkeypatch
+):
+    folder = trained(models, "llama", tmp_path) / "checkpoint-100"
+    made = tmp_path / "made"
+    (folder / "own.py").write_text(f"open({str(made)!r}, 'w')\n")
+    content = json.loads((folder / "config.json").read_text())
+    content |= {"model_type": "own", "auto_map": {"AutoConfig": "own.C", "AutoModel": "own.M"}}
+    (folder / "config.json").write_text(json.dumps(content))
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with pytest.raises(ValueError, match="no code of a checkpoint is run; load it in a problem"):
+        load(folder, tokens)
+    assert not made.exists()
+
+
+def test_filters_of_gpt2s_linear_layers_are_their_outputs(models, tokens, tmp_path):
+    problem = load(trained(models, "gpt2", tmp_path) / "checkpoint-100", tokens)
+    (vector,) = random_directions(problem, 1, normalization="filter").vectors
+    weights = {name: p.detach() for name, p in problem.model.named_parameters() if p.ndim == 2}
+    assert any(weight.shape[0] != weight.shape[1] for weight in weights.values())
+    for name, weight in weights.items():
+        axis = 1 if name in ("transformer.wte.weight", "transformer.wpe.weight") else 0
+        torch.testing.assert_close(vector[name].norm(dim=axis), weight.norm(dim=axis))
+
+
+def test_weights_are_those_of_the_file_whatever_its_configuration_says(models, tokens, tmp_path):
+    folder = trained(models, "llama", tmp_path)
+    for step in STEPS:  # float32 files, which the configuration calls float16
+        file = folder / f"checkpoint-{step}" / "config.json"
+        content = json.loads(file.read_text())
+        file.write_text(json.dumps(content | {"dtype": "float16", "torch_dtype": "float16"}))
+    problem = load(folder / "checkpoint-100", tokens)
+    for step, model in zip(STEPS, models["llama"]):
+        load_checkpoint(problem, folder / f"checkpoint-{step}")
+        found = problem.model.state_dict()
+        assert all(torch.equal(found[name], wanted) for name, wanted in model.state_dict().items())
+
+
+def test_steps_in_float32_after_one_in_half_precision_are_not_rounded(models, tokens, tmp_path):
+    early = trained(models, "llama", tmp_path / "half", half=True) / "checkpoint-100"
+    late = trained(models, "llama", tmp_path / "full") / "checkpoint-500"
+    with pytest.warns(UserWarning, match="converted from bfloat16 to float32"):
+        problem = load(early, tokens)
+    load_checkpoint(problem, late)
+    found = problem.model.state_dict()
+    wanted = models["llama"][1].state_dict()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_double_precision_stays(models, tokens, tmp_path):
+    model = transformers.AutoModelForCausalLM.from_config(llama_config()).double()
+    model.save_pretrained(tmp_path / "double")
+    problem = load(tmp_path / "double", tokens)
+    found = problem.model.state_dict()
+    assert all(torch.equal(found[name], wanted) for name, wanted in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_hidden_layers": 3}, "num_hidden_layers = 3 instead of 2"),
+        ({"num_attention_heads": 4}, "head_dim = 4 instead of 8"),
+        ({"rms_norm_eps": 0.1}, "rms_norm_eps = 0.1 instead of 1e-06"),
+    ],
+)
+def test_a_step_of_another_configuration_is_refused(changes, message, models, tokens, tmp_path):
+    problem = load(trained(models, "llama", tmp_path) / "checkpoint-100", tokens)
+    other = transformers.AutoModelForCausalLM.from_config(llama_config(**changes))
+    other.save_pretrained(tmp_path / "other")
+    with pytest.raises(ValueError, match=f"must have the configuration of the model.*{message}"):
+        load_checkpoint(problem, tmp_path / "other")
+
+
+def test_a_step_may_differ_in_settings_that_leave_the_loss(models, tokens, tmp_path):
+    folder = trained(models, "llama", tmp_path)
+    problem = load(folder / "checkpoint-100", tokens)
+    file = folder / "checkpoint-500" / "config.json"
+    content = json.loads(file.read_text())
+    content |= {"attention_dropout": 0.3, "transformers_version": "4.0.0", "pad_token_id": 3}
+    file.write_text(json.dumps(content))
+    load_checkpoint(problem, folder / "checkpoint-500")
+    assert mean_loss(problem) == pytest.approx(loss_of(models["llama"][1], problem), rel=1e-6)
+
+
+def test_weights_that_the_model_has_not_are_told_or_refused(models, tokens, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = trained(models, "llama", tmp_path)
+    files = [folder / f"checkpoint-{step}" / "model.safetensors" for step in STEPS]
+
+    def add(file, name):
+        save_file({**load_file(file), name: torch.zeros(3)}, file, metadata={"format": "pt"})
+
+    add(files[1], "value_head")
+    problem = load(folder / "checkpoint-100", tokens)
+    with pytest.raises(ValueError, match=r"the model only, and has 1 others.*value_head"):
+        load_checkpoint(problem, folder / "checkpoint-500")
+    add(files[0], "value_head")
+    with pytest.warns(UserWarning, match="1 weights in .* are ignored, first value_head"):
+        problem = load(folder / "checkpoint-100", tokens)
+    load_checkpoint(problem, folder / "checkpoint-500")
+    assert mean_loss(problem) == pytest.approx(loss_of(models["llama"][1], problem), rel=1e-6)
+
+
+def test_a_file_has_tied_weights_under_one_of_their_names(models, tokens, tmp_path):
+    from safetensors.torch import save_model
+
+    problem = load(trained(models, "llama", tmp_path) / "checkpoint-100", tokens)
+    save_model(models["llama"][1], str(tmp_path / "late.safetensors"))
+    load_checkpoint(problem, tmp_path / "late.safetensors")
+    assert mean_loss(problem) == pytest.approx(loss_of(models["llama"][1], problem), rel=1e-6)
+    half = {name: tensor.half() for name, tensor in models["llama"][0].state_dict().items()}
+    torch.save(half, tmp_path / "half.pt")
+    with pytest.warns(UserWarning, match="converted from float16 to float32"):
+        load_checkpoint(problem, tmp_path / "half.pt")
+
+
+def test_a_hubs_cache_is_a_checkpoint(models, tokens, tmp_path):
+    cache = tmp_path / "models--lab--tiny"
+    (cache / "refs").mkdir(parents=True)
+    (cache / "refs" / "main").write_text("0a1b2c")
+    models["llama"][1].save_pretrained(cache / "snapshots" / "0a1b2c")
+    problem = load(trained(models, "llama", tmp_path / "run") / "checkpoint-100", tokens)
+    load_checkpoint(problem, cache)
+    assert mean_loss(problem) == pytest.approx(loss_of(models["llama"][1], problem), rel=1e-6)
+
+
+def test_sequences_longer_than_the_positions_of_a_model_are_refused(models, tokens, tmp_path):
+    folder = trained(models, "gpt2", tmp_path) / "checkpoint-100"
+    assert np.isfinite(mean_loss(load(folder, tokens, length=33)))
+    with pytest.raises(ValueError, match=r"length must be at most 33, the 32 positions .* got 34"):
+        load(folder, tokens, length=34)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"text": 5}, TypeError, "a text must be the path of a file, got 5"),
+        ({"losses": "t.npy"}, TypeError, "losses must be texts by name, such as .* got 't.npy'"),
+        ({"losses": {"code": 5}}, TypeError, "a text must be the path of a file, got 5"),
+        ({"text": ""}, ValueError, "a text needs the tokenizer of the model.*tokens.npy"),
+    ],
+)
+def test_texts_of_a_wrong_kind_are_reported(options, error, message, models, tokens, tmp_path):
+    folder = trained(models, "gpt2", tmp_path) / "checkpoint-100"
+    with pytest.raises(error, match=message):
+        load(folder, **{"text": tokens, **options})
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_groups_of_every_layout_are_its_blocks_and_their_parts(layout, models):
+    model = models[layout][0]
+    groups = parameter_groups(model)
+    parts = [f"block {i}{part}" for i in range(2) for part in ("", " attention", " feed-forward")]
+    assert list(groups) == ["embedding", *parts]
+    chosen = {}
+    for group, pattern in groups.items():
+        with select_parameters(model, pattern):
+            chosen[group] = set(trainable_parameters(model))
+    for i in range(2):
+        inside = chosen[f"block {i} attention"] | chosen[f"block {i} feed-forward"]
+        rest = chosen[f"block {i}"] - inside
+        assert inside < chosen[f"block {i}"]
+        assert all("norm" in name or ".ln_" in name for name in rest)
+    assert not chosen["block 0"] & chosen["block 1"]
+
+
+def test_differences_with_fast_attention_give_the_eigenvectors_of_eager(models, tokens, tmp_path):
+    folder = trained(models, "llama", tmp_path) / "checkpoint-100"
+    eager, fast = (load(folder, tokens, attention=kind) for kind in ("eager", "sdpa"))
+    options = {"method": "lanczos", "max_iterations": 30, "parameters": LAST_BLOCK}
+    one = hessian_directions(eager, 1, **options)
+    other = hessian_directions(fast, 1, product="finite-difference", **options)
+    np.testing.assert_allclose(one.eigenvalues, other.eigenvalues, rtol=1e-2)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_blocks_before_the_first_that_moves_run_once(
+    layout, attention, models, tokens, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tlp_core.kept_outputs._SMALL_MODEL", 0)
+    folder = trained(models, layout, tmp_path) / "checkpoint-100"
+    problem = load(folder, tokens, attention=attention)
+    blocks = max((m for m in problem.model.modules() if isinstance(m, nn.ModuleList)), key=len)
+    directions = random_directions(problem, 2, parameters=LAST_BLOCK, normalization="layer")
+    calls, kind = [0, 0], type(blocks[0])
+    forward = kind.forward
+
+    def counted(block, *args, **kwargs):
+        calls[block is blocks[1]] += 1
+        return forward(block, *args, **kwargs)
+
+    monkeypatch.setattr(kind, "forward", counted)
+    kept = sample_grid(problem, directions, resolution=9, distance=0.1, engine="single")
+    assert calls[1] > 81 * len(problem.batches) > 4 * calls[0]
+    monkeypatch.undo()
+    plain = sample_grid(problem, directions, resolution=9, distance=0.1, engine="single")
+    assert np.array_equal(kept.loss, plain.loss)
+
+
+def test_a_path_between_two_models_has_all_losses(models, tokens, tmp_path):
+    from tlp_core.cli.main import main
+
+    folder = trained(models, "llama", tmp_path)
+    other = {"other": tokens}
+    code = main(
+        [
+            *("path", f"hf:{folder / 'checkpoint-100'}"),
+            *("-a", f"text={tokens!r}, length=8, tokens=64, batch=4, losses={other}"),
+            *("--to", str(folder / "checkpoint-500"), "--points", "5"),
+            *("-o", str(tmp_path / "path.csv"), "--quiet"),
+        ]
+    )
+    assert code == 0
+    header, *rows = (tmp_path / "path.csv").read_text().splitlines()
+    assert header == "position,loss,other"
+    found = np.array([[float(value) for value in row.split(",")] for row in rows])
+    for row, model in ((found[0], models["llama"][0]), (found[-1], models["llama"][1])):
+        problem = load(folder / "checkpoint-100", tokens)
+        assert row[1] == pytest.approx(loss_of(model, problem), rel=1e-6)

@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,9 @@ from tlp_core.model_state import (
 from tlp_core.shards import cut, join, shard_of, whole
 
 Vector = dict[str, Tensor]
+
+_LINEAR_OF_GPT2 = "Conv1D"
+"""Name of transformers' class of a linear layer whose weight has the shape (in, out)."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +187,7 @@ def as_directions(
         normalization: how the directions are scaled.
     """
     parameters = trainable_parameters(model)
-    transposed = _transposed_convolutions(model)
+    layouts = _filter_layouts(model)
     vectors = []
     for row in rows:
         if largest_entry(row) < 0:
@@ -194,7 +197,7 @@ def as_directions(
             name: join(part.to(p.device, p.dtype), p)
             for (name, p), part in zip(parameters.items(), parts)
         }
-        _normalize(vector, parameters, normalization, transposed)
+        _normalize(vector, parameters, normalization, layouts)
         vectors.append(vector)
     return tuple(vectors)
 
@@ -250,7 +253,7 @@ def _normalize(
     vector: Vector,
     parameters: dict[str, nn.Parameter],
     normalization: Normalization,
-    transposed: Mapping[str, int],
+    layouts: Mapping[str, _FilterLayout],
 ) -> None:
     """Scale a unit vector in place: to ‖θ*‖, per tensor, or per output filter.
 
@@ -263,27 +266,46 @@ def _normalize(
         if normalization == "model":
             part.mul_(length)
             continue
-        groups = transposed.get(name)
+        layout = layouts.get(name)
         shape, axes = part.shape, tuple(range(1, part.ndim)) or None
         if normalization == "layer":
             axes = None
-        elif groups:  # (in, out / groups, …): a filter is all inputs of its group to one output
-            shape, axes = torch.Size((groups, -1, *shape[1:])), (1, *range(3, part.ndim + 1))
+        elif layout is not None:
+            shape, axes = torch.Size(layout.shape), layout.axes
         view = part.view(shape)
         scale = _scale(view, parameters[name].reshape(shape), axes)
-        # entries of a whole tensor, and of a filter of a transposed convolution, lie in all shards
-        is_spread = axes is None or groups
+        # entries of a whole tensor, and of a filter whose inputs come first, lie in all shards
+        is_spread = axes is None or layout is not None
         shard_of(view).mul_(whole(scale) if is_spread else shard_of(scale))
 
 
-def _transposed_convolutions(model: nn.Module) -> dict[str, int]:
-    """Return the names of the weights of transposed convolutions, with their number of groups."""
+class _FilterLayout(NamedTuple):
+    """Where the filters of a weight are whose first axis is that of the inputs.
+
+    Attributes:
+        shape: shape as which the weight is viewed.
+        axes: axes of that shape over which a filter extends.
+    """
+
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
+
+
+def _filter_layouts(model: nn.Module) -> dict[str, _FilterLayout]:
+    """Return the layouts of the weights whose first axis is that of the inputs, by their names."""
     kinds = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-    return {
-        f"{name}.weight".lstrip("."): module.groups
-        for name, module in model.named_modules()
-        if isinstance(module, kinds)
-    }
+    found = {}
+    for name, module in model.named_modules():
+        if isinstance(module, kinds):
+            # (in, out / groups, …): a filter is all inputs of its group to one output
+            shape = (module.groups, -1, *module.weight.shape[1:])
+            layout = _FilterLayout(shape, (1, *range(3, len(shape))))
+        elif type(module).__name__ == _LINEAR_OF_GPT2:
+            layout = _FilterLayout(tuple(module.weight.shape), (0,))
+        else:
+            continue
+        found[f"{name}.weight".lstrip(".")] = layout
+    return found
 
 
 def _scale(part: Tensor, parameter: Tensor, axes: tuple[int, ...] | None) -> Tensor:

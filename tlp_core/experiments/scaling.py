@@ -41,7 +41,7 @@ from tlp_core.experiments.transitions import (
     transformer_look,
 )
 from tlp_core.landscape.landscape import Landscape
-from tlp_core.pipeline.block_table import weight_watcher_alpha
+from tlp_core.pipeline.block_table import mean_alpha, weight_watcher_alphas
 from tlp_core.problem import Problem
 from tlp_core.problems.transformer import character_gpt, encoded
 from tlp_core.progress import Progress
@@ -353,7 +353,7 @@ def _measure_network(problem: Problem) -> Row:
     except NoSharpnessError:
         row = {SHARPNESS: np.nan}
     if _has_weight_watcher():
-        row[ALPHA] = weight_watcher_alpha(problem, None)
+        row[ALPHA] = mean_alpha(weight_watcher_alphas(problem), problem, None)
     return row
 
 

@@ -20,6 +20,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tlp_core import checks
 from tlp_core.analysis.descriptors import Descriptors, describe
 from tlp_core.directions.hessian.critical_sharpness import NoSharpnessError, critical_sharpness
@@ -100,7 +102,7 @@ def measure_blocks(
     settings = replace(settings, run=replace(settings.run, store=str(folder)))
     sampler = TrainingSampler()
     for number, member in enumerate(checkpoints):
-        problem = sampler.problem(settings, member)
+        problem, alphas = sampler.problem(settings, member), None
         groups = _groups_of(problem, blocks.groups)
         for place, (group, pattern) in enumerate(groups.items()):
             own = replace(settings, directions=replace(settings.directions, parameters=pattern))
@@ -112,6 +114,10 @@ def measure_blocks(
             done = (number + place / len(groups)) / len(checkpoints)
             progress(done, f"step {format_step(member.step)}, {group}")
             row = {STEP: member.step, GROUP: group, **_measure(sampler, own, member, blocks)}
+            if blocks.alpha:
+                problem = sampler.problem(settings, member)
+                alphas = weight_watcher_alphas(problem) if alphas is None else alphas
+                row["alpha"] = mean_alpha(alphas, problem, pattern)
             relative = os.path.relpath(sampler.store_of(own, member, None), Path(path).parent)
             yield table.append({**row, COLUMN: relative, KEY: key})
 
@@ -156,8 +162,6 @@ def _measure(
         row |= {"trace": trace.value, "trace error": trace.standard_error}
     if blocks.sharpness:
         row["critical sharpness"] = _sharpness(problem, pattern)
-    if blocks.alpha:
-        row["alpha"] = weight_watcher_alpha(problem, pattern)
     found = describe(landscape_tree(landscape))
     return row | {name: getattr(found, name) for name in _DESCRIPTORS}
 
@@ -187,15 +191,11 @@ def _sharpness(problem: Problem, pattern: str | None) -> float:
         return float("nan")
 
 
-def weight_watcher_alpha(problem: Problem, pattern: str | None) -> float:
-    """Return the mean power-law exponent α of the weight matrices of a group (WeightWatcher).
+def weight_watcher_alphas(problem: Problem) -> dict[str, float]:
+    """Return the power-law exponent α of each weight matrix that WeightWatcher fits, by its name.
 
     Args:
         problem: its model is analysed.
-        pattern: pattern of the names of the parameters of the group.
-
-    Returns:
-        The mean over the matrices that WeightWatcher fits; NaN if there is none.
 
     Raises:
         ModuleNotFoundError: if weightwatcher is not installed.
@@ -205,10 +205,20 @@ def weight_watcher_alpha(problem: Problem, pattern: str | None) -> float:
 
         with _only_errors(logging.getLogger("weightwatcher")):
             details = weightwatcher.WeightWatcher(model=problem.model).analyze()
+    return {f"{name}.weight": float(a) for name, a in zip(details["longname"], details["alpha"])}
+
+
+def mean_alpha(alphas: Mapping[str, float], problem: Problem, pattern: str | None) -> float:
+    """Return the mean α of the weight matrices of a group; NaN if there is none.
+
+    Args:
+        alphas: what :func:`weight_watcher_alphas` returns.
+        problem: the problem that it was given.
+        pattern: pattern of the names of the parameters of the group.
+    """
     with select_parameters(problem.model, pattern):
-        names = set(trainable_parameters(problem.model))
-    inside = [f"{name}.weight" in names for name in details["longname"]]
-    return float(details["alpha"][inside].mean())
+        inside = [alphas[name] for name in trainable_parameters(problem.model) if name in alphas]
+    return float(np.nanmean(inside)) if np.isfinite(inside).any() else float("nan")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from tlp_core.model_state import select_parameters
 from tlp_core.problem import Problem, convert_problem, hash_batches, shard_problem
 from tlp_core.problems.loading import hash_code, load_problem
 from tlp_core.problems.settings import ProblemSettings
-from tlp_core.problems.weights import load_checkpoint
+from tlp_core.problems.weights import hash_checkpoint, load_checkpoint
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class ProblemLoader:
         self._problem: Problem | None = None
         self._hash = ""
         self._has_own_weights = False
+        self._weights: tuple[str, str] | None = None
+        """Path and hash of the checkpoint whose weights the problem has."""
 
     def load(self, settings: ProblemSettings, sharding: Sharding | None = None) -> Problem:
         """Return the problem of the settings, with the weights of its checkpoint.
@@ -51,13 +53,20 @@ class ProblemLoader:
         """
         has_weights = bool(settings.checkpoint) or self._has_own_weights
         if self._problem is None or not self._is_last(settings, sharding) or not has_weights:
-            self._key, self._hash, self._problem = None, "", None
+            self._key, self._hash, self._problem, self._weights = None, "", None, None
             self._problem = _load(settings, sharding)
             self._key, self._sharding, self._has_own_weights = _key_of(settings), sharding, True
-        if settings.checkpoint:
+        if settings.checkpoint and not self._has_weights(settings.checkpoint):
+            self._weights = None
             load_checkpoint(self._problem, settings.checkpoint)
+            self._weights = settings.checkpoint, hash_checkpoint(settings.checkpoint)
             self._has_own_weights = False
         return self._problem
+
+    def _has_weights(self, checkpoint: str) -> bool:
+        """Return whether the problem has the weights of a checkpoint, which are long to load."""
+        is_last = self._weights is not None and self._weights[0] == checkpoint
+        return is_last and self._weights == (checkpoint, hash_checkpoint(checkpoint))
 
     def content_hash(self, settings: ProblemSettings, sharding: Sharding | None = None) -> str:
         """Return a hash of the code and the batches of a problem, in hex; weights do not count.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,37 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tlp_core import checks
-from tlp_core.model_state import HALF_PRECISIONS
 from tlp_core.problem import Problem, State, match_batch
 from tlp_core.problems.texts import open_tokens, read_text
-from tlp_core.problems.weight_files import folder_of_weights, hub_revisions, weight_files
-from tlp_core.problems.weights import read_state
+from tlp_core.problems.weight_files import (
+    folder_of_weights,
+    hub_revisions,
+    model_folder,
+    weight_files,
+)
+from tlp_core.problems.weights import read_state, stored_precisions, warn_of_half_precision
+from tlp_core.version import major_minor
 
 _ATTENTION = ("eager", "sdpa", "flash_attention_2", "flex_attention")
 """Implementations of attention of which ``eager`` has a second derivative."""
 
+
+_POSITIONS = ("wpe", "embed_positions", "position_embeddings")
+"""Names of the modules that have a row for each position; other models compute their positions."""
+
+_HARMLESS = (
+    "name_or_path",
+    "version",
+    "dtype",
+    "architectures",
+    "token_id",
+    "dropout",
+    "drop",
+    "use_cache",
+    "attn_implementation",
+    "auto_map",
+)
+"""Ends of the names of settings that leave the loss of given weights as it is."""
 
 _LOGITS = 2**22
 """Logits of which the loss is evaluated at a time; their logarithms are as large as they are."""
@@ -90,8 +112,18 @@ def causal_language_model(
     checks.choice(attention, _ATTENTION, name="attention")
     if not 0 <= checks.real(held_out, name="held_out") < 1:
         raise ValueError(f"held_out must be from 0 to below 1, got {held_out:g}")
+    for path in (text, *_checked_losses(losses).values()):
+        if not isinstance(path, str):
+            raise TypeError(f"a text must be the path of a file, got {path!r}")
     place = _resolve(folder, revision)
-    model = _load_model(place, attention)
+    model, unused = _load_model(place, attention)
+    if unused:
+        warnings.warn(
+            f"{len(unused)} weights in {place} are not of the model and are ignored, "
+            f"first {unused[0]}",
+            stacklevel=2,
+        )
+    _check_length(model, length)
     if checkpointing:
         _checkpoint_blocks(model)
     read = partial(_sequences, place=place, length=length)
@@ -117,7 +149,7 @@ def causal_language_model(
         name=_name_of(Path(folder), revision),
         metrics=_validation_loss(validation),
         other_batches={name: batches_of(read(path)) for name, path in (losses or {}).items()},
-        read_state=partial(_read_checkpoint, type(model), model.config),
+        read_state=partial(_read_checkpoint, type(model), model.config, unused),
     )
 
 
@@ -160,8 +192,7 @@ def _resolve(folder: str, revision: str) -> Path:
             f"revision must be one of those in {folder} ({', '.join(revisions) or 'none'}), "
             f"got {revision!r}"
         )
-    if revisions:
-        place = revisions[revision or ("main" if "main" in revisions else next(iter(revisions)))]
+    place = revisions[revision] if revision else model_folder(place)
     if not (place / "config.json").is_file():
         raise FileNotFoundError(
             f"hf: must name a folder with a model, found no config.json in {place}"
@@ -174,8 +205,29 @@ def _name_of(folder: Path, revision: str) -> str:
     return f"{name} {revision}".strip()
 
 
-def _load_model(place: Path, attention: str, kind: Any = None, config: Any = None) -> nn.Module:
-    """Return the model in a folder, in float32 or better.
+def _checked_losses(losses: Mapping[str, str] | None) -> Mapping[str, str]:
+    if losses is not None and not isinstance(losses, Mapping):
+        raise TypeError(
+            f'losses must be texts by name, such as {{"code": "code.txt"}}, got {losses!r}'
+        )
+    return losses or {}
+
+
+def _check_length(model: Any, length: int) -> None:
+    """Raise a ValueError if sequences are longer than a model that has a row for each position."""
+    names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    most = getattr(model.config, "max_position_embeddings", None)
+    if most is not None and not names.isdisjoint(_POSITIONS) and length - 1 > most:
+        raise ValueError(
+            f"length must be at most {most + 1}, the {most} positions of the model and the last "
+            f"target, got {length}"
+        )
+
+
+def _load_model(
+    place: Path, attention: str, kind: Any = None, config: Any = None
+) -> tuple[nn.Module, list[str]]:
+    """Return the model in a folder, in float32 or better, and the names of weights that it has not.
 
     Args:
         place: folder of the model's files.
@@ -183,19 +235,25 @@ def _load_model(place: Path, attention: str, kind: Any = None, config: Any = Non
         kind: class of the model; default: the one that the folder names.
         config: configuration of the model; default: that of the folder.
     """
-    from transformers import AutoModelForCausalLM
+    import transformers
     from transformers.utils import logging
 
     library_log: Any = logging
 
-    kind = kind or AutoModelForCausalLM
-    options = {} if config is None else {"config": copy.deepcopy(config)}
+    kind = kind or transformers.AutoModelForCausalLM
+    stored = stored_precisions(place)
+    # a configuration may name another precision than that of the files, which would round them
+    precision = "dtype" if major_minor(transformers.__version__) >= (4, 56) else "torch_dtype"
+    options = {precision: torch.float64 if torch.float64 in stored else torch.float32}
+    if config is not None:
+        options["config"] = copy.deepcopy(config)
     shows_progress = library_log.is_progress_bar_enabled()
     library_log.disable_progress_bar()
     try:
         model, report = kind.from_pretrained(
             place,
             local_files_only=True,
+            trust_remote_code=False,
             attn_implementation=attention,
             output_loading_info=True,
             **options,
@@ -203,6 +261,11 @@ def _load_model(place: Path, attention: str, kind: Any = None, config: Any = Non
     except Exception as error:
         # the library raises many kinds of errors for damaged files and other architectures
         reason = str(error).strip().splitlines() or [type(error).__name__]
+        if "trust_remote_code" in str(error):
+            reason = [
+                "its model needs code of its own, and no code of a checkpoint is run; load it in a "
+                "problem file"
+            ]
         raise ValueError(
             f"{place} must hold a causal language model that transformers loads: {reason[0][:300]}"
         ) from error
@@ -215,41 +278,60 @@ def _load_model(place: Path, attention: str, kind: Any = None, config: Any = Non
             f"{place} must hold all weights of the model, and lacks {len(missing)}, "
             f"first {missing[0]}"
         )
-    half = {p.dtype for p in model.parameters() if p.dtype in HALF_PRECISIONS}
-    if half:
-        names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in half))
-        warnings.warn(f"parameters were converted from {names} to float32", stacklevel=2)
-        model = model.float()
-    loaded: nn.Module = model
-    return loaded
+    warn_of_half_precision(stored)
+    return model, sorted(map(str, report["unexpected_keys"]))
 
 
-def _read_checkpoint(kind: Any, config: Any, path: str | os.PathLike[str]) -> State:
-    """Return the state dict in a checkpoint: a folder, or a file of a state dict.
+def _read_checkpoint(
+    kind: Any, config: Any, ignored: Collection[str], path: str | os.PathLike[str]
+) -> State:
+    """Return the state dict in a checkpoint: a folder, a hub's cache, or a file of a state dict.
 
     Args:
         kind: class of the model.
         config: configuration of the model.
+        ignored: names of weights that are not of the model and may be in the checkpoint.
         path: the checkpoint.
     """
-    folder = folder_of_weights(Path(path)) or Path(path)
+    folder = model_folder(folder_of_weights(Path(path)) or Path(path))
     if not folder.is_dir():
         return read_state(path)
     if not weight_files(folder):
         raise FileNotFoundError(f"a checkpoint must hold weights, found none in {folder}")
-    return _load_model(folder, config._attn_implementation, kind, config).state_dict()
+    _check_configuration(folder, config)
+    model, unused = _load_model(folder, config._attn_implementation, kind, config)
+    if unknown := sorted(set(unused) - set(ignored)):
+        raise ValueError(
+            f"{folder} must hold the weights of the model only, and has {len(unknown)} others, "
+            f"first {unknown[0]}"
+        )
+    return model.state_dict()
+
+
+def _check_configuration(folder: Path, config: Any) -> None:
+    """Raise a ValueError if a checkpoint is of a model that computes another loss."""
+    if not (folder / "config.json").is_file():
+        return
+    try:
+        own = type(config).from_pretrained(folder, local_files_only=True).to_dict()
+    except Exception as error:
+        # the library raises many kinds of errors for damaged files
+        raise ValueError(
+            f"{folder / 'config.json'} must be a configuration, and is damaged "
+            f"({type(error).__name__})"
+        ) from error
+    expected = config.to_dict()
+    for name in sorted(own.keys() & expected.keys()):
+        if not name.endswith(_HARMLESS) and own[name] != expected[name]:
+            raise ValueError(
+                f"{folder} must have the configuration of the model, and has {name} = {own[name]} "
+                f"instead of {expected[name]}; sample its landscape as a model of its own"
+            )
 
 
 def _sequences(text: str, *, place: Path, length: int) -> npt.NDArray[Any]:
     """Return the sequences of a text or an array of tokens, (N, T) integers."""
-    if Path(text).suffix == ".npy":
-        tokens = open_tokens(text)
-    else:
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
-        content = read_text(text)
-        tokens = np.array(tokenizer(content, add_special_tokens=False, verbose=False)["input_ids"])
+    tokens = open_tokens(text) if Path(text).suffix == ".npy" else _tokenized(text, place)
     if tokens.ndim == 2:
         tokens = tokens[:, :length]
     else:
@@ -257,6 +339,27 @@ def _sequences(text: str, *, place: Path, length: int) -> npt.NDArray[Any]:
     if not len(tokens) or tokens.shape[1] < 2:
         raise ValueError(f"the text must have at least {length} tokens, got {tokens.size}")
     return tokens
+
+
+def _tokenized(text: str, place: Path) -> npt.NDArray[Any]:
+    """Return the tokens of a text by the tokenizer of a model, (T,) integers."""
+    from transformers import AutoTokenizer
+
+    content, problem = read_text(text), ""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            place, local_files_only=True, trust_remote_code=False
+        )
+        tokens = tokenizer(content, add_special_tokens=False, verbose=False)["input_ids"]
+    except Exception as error:
+        # the library raises many kinds of errors where it finds no tokenizer
+        tokens, problem = [], f" ({type(error).__name__})"
+    if content and not tokens:  # some classes have no vocabulary then
+        raise ValueError(
+            f"a text needs the tokenizer of the model, and {place} has none that transformers "
+            f"loads{problem}; copy it there, or set text to an array of tokens, tokens.npy"
+        )
+    return np.array(tokens, dtype=np.int64)
 
 
 def _vocabulary_size(model: Any) -> int:

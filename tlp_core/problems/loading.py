@@ -75,7 +75,7 @@ def _make(name: str, arguments: dict[str, Any]) -> Problem:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # sys.exit would end ParaView
-        if is_ready(name) and isinstance(error, ValueError | OSError | ImportError):
+        if is_ready(name) and isinstance(error, ValueError | TypeError | OSError | ImportError):
             raise  # the suite's own sentence
         raise RuntimeError(f"{name} {_raised(error)}") from error
     if not isinstance(problem, Problem):

@@ -57,6 +57,15 @@ def hub_revisions(cache: Path) -> dict[str, Path]:
     return found
 
 
+def model_folder(place: Path) -> Path:
+    """Return the folder of a model: of a hub's cache, that of ``main``, or of its only revision.
+
+    Any other place is returned as it is.
+    """
+    revisions = hub_revisions(place) if place.is_dir() else {}
+    return revisions.get("main") or next(iter(revisions.values()), place)
+
+
 def revision_of(snapshot: Path) -> str | None:
     """Return the name of the revision that a snapshot's folder belongs to; None if there is none.
 

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
 
 from tlp_core.content_hash import hash_file
+from tlp_core.model_state import HALF_PRECISIONS
 from tlp_core.problem import Problem, State
-from tlp_core.problems.weight_files import weight_files
+from tlp_core.problems.weight_files import model_folder, weight_files
 from tlp_core.shards import cut, is_sharded, shard_of
 
 _STATE_KEYS = ("state_dict", "model_state_dict", "model")
 """Keys under which training scripts store the state dict in a checkpoint."""
+
+_PRECISIONS = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+}
+"""Precisions of floating-point numbers by their names in safetensors."""
 
 _WRAPPERS = ("_orig_mod.", "module.")
 """Prefixes of parameters of a network that was wrapped by torch.compile or DataParallel."""
@@ -47,6 +57,9 @@ def load_checkpoint(problem: Problem, path: str | os.PathLike[str]) -> None:
             f"checkpoint {path} must fit the network of {problem.name!r}: {wrong[0]}"
             + (f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else "")
         )
+    warn_of_half_precision(
+        state[key].dtype for key in expected if expected[key].dtype not in HALF_PRECISIONS
+    )
     if not is_sharded(problem.model):
         problem.model.load_state_dict(state)
         return
@@ -61,20 +74,69 @@ def hash_checkpoint(path: str | os.PathLike[str]) -> str:
     Raises:
         ValueError: if an index of shards is damaged.
     """
-    files = weight_files(Path(path)) if Path(path).is_dir() else []
+    place = model_folder(Path(path))
+    files = weight_files(place) if place.is_dir() else []
     if not files:
-        return hash_file(Path(path))
+        return hash_file(place)
     return hashlib.sha256("".join(map(hash_file, files)).encode()).hexdigest()
 
 
 def read_state_of(problem: Problem, path: str | os.PathLike[str]) -> State:
     """Return the state dict in a checkpoint of a problem's network.
 
+    A tensor that has several names in the network, such as tied weights, and one of them in the
+    checkpoint, has them all here.
+
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it is no checkpoint.
     """
-    return (problem.read_state or read_state)(path)
+    state = dict((problem.read_state or read_state)(path))
+    expected = problem.model.state_dict()
+    tied: dict[tuple[int, torch.Size], list[str]] = {}
+    for name, tensor in expected.items():
+        held = shard_of(tensor)
+        if held.numel():  # others have no address
+            tied.setdefault((held.data_ptr(), tensor.shape), []).append(name)
+    for names in tied.values():
+        known = [name for name in names if name in state]
+        state.update({name: state[known[0]] for name in names if known and name not in state})
+    return state
+
+
+def stored_precisions(folder: Path) -> set[torch.dtype]:
+    """Return the precisions of the floating-point numbers in the files of a folder's weights.
+
+    Raises:
+        ValueError: if a file is damaged.
+    """
+    found: set[torch.dtype] = set()
+    for file in weight_files(folder):
+        try:
+            if file.suffix == ".safetensors":
+                from safetensors import safe_open
+
+                with safe_open(file, framework="pt") as opened:
+                    kinds = {opened.get_slice(name).get_dtype() for name in opened.keys()}  # noqa: SIM118
+                found |= {_PRECISIONS[kind] for kind in kinds if kind in _PRECISIONS}
+            else:
+                content = torch.load(file, map_location="meta", weights_only=True)
+                found |= {tensor.dtype for tensor in content.values()}
+        except Exception as error:
+            # the readers raise many kinds of errors for damaged files
+            raise ValueError(
+                f"{file} must hold weights as plain tensors, and cannot be read "
+                f"({type(error).__name__})"
+            ) from error
+    return found & set(_PRECISIONS.values())
+
+
+def warn_of_half_precision(precisions: Iterable[torch.dtype]) -> None:
+    """Warn if some of the precisions of weights in files are converted, because they are half."""
+    half = set(precisions) & set(HALF_PRECISIONS)
+    if half:
+        names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in half))
+        warnings.warn(f"parameters were converted from {names} to float32", stacklevel=3)
 
 
 def _without_prefix(
