@@ -235,7 +235,7 @@ def _fit_profile(profile: Any, view: Any, size: tuple[int, int], *, moves_camera
     stretch = (top - bottom) * size[1] * pixel / span if span > 0 else 1.0
     for shown in _drawn(profile, view):
         if roles.role_of(shown) in roles.POINTS_OF_A_PROFILE:
-            shown.Input.Transform.Scale = [1.0, stretch, 1.0]
+            styles.stretch(shown.Input, stretch)
             shown.GaussianRadius = _RADIUS * _font(size) * pixel
             continue
         shown.Scale = [1.0, stretch, 1.0]

@@ -1,7 +1,7 @@
 """Sources whose data grows: samplings in the background, and readers that follow their files.
 
-A timer of a view looks for new data in the GUI; :func:`wait` does in a script. The state of a
-source is its property DataState, which also reaches the client of a server.
+A timer of a view looks for new data in the GUI; :func:`wait` and :func:`wait_for_change` do in a
+script. The state of a source is its property DataState, which also reaches the client of a server.
 """
 
 from __future__ import annotations
@@ -44,6 +44,14 @@ class _Follower:
             self._timed = timed
         return True
 
+    def known(self, key: str) -> str:
+        """Return which data of a source was read last; empty if none was read here."""
+        return self._shown.get(key, "")
+
+    def note_known(self, key: str, data: str) -> None:
+        """Note which data of a source is being read."""
+        self._shown[key] = data
+
     def _rings(self, *_event: Any) -> None:
         """Look for new data; a view has other timers, too, some of them fast."""
         if time.monotonic() - self._looked >= 0.9 * _EVERY / 1000:
@@ -68,8 +76,8 @@ class _Follower:
 
     def _show(self, source: Any, state: dict[str, Any]) -> None:
         key = source.GetGlobalIDAsString()
-        if self._shown.get(key) != state["data"]:
-            self._shown[key] = state["data"]
+        if self.known(key) != state["data"]:
+            self.note_known(key, state["data"])
             before = len(pipeline.steps_of(source))
             _read_again(source)
             if source.GetDataInformation(0).GetNumberOfPoints():
@@ -123,7 +131,10 @@ def wait(source: Any, *, timeout: float | None = None, every: float = 0.5) -> No
         RuntimeError: if the sampling failed.
     """
     if source.SMProxy.GetXMLName() != _NAMES[0] or not source.InBackground:
-        raise ValueError("a script can wait for a TLP Loss Landscape with In Background only")
+        raise ValueError(
+            "a script can wait for the end of a TLP Loss Landscape with In Background only; "
+            "wait_for_change waits for the files of a reader"
+        )
     end = None if timeout is None else time.monotonic() + timeout
     source.UpdatePipeline()
     while (state := state_of(source)) and state["is_running"]:
@@ -133,6 +144,39 @@ def wait(source: Any, *, timeout: float | None = None, every: float = 0.5) -> No
     _read_again(source)
     if state and state["error"]:
         raise RuntimeError(state["error"])
+
+
+def wait_for_change(
+    reader: Any, *, timeout: float | None = None, every: float = 0.5
+) -> list[float]:
+    """Wait until the files of a reader have changed since the last call, and read them.
+
+    The first call waits for a change of what there is when it is called.
+
+    Args:
+        reader: a TLP Landscape Reader with Follow Files.
+        timeout: seconds to wait at most. Default: None, no limit.
+        every: seconds between two looks. Default: 0.5.
+
+    Returns:
+        The steps of the reader; none for a single landscape.
+
+    Raises:
+        ValueError: if the reader does not follow its files.
+        TimeoutError: if nothing changes in time.
+    """
+    if reader.SMProxy.GetXMLName() != _NAMES[1] or not reader.FollowFiles:
+        raise ValueError("a script can wait for a TLP Landscape Reader with Follow Files only")
+    end = None if timeout is None else time.monotonic() + timeout
+    key = reader.GetGlobalIDAsString()
+    known = _follower.known(key) or (state_of(reader) or {})["data"]
+    while (found := (state_of(reader) or {})["data"]) == known:
+        if end is not None and time.monotonic() > end:
+            raise TimeoutError(f"nothing has changed in the files of the reader in {timeout:g} s")
+        time.sleep(every)
+    _follower.note_known(key, found)
+    _read_again(reader)
+    return pipeline.steps_of(reader)
 
 
 def state_of(source: Any) -> dict[str, Any] | None:

@@ -22,8 +22,8 @@ from tlp_paraview.pipeline import all_profiles, comes_from
 
 Ids = npt.NDArray[np.int64]
 
-_MOVING_FILTERS = ("WarpScalar", "TransformFilter")
-"""Filters that move samples and critical points and keep their ids."""
+_MOVING_FILTERS = ("WarpScalar", "Calculator", "TransformFilter")
+"""Filters that move samples and critical points and keep their ids; the last in older states."""
 
 _attached: dict[str, Any] = {}
 """Objects with observers, by the id of their proxy; the dictionary keeps them alive."""
@@ -32,7 +32,8 @@ _attached: dict[str, Any] = {}
 def attach() -> int:
     """Link the selections of all profiles, and fit their views whenever they change.
 
-    Selecting basins selects their samples, and selecting samples selects their basins. Views are
+    Selecting basins, or the minima and saddles where they begin, selects their samples, and
+    selecting samples selects their basins. Views are
     fitted again after a resize of the window, and after a change of the drawn profile.
 
     Returns:
@@ -153,14 +154,15 @@ class _ProfileLinks:
         return port == 0 and bool(proxy.SMProxy == self._profile.SMProxy)
 
     def _ids(self, proxy: Any, port: int) -> tuple[Ids, Ids | None]:
-        """Return the basin ids of a selection and, unless basins are selected, its sample ids.
+        """Return the basin ids of a selection and, if it is one of samples, its sample ids.
 
-        A basin is an arc and everything below it, so a selected basin includes the basins in it.
+        A basin is an arc and everything below it, so a selected basin includes the basins in it. A
+        minimum or saddle stands for the basin that begins there.
         """
         field = "cells" if self._shows_basins(proxy, port) else "points"
         chosen = _selected_ids(proxy, port, field)
         basins = chosen[names.BASIN_ID]
-        if field == "points":
+        if field == "points" and not _has_critical_points(proxy, port):
             return basins, chosen[names.SAMPLE_ID]
         tree = _arrays(servermanager.Fetch(self._profile, idx=0).GetCellData(), names.PARENT_ID)
         return _with_nested(basins, tree[names.PARENT_ID]), None
@@ -198,6 +200,11 @@ def _ranges(ids: Ids) -> list[float]:
     breaks = np.flatnonzero(np.diff(ids) > 1)
     first, last = np.append(0, breaks + 1), np.append(breaks, len(ids) - 1)
     return [float(end) for pair in zip(ids[first], ids[last]) for end in pair]
+
+
+def _has_critical_points(proxy: Any, port: int) -> bool:
+    """Return whether the points of an output are critical ones, and not all samples."""
+    return simple.OutputPort(proxy, port).PointData[names.PERSISTENCE] is not None
 
 
 def _selection(proxy: Any, port: int) -> Any:

@@ -66,7 +66,7 @@ class TLPLandscapeReader(SeriesAlgorithm):
         places = [self.find_file(name) for name in self._file_names]
         paths = [member.path for member in find_landscapes(places)]
         files = [file for path in paths for file in (path, *path.rglob("*"))]
-        newest = max(file.stat().st_mtime_ns for file in files)
+        newest = max((file.stat().st_mtime_ns for file in files), default=0)
         return f"{len(paths)} {len(files)} {newest}"
 
     def RequestInformation(self, _request: Any, _in_info: Any, out_info: Any) -> int:

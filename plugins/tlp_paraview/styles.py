@@ -217,6 +217,31 @@ def show_color_bar(
     roles.mark(bar, Role.COLOR_BAR)
 
 
+def stretchable(name: str, points: Any) -> Any:
+    """Return a filter that moves points as a stretch of their picture along y does.
+
+    A representation that is stretched would deform discs. The filter has no widget in ParaView,
+    where a click on a point makes it the active one.
+
+    Args:
+        name: name of the filter.
+        points: the points.
+    """
+    moved = roles.mark_helper(
+        simple.Calculator(registrationName=name, Input=points, CoordinateResults=1)
+    )
+    stretch(moved, 1.0)
+    return moved
+
+
+def stretch(points: Any, factor: float) -> None:
+    """Stretch the points of a :func:`stretchable` along y."""
+    if hasattr(points, "Transform"):  # of a state that an earlier version saved
+        points.Transform.Scale = [1.0, factor, 1.0]
+    else:
+        points.Function = f"coordsX*iHat + {factor!r}*coordsY*jHat + coordsZ*kHat"
+
+
 def show_discs(points: Any, view: Any, radius: float) -> Any:
     """Show points as discs, and return the representation.
 

@@ -8,6 +8,7 @@ The axes divide by that scale (``DataScale``), so that their labels are samples 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -24,8 +25,10 @@ from tlp_paraview.fitting import SIZE, Ranges
 from tlp_paraview.pipeline import (
     Pipeline,
     all_profiles,
+    build,
     comes_from,
     find_pipeline,
+    load_plugin,
     number_of_directions,
     replace_crashing_tree,
     steps_of,
@@ -140,26 +143,71 @@ def update_all_views() -> None:
             update_views(replace_crashing_tree(found))
 
 
-def compare_profiles(pipelines: Sequence[Pipeline], *, size: tuple[int, int] = SIZE) -> Any:
-    """Show two profiles side by side in a new layout, with the same ranges of loss and colours.
+def compare_profiles(
+    pipelines: Sequence[Pipeline],
+    *,
+    headings: Sequence[str] | None = None,
+    size: tuple[int, int] = SIZE,
+) -> Any:
+    """Show profiles side by side in a new layout, with the same ranges of loss and colours.
 
     Args:
-        pipelines: two pipelines.
-        size: width and height of both views together, in pixels. Default: 1600 x 900.
+        pipelines: the pipelines.
+        headings: text above each profile. Default: None, the
+            :func:`~tlp_paraview.pipeline.title` of each.
+        size: width and height of all views together, in pixels. Default: 1600 x 900.
 
     Returns:
         The layout.
 
     Raises:
-        ValueError: if there are not two pipelines.
+        ValueError: if there is no pipeline, or another number of headings.
     """
-    left, right = styles.empty_view(), styles.empty_view()
-    layout = _layout("Profiles", left, right)
+    if not pipelines:
+        raise ValueError("there must be at least one profile to compare, got none")
+    if headings is not None and len(headings) != len(pipelines):
+        raise ValueError(f"there must be {len(pipelines)} headings, got {len(headings)}")
+    places = [styles.empty_view() for _ in pipelines]
+    layout = versions.row_layout("Profiles", places)
     ranges = shared_ranges(pipelines)
-    for pipeline, view in zip(pipelines, (left, right), strict=True):
-        show_profile(pipeline, view, ranges)
+    texts = headings or [None] * len(pipelines)
+    for pipeline, view, heading in zip(pipelines, places, texts):
+        show_profile(pipeline, view, ranges, heading=heading)
     fitting.fit_layout(layout, size)
     return layout
+
+
+def compare_stores(
+    *paths: str | os.PathLike[str],
+    threshold: float = 0.0,
+    logarithmic: bool = False,
+    size: tuple[int, int] = SIZE,
+) -> Any:
+    """Show the profiles of landscapes in files side by side, as :func:`compare_profiles`.
+
+    Args:
+        paths: stores (``NAME.zarr``) or other files that TLP Landscape Reader opens.
+        threshold: smallest persistence of the basins that stay, as a fraction, 0 to 1, of the range
+            of the losses of each landscape. Default: 0, all basins.
+        logarithmic: draw the decimal logarithm of the loss. Default: False.
+        size: width and height of all views together, in pixels. Default: 1600 x 900.
+
+    Returns:
+        The layout.
+
+    Raises:
+        RuntimeError: if a filter reports an error, such as that of a file that is no landscape.
+        ValueError: if there is no path.
+    """
+    load_plugin()
+    places, built = [Path(path) for path in paths], []
+    for place in places:
+        reader = simple.TLPLandscapeReader(registrationName=place.stem, FileName=[str(place)])
+        built.append(build(reader, threshold=threshold, raise_errors=True))
+        built[-1].profile.LogarithmicLoss = int(logarithmic)
+        built[-1].profile.UpdatePipeline()
+    headings = [f"{place.name}: {title(each)}" for place, each in zip(places, built)]
+    return compare_profiles(built, headings=headings, size=size)
 
 
 def save_vector_graphics(
@@ -284,13 +332,7 @@ def show_profile(
         styles.set_color(faint, styles.WHITE, Opacity=_VEIL, Pickable=0)
     outline = roles.mark(simple.Show(pipeline.outline, view), Role.OUTLINE)
     styles.set_color(outline, styles.BLACK, LineWidth=1.5)
-    points = roles.mark_helper(
-        simple.Transform(
-            registrationName="Critical Points",
-            Input=pipeline.critical_points,
-            Transform="Transform",
-        )
-    )
+    points = styles.stretchable("Critical Points", pipeline.critical_points)
     discs = styles.show_critical_points(points, view, legend=not bare)
     roles.mark(discs, Role.CRITICAL_POINTS)
     widths = "" if bare else fitting.title_of_widths(pipeline.profile)
@@ -311,9 +353,7 @@ def show_profile(
 
 def _show_network(pipeline: Pipeline, view: Any) -> None:
     """Show the given network in its profile."""
-    place = roles.mark_helper(
-        simple.Transform(registrationName="Network", Input=pipeline.network, Transform="Transform")
-    )
+    place = styles.stretchable("Network", pipeline.network)
     roles.mark(styles.show_network(place, view), Role.NETWORK)
 
 

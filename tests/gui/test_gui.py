@@ -80,10 +80,8 @@ def selected(name, port=0):
     chosen = interaction._selected_ids(proxy, port, field)
     return {{key: sorted(set(ids.tolist())) for key, ids in chosen.items()}}
 
-def place_of(basin):
-    "Return the place of a basin on the screen, near its top; the active view has a blue frame."
-    from paraview import servermanager
-    profile, view = FindSource("Profile"), GetActiveView()
+def on_screen(view, x, y):
+    "Return the place of a point of the profile's view on the screen; its frame is blue."
     image = picture()
     frame = [
         (x, y)
@@ -92,15 +90,34 @@ def place_of(basin):
         if max(image.getpixel((x, y))[:2]) < 60 and image.getpixel((x, y))[2] > 180
     ]
     left, bottom = min(x for x, _ in frame), max(y for _, y in frame)
-    bounds = [0.0] * 6
-    servermanager.Fetch(profile, idx=0).GetCellBounds(basin, bounds)
-    stretch = GetRepresentation(profile, view).Scale[1]
     renderer = view.SMProxy.GetRenderer()
-    height = bounds[2] + 0.8 * (bounds[3] - bounds[2])
-    renderer.SetWorldPoint((bounds[0] + bounds[1]) / 2, height * stretch, 0.0, 1.0)
+    renderer.SetWorldPoint(x, y, 0.0, 1.0)
     renderer.WorldToDisplay()
     x, y, _ = renderer.GetDisplayPoint()
     return round(left + x), round(bottom - y)
+
+def place_of(basin):
+    "Return the place of a basin on the screen, near its top."
+    from paraview import servermanager
+    profile, view = FindSource("Profile"), GetActiveView()
+    bounds = [0.0] * 6
+    servermanager.Fetch(profile, idx=0).GetCellBounds(basin, bounds)
+    height = bounds[2] + 0.8 * (bounds[3] - bounds[2])
+    stretch = GetRepresentation(profile, view).Scale[1]
+    return on_screen(view, (bounds[0] + bounds[1]) / 2, height * stretch)
+
+def alone(kind):
+    "Return the basin and the place of the critical point that is farthest from all others."
+    from math import dist
+    from paraview import servermanager
+    points = servermanager.Fetch(FindSource("Critical Points"))
+    kinds, basins = (points.GetPointData().GetArray(name) for name in ("CriticalType", "BasinId"))
+    places = [points.GetPoint(i)[:2] for i in range(points.GetNumberOfPoints())]
+    chosen = max(
+        (i for i in range(len(places)) if kinds.GetValue(i) == kind),
+        key=lambda i: min(dist(places[i], place) for place in places if place != places[i]),
+    )
+    return int(basins.GetValue(chosen)), places[chosen]
 
 def select(desktop, key, place, reach):
     desktop.click(place)
@@ -220,6 +237,20 @@ picture().save("selected.png")
 profile.SMProxy.SetSelectionInput(0, None, 0)
 settle()
 report(cleared=selected("Surface"))
+points, view, clicked = FindSource("Critical Points"), GetActiveView(), {}
+for kind in (0, 1):
+    basin, place = alone(kind)
+    select(desktop, "s", on_screen(view, *place), 3)
+    chosen = GetActiveSource()
+    clicked[kind] = {
+        "active": chosen.SMProxy.GetXMLName(), "basin": basin, "size": sizes[basin],
+        "samples": selected("Surface"), "basins": selected("Profile"),
+        "widget": "Transform" in chosen.ListProperties(),
+    }
+    points.SMProxy.SetSelectionInput(0, None, 0)
+    SetActiveView(view)
+    settle()
+report(clicked=clicked, after=selected("Surface"))
 select(desktop, "d", (560, 570), 60)
 report(picked=selected("Surface"), their_basins=selected("Profile"))
 
@@ -292,6 +323,17 @@ def test_a_click_on_a_basin_selects_its_samples(worked):
     assert len(printed["samples"]["SampleId"]) == printed["size"] > 1
     assert printed["basins"]["BasinId"][0] in printed["samples"]["BasinId"]
     assert printed["cleared"] is None
+
+
+def test_a_click_on_a_minimum_or_a_saddle_selects_the_basin_that_begins_there(worked):
+    clicked = worked[2]["clicked"]
+    assert [each["active"] for each in clicked.values()] == ["Calculator"] * 2
+    for each in clicked.values():
+        assert not each["widget"]
+        assert len(each["samples"]["SampleId"]) == each["size"] > 1
+        assert each["basin"] in each["basins"]["BasinId"]
+    assert [len(each["basins"]["BasinId"]) for each in clicked.values()] == [1, 3]
+    assert worked[2]["after"] is None
 
 
 def test_selecting_samples_selects_their_basins(worked):

@@ -1,5 +1,6 @@
 """Tests of the plugin in pvpython: loading, pipelines, error messages, with TTK and without."""
 
+import ast
 import inspect
 import re
 import shutil
@@ -321,6 +322,42 @@ except RuntimeError as error:
 print("points", [source.GetDataInformation(port).GetNumberOfPoints() for port in (0, 1)])
 """
 
+GROWING = """
+import threading, time
+from pathlib import Path
+import numpy as np
+from tlp_core import Landscape
+from tlp_paraview import follow
+
+def save(step, count):
+    known = np.arange(25).reshape(5, 5) < count
+    losses = np.where(known, np.arange(25.0).reshape(5, 5), np.nan)
+    Landscape(losses, np.ones(2), known).save(f"unfinished_{step}.zarr")
+    Path(f"unfinished_{step}.zarr").rename(f"grown_{step}.zarr")
+
+save(0, 25)
+reader = TLPLandscapeReader(FileName=[str(Path("grown_*.zarr").absolute())], FollowFiles=1)
+reader.UpdatePipeline()
+for step, count in ((10, 12), (20, 25)):
+    threading.Timer(0.3, save, (step, count)).start()
+    print("steps", follow.wait_for_change(reader, timeout=30, every=0.05))
+    reader.UpdatePipeline(step)
+    finite = reader.PointData["IsFinite"].GetRange(0)
+    print("finite", step, finite)
+for refused in (
+    lambda: follow.wait_for_change(reader, timeout=0.2, every=0.05),
+    lambda: follow.wait_for_change(TLPLandscapeReader(FileName=["grown_0.zarr"])),
+    lambda: follow.wait(reader),
+):
+    try:
+        refused()
+    except (TimeoutError, ValueError) as error:
+        print("refused:", error)
+nothing = TLPLandscapeReader(FollowFiles=1)
+nothing.UpdatePropertyInformation()
+print("state", repr(follow.state_of(nothing)["is_running"]))
+"""
+
 THREADS = """
 import numpy, torch
 from threadpoolctl import threadpool_info
@@ -349,6 +386,7 @@ SNIPPETS = {
     "written": WRITTEN,
     "filters": FILTERS,
     "background": BACKGROUND,
+    "growing": GROWING,
 }
 
 
@@ -429,6 +467,18 @@ def test_a_script_waits_for_samples_in_the_background(ran):
     assert "raised: arguments of two-wells must fit" in text
     (error,) = ran["background"].errors
     assert "TLP Loss Landscape: arguments of two-wells must fit" in error
+
+
+def test_a_script_waits_for_files_that_grow(ran):
+    done = ran["growing"]
+    assert done.code == 0, done.text
+    assert done.errors == []
+    assert "steps [0.0, 10.0]\nfinite 10 (0.0, 1.0)\n" in done.text
+    assert "steps [0.0, 10.0, 20.0]\nfinite 20 (1.0, 1.0)\n" in done.text
+    assert "refused: nothing has changed in the files of the reader in 0.2 s" in done.text
+    assert "refused: a script can wait for a TLP Landscape Reader with Follow Files" in done.text
+    assert "refused: a script can wait for the end of a TLP Loss Landscape with" in done.text
+    assert "state True" in done.text
 
 
 def test_paraviews_filters_work_behind_and_before_the_suites(ran):
@@ -886,6 +936,34 @@ Landscape(well, np.ones(2), evaluated, nearest).save("geometric")
 print("faint", "geometric", shown("geometric").AxesGrid.XTitle)
 """
 
+COMPARED = """
+import numpy as np
+from tlp_core import Landscape
+from tlp_paraview import fitting, views
+
+x = np.linspace(-1, 1, 9)
+for name, scale in (("low", 1.0), ("high", 3.0)):
+    losses = scale * ((np.square(x)[:, None] - 0.3) ** 2 + np.square(x)) + 0.1
+    Landscape(losses, np.ones(2), np.ones((9, 9), dtype=bool)).save(f"{name}.zarr")
+layout = views.compare_stores("low.zarr", "high.zarr", logarithmic=True, size=(800, 450))
+both = fitting.views_of(layout)
+grids = [view.AxesGrid for view in both]
+print("ends", [[round(y / g.DataScale[1], 6) for y in g.CustomBounds[2:4]] for g in grids])
+bars = [fitting.basins_in(view)[0].LookupTable.RGBPoints for view in both]
+print("colours", bars[0][0] == bars[1][0], bars[0][-4] == bars[1][-4])
+print("texts", sorted(s.Text for s in GetSources().values() if ".zarr" in getattr(s, "Text", "")))
+SaveScreenshot("compared.png", layout, ImageResolution=[800, 450])
+for refused in (
+    lambda: views.compare_stores("none.zarr"),
+    lambda: views.compare_stores(),
+    lambda: views.compare_profiles([None], headings=["one", "two"]),
+):
+    try:
+        refused()
+    except (RuntimeError, ValueError) as error:
+        print("refused:", error)
+"""
+
 ENSEMBLE = """
 import numpy as np
 from tlp_core import Landscape
@@ -1096,6 +1174,7 @@ def drawn(tmp_path_factory):
         "blocks": BLOCKS,
         "colors": COLORS,
         "faint": FAINT,
+        "compared": COMPARED,
         "ensemble": ENSEMBLE,
         "traced": TRACED.format(macro=str(MACRO)),
     }
@@ -1111,6 +1190,21 @@ def test_views_follow_a_source_that_has_changed(drawn):
         assert f"updated {n} True ['{heading}" in text
     assert "same True True" in text
     assert "height True True" in text
+
+
+def test_stores_are_compared_in_one_line(drawn):
+    done = drawn["compared"]
+    assert done.code == 0, done.text
+    ends = ast.literal_eval(re.search(r"ends (.*)", done.text)[1])
+    assert ends[0] == ends[1] == pytest.approx([-1, np.log10(3 * 1.49 + 0.1)], rel=0.2)
+    assert "colours True True" in done.text
+    assert "texts ['high.zarr: loss landscape', 'low.zarr: loss landscape']" in done.text
+    assert "refused: TLP Landscape Reader: " in done.text
+    assert "refused: there must be at least one profile to compare, got none" in done.text
+    assert "refused: there must be 1 headings, got 2" in done.text
+    pixels = np.asarray(Image.open(drawn["folder"] / "compared.png").convert("RGB"), dtype=int)
+    for half in (pixels[:, :400], pixels[:, 400:]):
+        assert (half[..., 2] - half[..., 0] > 60).sum() > 2000
 
 
 def test_an_ensemble_is_drawn_as_map_embedding_and_tracks(drawn):
