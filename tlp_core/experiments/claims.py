@@ -55,8 +55,8 @@ _MINIMUM_BOOTSTRAP = 8
 _RESAMPLES = 1000
 """Number of bootstrap samples."""
 
-_PERMUTATIONS = 9999
-"""Largest number of permutations; if there are no more, all of them are counted."""
+_PERMUTATIONS = 49_999
+"""Largest number of permutations; if there are no more, as of 8 cases (40,320), all are counted."""
 
 _INTERVAL = (2.5, 97.5)
 """Percentiles of the bootstrap samples that limit the 95 % interval."""
@@ -199,11 +199,16 @@ def correlation_within(
     groups = group_rows(rows, by).values()
     correlations = [spearman(_finite_pairs(group, one, other)) for group in groups]
     measure = f"rank correlation of {one} and {other} along each training"
-    return mean(text, measure, correlations, claimed=claimed)
+    return mean(text, measure, correlations, claimed=claimed, largest=1.0)
 
 
 def mean(
-    text: str, measure: str, values: npt.ArrayLike, *, claimed: Sign | None = "positive"
+    text: str,
+    measure: str,
+    values: npt.ArrayLike,
+    *,
+    claimed: Sign | None = "positive",
+    largest: float = math.inf,
 ) -> Claim:
     """Test a claim by the mean of some values, which is 0 without an effect.
 
@@ -215,6 +220,8 @@ def mean(
         values: (C,) one value per case. Non-finite values are omitted.
         claimed: claimed sign of the mean; None to show the mean without a test. Default:
             ``positive``.
+        largest: largest magnitude that a value can have, such as 1 of a correlation, at which the
+            interval ends. Default: infinity.
 
     Returns:
         The claim with its result. If there are fewer than 5 cases, the interval is NaN.
@@ -222,6 +229,7 @@ def mean(
     cases = _finite(values)
     value = float(cases.mean()) if len(cases) else math.nan
     low, high = _t_interval(cases) if len(cases) >= _MINIMUM_CASES else (np.nan, np.nan)
+    low, high = (float(np.clip(end, -largest, largest)) for end in (low, high))
     if claimed is None:
         return Claim(text, measure, value, low, high, math.nan, None, len(cases))
     p = _permutation_p((cases,), lambda x, axis: x.mean(axis), "samples") if len(cases) else np.nan
