@@ -1,5 +1,6 @@
 """Tests of pvserver with the plugin and a client, and of pvbatch with several processes."""
 
+import ast
 import os
 import re
 import shutil
@@ -12,6 +13,8 @@ from contextlib import suppress
 import pytest
 
 from tests.paraview_programs import ERROR_LINE, launcher, numba_cache, run, xvfb_run
+from tlp_core import Landscape, landscape_profile
+from tlp_core.topology.landscape_tree import landscape_tree
 
 pytestmark = pytest.mark.paraview
 
@@ -68,21 +71,22 @@ print("distributed", counts, sorted({error.partition("ERR: ")[2] for error in er
 """
 
 
-@pytest.fixture(params=[1, 2])
+@pytest.fixture(params=[1, 4])
 def server(request, tmp_path):
-    """Start a pvserver with one process or two, and yield its port and its log."""
+    """Start a pvserver with one process or four, and yield its port and its log."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     mpiexec = shutil.which("mpiexec")
     if request.param > 1 and mpiexec is None:
         pytest.skip("no mpiexec")
-    several = [mpiexec, "-n", "2", "--oversubscribe"] if request.param > 1 else []
+    several = [mpiexec, "-n", str(request.param), "--oversubscribe"] if request.param > 1 else []
     log = tmp_path / "server.log"
     environment = {
         **os.environ,
         "OMPI_ALLOW_RUN_AS_ROOT": "1",
         "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        "OMPI_MCA_mpi_yield_when_idle": "1",  # waiting processes would hold the cores
         "NUMBA_CACHE_DIR": str(numba_cache()),
         "HOME": str(tmp_path),
     }
@@ -121,6 +125,11 @@ def test_the_pipeline_works_on_a_server(server, run_pvpython, tmp_path):
     assert "errors []" in done.text
     (selected, size) = re.search(r"selected (\d+) (\d+)", done.text).groups()
     assert selected == size
+    (kept,) = (tmp_path / "kept").rglob("step_160-*.zarr")  # the server has written it
+    profile = landscape_profile(landscape_tree(Landscape.open(kept)))
+    sizes = ast.literal_eval(re.search("sizes (.*)", done.text)[1])
+    assert sorted(sizes) == sorted(profile.basins.size.tolist())
+    assert sizes[0] < max(sizes)
     assert (tmp_path / "client.png").exists()
 
 
