@@ -580,7 +580,7 @@ from tlp_core.problems import pinn_convection
 from tlp_paraview import demo
 demo.RESOLUTION = 5
 train = pinn_convection.train
-pinn_convection.train = lambda *a, **k: train(*a, iterations=300, **k)
+pinn_convection.train = lambda *a, **k: train(*a, iterations=50, **k)
 code = demo.main(Path("demo").resolve())
 print("again", flush=True)
 for beta in demo.BETAS:
