@@ -1,5 +1,6 @@
 """Docstrings of the public names: every argument and field, what comes back, what is raised."""
 
+import ast
 import dataclasses
 import inspect
 import re
@@ -7,6 +8,7 @@ import re
 import pytest
 
 import tlp_core
+from tests.paraview_programs import ROOT
 
 FUNCTIONS = [n for n in tlp_core.__all__ if inspect.isfunction(getattr(tlp_core, n))]
 RECORDS = [n for n in tlp_core.__all__ if dataclasses.is_dataclass(getattr(tlp_core, n))]
@@ -50,3 +52,46 @@ def test_a_record_explains_its_fields(name):
     record = getattr(tlp_core, name)
     fields = {field.name for field in dataclasses.fields(record)}
     assert entries(section(record.__doc__, "Attributes")) == fields
+
+
+def functions_in_the_readme():
+    """Return the functions of the plugin that the README names, with their arguments as text."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    modules = {path.stem for path in (ROOT / "plugins" / "tlp_paraview").glob("*.py")}
+    cells = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    named = [each for cell in cells for each in re.findall(r"`(\w+)\.(\w+)\((.*?)\)`", cell)]
+    return [each for each in named if each[0] in modules]
+
+
+def test_the_readme_names_functions_of_the_plugin():
+    assert len(functions_in_the_readme()) >= 20
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "arguments"), functions_in_the_readme(), ids=lambda each: each[:30]
+)
+def test_a_function_of_the_plugin_is_as_the_readme_says(module, name, arguments):
+    """The functions are read and not imported: ParaView's Python would come into this process."""
+    text = (ROOT / "plugins" / "tlp_paraview" / f"{module}.py").read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    functions = {each.name: each for each in tree.body if isinstance(each, ast.FunctionDef)}
+    constants = {
+        ast.unparse(each.targets[0]): ast.unparse(each.value)
+        for file in (ROOT / "plugins" / "tlp_paraview").glob("*.py")
+        for each in ast.parse(file.read_text(encoding="utf-8")).body
+        if isinstance(each, ast.Assign)
+    }
+    function = functions[name]
+    promised = ast.parse(f"def {name}({arguments}): pass").body[0].args
+    own = function.args
+    for kind in ("posonlyargs", "args", "kwonlyargs"):
+        found = [each.arg for each in getattr(own, kind)]
+        assert found == [each.arg for each in getattr(promised, kind)], kind
+    defaults = [ast.unparse(each) for each in (*own.defaults, *own.kw_defaults) if each]
+    wanted = [ast.unparse(each) for each in (*promised.defaults, *promised.kw_defaults) if each]
+    assert [constants.get(each.rpartition(".")[2], each) for each in defaults] == wanted
+    every = [*own.args, *own.kwonlyargs, *([own.vararg] if own.vararg else [])]
+    assert all(each.annotation for each in every)
+    assert function.returns
+    explained = ast.get_docstring(function)
+    assert entries(section(explained, "Args")) == {each.arg for each in every}

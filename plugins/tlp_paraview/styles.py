@@ -107,7 +107,9 @@ def digits_for(span: tuple[float, float]) -> int:
 
 
 def label_axis(grid: Any, axis: str, span: tuple[float, float]) -> None:
-    """Give the labels of an axis as many digits as they need to differ.
+    """Give the labels of an axis as many digits as they need to differ, and its title their room.
+
+    ParaView places the title of a vertical axis in space beside its labels, whatever their length.
 
     Args:
         grid: the axes of a view.
@@ -119,6 +121,10 @@ def label_axis(grid: Any, axis: str, span: tuple[float, float]) -> None:
     before_point = 1 + int(np.floor(np.log10(largest))) if largest > 0 else 1
     setattr(grid, f"{axis}AxisNotation", "Fixed" if is_narrow else "Mixed")
     setattr(grid, f"{axis}AxisPrecision", max(0, digits - before_point) if is_narrow else 2)
+    if axis == "Z" and grid.ZTitle and span[0] < span[1]:
+        ticks = ticks_between(span, is_logarithmic=False)
+        room = " " * (2 + max(len(f"{tick:.10g}") for tick in ticks))
+        grid.ZTitle = room + grid.ZTitle.strip() + room
 
 
 def label_color_bar(bar: Any, span: tuple[float, float]) -> None:

@@ -108,6 +108,27 @@ def test_series_that_remember_or_drift_raise_few_alarms(kind):
     assert alarms <= 20
 
 
+@pytest.mark.parametrize("height", [3, 10])
+@pytest.mark.parametrize("direction", [1, -1])
+def test_decays_raise_few_alarms(height, direction):
+    """Of 60 series, 3 are expected at 5 %; without the comparison, 13 and 50 alarm."""
+    rng = np.random.default_rng(5)
+    fall = height * np.exp(-np.linspace(0, 4, 60))[::direction]
+    alarms = [
+        bool(find_transitions(fall + noise, significance=0.05, simulations=99, seed=seed))
+        for seed, noise in enumerate(rng.normal(size=(60, 60)))
+    ]
+    assert sum(alarms) <= 6
+
+
+def test_a_step_after_a_decay_is_still_found():
+    rng = np.random.default_rng(6)
+    time = np.linspace(0, 1, 120)
+    series = 3 * np.exp(-time / 0.1) + 8 * (time > 0.6) + rng.normal(size=120)
+    found = find_transitions(series, significance=0.05)
+    assert any(abs(change.index - 72) <= 2 for change in found)
+
+
 def test_the_test_for_independent_points_depends_on_no_scale():
     rng = np.random.default_rng(3)
     series = np.abs(rng.normal(size=40)) + np.repeat([1.0, 6.0], 20)

@@ -890,6 +890,7 @@ for name, losses in (("wells", 0.01 + 50 * wells), ("flat", 2.303 + 1e-3 * wells
             print("colors", name, log, minima, colors.UseLogScale, round(middle, 2),
                   np.isclose(points[0], averages[0]), np.isclose(points[-1], averages[1]),
                   averages[0], averages[1], bar.AddRangeLabels, *bar.CustomLabels)
+    print("title", name, repr(fitting.views_of(layout)[0].AxesGrid.ZTitle))
     grid = view.AxesGrid
     automatic = bar.AutomaticLabelFormat
     print("labels", name, bar.RangeLabelFormat, automatic, grid.YAxisNotation, grid.YAxisPrecision)
@@ -1261,6 +1262,10 @@ def test_colours_go_with_the_axis_and_labels_differ(drawn):
     ends = ("{:.3g}", "{:.6g}") if tuple(map(int, version.groups())) >= (6, 1) else ("%.3g", "%.6g")
     wells, flat = (["wells", ends[0], "1", "'Mixed'", "2"], ["flat", ends[1], "1", "'Fixed'", "5"])
     assert labels == [wells, flat]
+    titles = dict(re.findall(r"title (\w+) '(.*)'", drawn["colors"].text))
+    for name, label in (("wells", "20"), ("flat", "2.3035")):  # beside the longest label
+        assert titles[name].startswith(" " * len(label)), titles
+        assert titles[name].strip() == "loss"
 
 
 def test_basins_that_may_be_noise_are_faint_and_widths_have_their_unit(drawn):
