@@ -156,7 +156,7 @@ def _show_map(ensemble: Any, view: Any) -> None:
     )
     labels = simple.Show(simple.OutputPort(ensemble, _LABELS), view)
     styles.set_color(labels, styles.BLACK)
-    styles.show_text("distances between the persistence diagrams", view)
+    styles.show_text("distances between the persistence diagrams, by GUDHI", view)
     _look_down(view)
 
 

