@@ -72,8 +72,8 @@ def noise(seed, shape, ties):
 """
 
 
-def passes(run_pvpython, code):
-    done = run_pvpython(TOOLS + code + "\nprint('all equal')\n")
+def passes(run_pvpython, code, *, display=False):
+    done = run_pvpython(TOOLS + code + "\nprint('all equal')\n", display=display)
     assert done.errors == [], done.text
     assert "all equal" in done.text, done.text
 
@@ -308,4 +308,5 @@ for refused, rule in (
         raise AssertionError(rule)
 views.close_views()
 """,
+        display=True,
     )
