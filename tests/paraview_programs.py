@@ -96,7 +96,11 @@ for name, code in json.loads(pathlib.Path("snippets.json").read_text()).items():
     except BaseException:
         left = 1
         traceback.print_exc()
-    ResetSession()
+    if GetViews():
+        ResetSession()
+    else:  # which takes less time
+        for proxy in GetSources().values():
+            Delete(proxy)
     sys.stderr.flush()
     print("\\nexit code", left, flush=True)
 """

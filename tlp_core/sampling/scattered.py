@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm, qmc
+from scipy.special import ndtri
 
 from tlp_core.choices import BatchNorm, EngineChoice, Region
 from tlp_core.directions.base import Directions
@@ -107,13 +107,15 @@ def scatter_plan(samples: ScatterSettings, n: int) -> Plan:
 
 def _sobol(count: int, n: int, region: Region, seed: int) -> npt.NDArray[np.float64]:
     """Return points (count, n) in the unit box [-1, 1]^n or ball; the first is its centre."""
+    from scipy.stats import qmc  # takes a quarter of a second, which grids need not wait for
+
     axes = n if region == "box" else n + 1
     sequence = qmc.Sobol(axes, scramble=True, seed=seed)
     even = sequence.random_base2(int(np.ceil(np.log2(count))))[: count - 1]
     if region == "box":
         points = 2 * even - 1
     else:
-        towards = norm.ppf(np.clip(even[:, :n], _TINY, 1 - _TINY))
+        towards = ndtri(np.clip(even[:, :n], _TINY, 1 - _TINY))
         towards /= np.linalg.norm(towards, axis=1, keepdims=True)
         points = towards * even[:, n:] ** (1 / n)
     return np.vstack([np.zeros(n), points])
