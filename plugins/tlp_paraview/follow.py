@@ -169,8 +169,8 @@ def wait_for_change(
         raise ValueError("a script can wait for a TLP Landscape Reader with Follow Files only")
     end = None if timeout is None else time.monotonic() + timeout
     key = reader.GetGlobalIDAsString()
-    known = _follower.known(key) or (state_of(reader) or {})["data"]
-    while (found := (state_of(reader) or {})["data"]) == known:
+    known = _follower.known(key) or _data_of(reader)
+    while (found := _data_of(reader)) == known:
         if end is not None and time.monotonic() > end:
             raise TimeoutError(f"nothing has changed in the files of the reader in {timeout:g} s")
         time.sleep(every)
@@ -184,6 +184,12 @@ def state_of(source: Any) -> dict[str, Any] | None:
     source.UpdatePropertyInformation()
     text = source.GetPropertyValue("DataState")
     return json.loads(text) if text else None
+
+
+def _data_of(source: Any) -> str:
+    """Return a text that changes with the data of a source; empty if it does not grow."""
+    state = state_of(source)
+    return str(state["data"]) if state else ""
 
 
 def _sources() -> list[Any]:

@@ -33,8 +33,8 @@ def attach() -> int:
     """Link the selections of all profiles, and fit their views whenever they change.
 
     Selecting basins, or the minima and saddles where they begin, selects their samples, and
-    selecting samples selects their basins. Views are
-    fitted again after a resize of the window, and after a change of the drawn profile.
+    selecting samples selects their basins. Views are fitted again after a resize of the window, and
+    after a change of the drawn profile.
 
     Returns:
         The number of profiles in the session.

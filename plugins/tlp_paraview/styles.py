@@ -123,7 +123,7 @@ def label_axis(grid: Any, axis: str, span: tuple[float, float]) -> None:
     setattr(grid, f"{axis}AxisPrecision", max(0, digits - before_point) if is_narrow else 2)
     if axis == "Z" and grid.ZTitle and span[0] < span[1]:
         ticks = ticks_between(span, is_logarithmic=False)
-        room = " " * (2 + max(len(f"{tick:.10g}") for tick in ticks))
+        room = " " * (2 + max((len(f"{tick:.10g}") for tick in ticks), default=0))
         grid.ZTitle = room + grid.ZTitle.strip() + room
 
 

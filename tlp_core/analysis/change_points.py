@@ -136,7 +136,9 @@ def find_transitions(
             f"significance must be >= {1 / (simulations + 1):.2g} for {simulations} simulations, "
             f"got {significance:g}; use more simulations"
         )
-    if null == "autoregressive" and _model(len(series)).is_curved(series):
+    if np.ptp(series) == 0:
+        return ()
+    if null == "autoregressive" and _model(len(series)).is_curved(_scaled(series)):
         return ()
     rng = np.random.default_rng(seed)
     test = _test_autoregressive if null == "autoregressive" else _test_independent
@@ -178,6 +180,13 @@ def _finite_series(
     return series[finite], positions[finite]
 
 
+def _scaled(series: Numbers) -> Numbers:
+    """Return a series that is not constant, with mean 0 and largest magnitude 1."""
+    centered = series - series.mean()
+    scaled: Numbers = centered / np.abs(centered).max()
+    return scaled
+
+
 def _without_trend(series: Numbers, changes: list[int]) -> Numbers:
     """Return a series without its slope, which is fitted together with steps at some places."""
     time = np.arange(len(series), dtype=np.float64)
@@ -195,8 +204,7 @@ def _best_places(series: Numbers, count: int) -> list[int]:
     """
     if not count:
         return []
-    scaled = (series - series.mean()) / np.abs(series - series.mean()).max()
-    model = KernelCPD(kernel="linear", min_size=_MINIMUM_SIDE).fit(scaled)
+    model = KernelCPD(kernel="linear", min_size=_MINIMUM_SIDE).fit(_scaled(series))
     return [int(end) for end in model.predict(n_bkps=count)[:-1]]
 
 
@@ -235,8 +243,7 @@ def _test_autoregressive(
 ) -> tuple[int, float]:
     """Return the best split, and its p-value under a trend with autoregressive noise."""
     model = _model(len(series))
-    scaled = (series - series.mean()) / np.abs(series - series.mean()).max()
-    best, phi, statistic = (found[0] for found in model.explain(scaled[None]))
+    best, phi, statistic = (found[0] for found in model.explain(_scaled(series)[None]))
     null = _autoregressive(model.upper_bound(phi), len(series), simulations, rng)
     return _MINIMUM_SIDE + int(best), _p_value(statistic, model.explain(null)[2])
 
@@ -310,7 +317,7 @@ class _TrendAndStep:
 
         There are more steps than curves, one of which fits the noise better.
         """
-        free = self._without_trend(series - series.mean())
+        free = self._without_trend(series)
         curve, step = (np.abs(free @ each.T).max() for each in (self._curves, self._steps))
         return bool(curve >= _NEARLY * step)
 

@@ -64,9 +64,9 @@ class ProblemLoader:
         return self._problem
 
     def _has_weights(self, checkpoint: str) -> bool:
-        """Return whether the problem has the weights of a checkpoint, which are long to load."""
-        is_last = self._weights is not None and self._weights[0] == checkpoint
-        return is_last and self._weights == (checkpoint, hash_checkpoint(checkpoint))
+        """Return whether the problem has the weights of a checkpoint, which take long to load."""
+        path, content = self._weights or ("", "")
+        return path == checkpoint and content == hash_checkpoint(checkpoint)
 
     def content_hash(self, settings: ProblemSettings, sharding: Sharding | None = None) -> str:
         """Return a hash of the code and the batches of a problem, in hex; weights do not count.

@@ -122,6 +122,8 @@ def stored_precisions(folder: Path) -> set[torch.dtype]:
             else:
                 content = torch.load(file, map_location="meta", weights_only=True)
                 found |= {tensor.dtype for tensor in content.values()}
+        except ModuleNotFoundError:
+            raise
         except Exception as error:
             # the readers raise many kinds of errors for damaged files
             raise ValueError(
