@@ -178,6 +178,8 @@ class Algorithm(VTKPythonAlgorithmBase):
         super().__init__(nInputPorts=len(self.INPUTS), nOutputPorts=len(self.OUTPUTS))
         self.failed_attempt: tuple[int, float | None] | None = None
         """Of a source: when a setting changed last, and the time that was requested."""
+        self._used: set[str] = set()
+        self._set_while_unused: set[str] = set()
 
     def FillInputPortInformation(self, port: int, info: Any) -> int:
         info.Set(self.INPUT_REQUIRED_DATA_TYPE(), self.INPUTS[port])
@@ -270,6 +272,39 @@ class Algorithm(VTKPythonAlgorithmBase):
         if getattr(self, name) != value:
             setattr(self, name, value)
             self.Modified()
+
+    def assign_optional(self, label: str, name: str, value: Any, *, former: Any = 0) -> None:
+        """Set the attribute behind a property that counts only while its check box is on.
+
+        Args:
+            label: label of the property; its check box is "Use LABEL".
+            name: name of the attribute.
+            value: the new value.
+            former: value that version 0.1.0 had instead of the check box, so that its state files
+                open without a warning.
+        """
+        if value != getattr(self, name) and value != former and label not in self._used:
+            self._set_while_unused.add(label)
+        self.assign(name, value)
+
+    def use(self, label: str, is_wanted: int) -> None:
+        """Set whether an optional property counts: the check box "Use LABEL"."""
+        if bool(is_wanted) != (label in self._used):
+            self._used ^= {label}
+            self._set_while_unused.discard(label)
+            self.Modified()
+
+    def optional(self, label: str, value: Any) -> Any:
+        """Return the value of an optional property, or None if its check box is off.
+
+        A script that sets the value alone is told so.
+        """
+        if label in self._set_while_unused:
+            warnings.warn(
+                f"{label}, {value}, has no effect while Use {label} is off; turn it on",
+                stacklevel=2,
+            )
+        return value if label in self._used else None
 
 
 class SeriesAlgorithm(Algorithm):

@@ -101,13 +101,15 @@ def union_of(parts: Iterable[Ranges | None]) -> Ranges | None:
 
 def set_range(profile: Any, ranges: Ranges | None) -> None:
     """Set the range of the loss axis of a profile; None sets its own range."""
-    profile.LossRange = list(ranges.loss) if ranges is not None else [0.0, 0.0]
+    profile.UseLossRange = int(ranges is not None)
+    if ranges is not None:
+        profile.LossRange = list(ranges.loss)
     profile.UpdatePipeline()
 
 
 def has_own_range(profile: Any) -> bool:
     """Return whether the loss axis of a profile has the range of that profile."""
-    return bool(profile.LossRange[0] == profile.LossRange[1])
+    return not int(profile.UseLossRange)
 
 
 def shared_ranges_in(view: Any, profile: Any) -> Ranges | None:

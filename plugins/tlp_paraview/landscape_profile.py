@@ -28,8 +28,8 @@ class TLPLandscapeProfile(FormerlySimplifying):
     def __init__(self) -> None:
         super().__init__()
         self._order, self._keep_places, self._width = 0, 1, 0
-        self._logarithmic, self._loss_range = 0, (0.0, 0.0)
-        self._tolerance, self._height_scale = 1e-4, 0.0
+        self._logarithmic, self._loss_range = 0, (0.0, 1.0)
+        self._tolerance, self._height_scale = 1e-4, 1.0
         self._mark_noise, self._rate = 1, 0.05
         self._kept_q_values: tuple[Any, Any] = (None, None)
 
@@ -45,14 +45,20 @@ class TLPLandscapeProfile(FormerlySimplifying):
     def SetLogarithmicLoss(self, logarithmic: int) -> None:
         self.assign("_logarithmic", logarithmic)
 
+    def SetUseLossRange(self, is_wanted: int) -> None:
+        self.use("Loss Range", is_wanted)
+
     def SetLossRange(self, low: float, high: float) -> None:
-        self.assign("_loss_range", (low, high))
+        self.assign_optional("Loss Range", "_loss_range", (low, high), former=(0.0, 0.0))
 
     def SetTolerance(self, tolerance: float) -> None:
         self.assign("_tolerance", tolerance)
 
+    def SetUseHeightScale(self, is_wanted: int) -> None:
+        self.use("Height Scale", is_wanted)
+
     def SetHeightScale(self, scale: float) -> None:
-        self.assign("_height_scale", scale)
+        self.assign_optional("Height Scale", "_height_scale", scale)
 
     def SetMarkNoise(self, is_wanted: int) -> None:
         self.assign("_mark_noise", is_wanted)
@@ -74,9 +80,9 @@ class TLPLandscapeProfile(FormerlySimplifying):
         self.show_progress_or_stop(0.6, "drawing the profile")
         drawing = vtk_bridge.drawing(
             profile,
-            scale=self._height_scale,
+            scale=self.optional("Height Scale", self._height_scale),
             logarithmic=bool(self._logarithmic),
-            loss_range=self._loss_range,
+            loss_range=self.optional("Loss Range", self._loss_range),
         )
         q_values = self._q_values(tree, samples) if self._mark_noise else None
         outputs = (

@@ -100,7 +100,8 @@ class TLPLossLandscape(SeriesAlgorithm):
         self._arguments, self._checkpoint, self._model_folder = "", "", ""
         self._training: Any = None
         self._checkpoints: list[str] = []
-        self._step_directions, self._directions_step = 0, -1.0
+        self._step_directions, self._directions_step = 0, 0.0
+        self._checkpoint_folder = ""
         self._preset, self._coarse = 0, ""
         self._directions, self._method, self._normalization = 2, 0, 0
         self._order, self._parameters = 0, ""
@@ -110,7 +111,7 @@ class TLPLossLandscape(SeriesAlgorithm):
         self._sampling, self._count, self._region, self._engine = 0, 10_000, 0, 0
         self._by_rise, self._rise, self._batch_losses = False, 1.0, False
         self._is_geometric, self._nearest = False, 0.01
-        self._store, self._time_budget = "", 0.0
+        self._store, self._time_budget = "", 600.0
         self._in_background, self._background = False, None
         self._announced = 0
         """Resolution that was announced; a finer grid may be complete before the data are made."""
@@ -141,11 +142,17 @@ class TLPLossLandscape(SeriesAlgorithm):
     def ClearCheckpoints(self) -> None:
         self.assign("_checkpoints", [])
 
+    def SetCheckpointFolder(self, path: str | None) -> None:
+        self.assign("_checkpoint_folder", path or "")
+
     def SetStepDirections(self, index: int) -> None:
         self.assign("_step_directions", index)
 
+    def SetUseDirectionsStep(self, is_wanted: int) -> None:
+        self.use("Directions Step", is_wanted)
+
     def SetDirectionsStep(self, step: float) -> None:
-        self.assign("_directions_step", step)
+        self.assign_optional("Directions Step", "_directions_step", step, former=-1.0)
 
     def SetPreset(self, index: int) -> None:
         self.assign("_preset", index)
@@ -221,8 +228,11 @@ class TLPLossLandscape(SeriesAlgorithm):
     def SetStore(self, path: str | None) -> None:
         self.assign("_store", path or "")
 
+    def SetUseTimeBudget(self, is_wanted: int) -> None:
+        self.use("Time Budget", is_wanted)
+
     def SetTimeBudget(self, seconds: float) -> None:
-        self.assign("_time_budget", seconds)
+        self.assign_optional("Time Budget", "_time_budget", seconds)
 
     def SetInBackground(self, is_wanted: int) -> None:
         self.assign("_in_background", bool(is_wanted))
@@ -261,7 +271,7 @@ class TLPLossLandscape(SeriesAlgorithm):
         except IndexError:  # a script has set a code that no choice has; RequestData reports it
             shape = ()
         announce_image(out_info, 1, shape)
-        self._series.scan(self._checkpoints)
+        self._series.scan(self._training_files())
         announce_steps(out_info, 2, self._series.steps)
         for port in range(2):  # otherwise VTK runs only the first of ParaView's processes
             info = out_info.GetInformationObject(port)
@@ -300,7 +310,7 @@ class TLPLossLandscape(SeriesAlgorithm):
         from tlp_core.pipeline.sampler import LandscapeSampler
 
         callbacks = {"progress": self.show_progress, "should_stop": self.is_aborted}
-        if self._checkpoints:
+        if self._training_files():
             return self._step_of_training(time, callbacks)
         if self._sampler is None:
             self._sampler = LandscapeSampler()
@@ -311,7 +321,7 @@ class TLPLossLandscape(SeriesAlgorithm):
         from tlp_core.pipeline.background import BackgroundSampling
         from tlp_paraview.folders import python_program
 
-        if self._checkpoints:
+        if self._training_files():
             raise ValueError(
                 "Checkpoints cannot be sampled in the background; use tlp training, and TLP "
                 "Landscape Reader with Follow Files, or turn In Background off"
@@ -346,6 +356,10 @@ class TLPLossLandscape(SeriesAlgorithm):
             self._background.close()
             self._background = None
 
+    def _training_files(self) -> list[str]:
+        """Return the files, folders and patterns that hold the checkpoints of a training."""
+        return [*self._checkpoints, *filter(None, [self._checkpoint_folder])]
+
     def _step_of_training(
         self, time: float | None, callbacks: dict[str, Any]
     ) -> tuple[float | None, Any]:
@@ -357,7 +371,7 @@ class TLPLossLandscape(SeriesAlgorithm):
                 "clear one of the two"
             )
         member = self._series.at(time)
-        step = None if self._directions_step < 0 else self._directions_step
+        step = self.optional("Directions Step", self._directions_step)
         fixed = STEP_DIRECTIONS[self._step_directions] == "one checkpoint"
         if self._training is None:
             self._training = TrainingSampler()
@@ -425,7 +439,7 @@ class TLPLossLandscape(SeriesAlgorithm):
             ),
             run=RunSettings(
                 store=self._store_path(),
-                time_budget=self._time_budget or None,
+                time_budget=self.optional("Time Budget", self._time_budget),
                 part=None if self._store else (1, 1),
             ),
         )

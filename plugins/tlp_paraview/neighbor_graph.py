@@ -38,7 +38,7 @@ class TLPNeighborGraph(Algorithm):
     def __init__(self) -> None:
         super().__init__()
         self._graph, self._grid_rule = 0, 1
-        self._k, self._knn_rule, self._method, self._seed = 0, 0, 0, 0
+        self._k, self._knn_rule, self._method, self._seed = 8, 0, 0, 0
         self._implicit, self._check_for_ttk = 0, 0
 
     def SetGraph(self, index: int) -> None:
@@ -47,8 +47,11 @@ class TLPNeighborGraph(Algorithm):
     def SetGridRule(self, index: int) -> None:
         self.assign("_grid_rule", index)
 
+    def SetUseNumberOfNeighbors(self, is_wanted: int) -> None:
+        self.use("Number Of Neighbors", is_wanted)
+
     def SetNumberOfNeighbors(self, k: int) -> None:
-        self.assign("_k", k)
+        self.assign_optional("Number Of Neighbors", "_k", k)
 
     def SetNeighborRule(self, index: int) -> None:
         self.assign("_knn_rule", index)
@@ -128,7 +131,7 @@ class TLPNeighborGraph(Algorithm):
         rule = KNN_RULES[self._knn_rule]
         graph = knn_graph(
             vtk_bridge.sample_coordinates(samples),
-            k=self._k or None,
+            k=self.optional("Number Of Neighbors", self._k),
             rule=rule,
             method=KNN_METHODS[self._method],
             seed=self._seed,

@@ -17,7 +17,7 @@ class TLPTreeSimplification(TreeAlgorithm):
 
     def __init__(self) -> None:
         super().__init__()
-        self._threshold, self._relative, self._max_minima = 0.0, 1, 0
+        self._threshold, self._relative, self._max_minima = 0.0, 1, 10
         self._logarithmic, self._leave_out_noise, self._rate = 0, 0, 0.05
 
     def SetPersistenceThreshold(self, threshold: float) -> None:
@@ -26,8 +26,11 @@ class TLPTreeSimplification(TreeAlgorithm):
     def SetRelativeThreshold(self, relative: int) -> None:
         self.assign("_relative", relative)
 
+    def SetUseMaxMinima(self, is_wanted: int) -> None:
+        self.use("Max Minima", is_wanted)
+
     def SetMaxMinima(self, count: int) -> None:
-        self.assign("_max_minima", count)
+        self.assign_optional("Max Minima", "_max_minima", count)
 
     def SetLogarithmicPersistence(self, logarithmic: int) -> None:
         self.assign("_logarithmic", logarithmic)
@@ -50,7 +53,7 @@ class TLPTreeSimplification(TreeAlgorithm):
             self._threshold,
             relative=bool(self._relative),
             logarithmic=bool(self._logarithmic),
-            max_minima=self._max_minima or None,
+            max_minima=self.optional("Max Minima", self._max_minima),
         )
         if self._leave_out_noise:
             tree = vtk_bridge.without_noise(tree, data, name, rate=self._rate)

@@ -329,12 +329,13 @@ def test_the_image_of_a_growing_sampling_has_its_announced_size(messages):
 
 def test_a_spent_budget_is_reported_and_a_larger_one_resumes(messages):
     source = wells()
+    source.SetUseTimeBudget(1)
     source.SetTimeBudget(1e-9)
     run(source)
     ((kind, text),) = messages
     assert kind == "warning"
     assert "sampling stopped with 9 of 81 samples" in text
-    source.SetTimeBudget(0.0)
+    source.SetUseTimeBudget(0)
     run(source)
     assert source.GetOutputDataObject(0).GetNumberOfPoints() == 81
     finite = vtk_to_numpy(source.GetOutputDataObject(0).GetPointData().GetArray(names.IS_FINITE))
@@ -615,6 +616,7 @@ def test_the_network_is_marked_in_profile_landscape_and_slice(messages, resoluti
     x, y, _ = drawn.GetPoint(0)
     assert x == pytest.approx((bounds[0] + bounds[1]) / 2)
     assert bounds[2] - 1e-9 <= y <= bounds[3] + 1e-9
+    simplification.SetUseMaxMinima(1)
     simplification.SetMaxMinima(1)  # both wells are filled to the saddle
     run(profile)
     assert profile.GetOutputDataObject(7).GetNumberOfPoints() == 1
@@ -882,7 +884,11 @@ def test_the_threshold_fills_basins_without_sampling_again(messages):
     time = source.GetOutputDataObject(0).GetMTime()
     for change in (
         lambda: simplification.SetPersistenceThreshold(0.9),
-        lambda: (simplification.SetPersistenceThreshold(0.0), simplification.SetMaxMinima(1)),
+        lambda: (
+            simplification.SetPersistenceThreshold(0.0),
+            simplification.SetUseMaxMinima(1),
+            simplification.SetMaxMinima(1),
+        ),
     ):
         change()
         run(profile, descriptors)
@@ -914,6 +920,7 @@ def test_a_threshold_of_an_old_state_file_is_reported(messages):
 def test_levels_of_another_tree_are_reported(messages):
     """A merge tree of samples that were filled before is not the one that was simplified."""
     simplification = chain(wells(21))[4]
+    simplification.SetUseMaxMinima(1)
     simplification.SetMaxMinima(1)
     again, profile = TLPMergeTree(), TLPLandscapeProfile()
     again.SetInputConnection(simplification.GetOutputPort(2))
@@ -960,7 +967,7 @@ def training(tmp_path):
             parameter.copy_(torch.tensor([place, 0.1 * step]))
         torch.save(problem.model.state_dict(), tmp_path / f"step_{step}.pt")
     source = wells()
-    source.AddCheckpoints(str(tmp_path))
+    source.SetCheckpointFolder(str(tmp_path))
     source.SetStore(str(tmp_path / "kept"))
     return source
 
@@ -1286,6 +1293,7 @@ def test_each_checkpoints_own_directions_are_another_landscape(messages, trainin
     training.UpdateTimeStep(10.0)
     assert not np.allclose(loss_of(training), shared)
     training.SetStepDirections(0)
+    training.SetUseDirectionsStep(1)
     training.SetDirectionsStep(7.0)
     training.UpdateTimeStep(10.0)
     assert "must be one of 0, 10, 20, got 7" in messages[-1][1]
@@ -1308,6 +1316,7 @@ def test_a_deleted_step_is_an_error_at_that_step_only(messages, training, tmp_pa
 
 def test_a_checkpoint_of_another_network_is_an_error_at_its_step_only(messages, training, tmp_path):
     torch.save({"weight": torch.zeros(3)}, tmp_path / "step_30.pt")
+    training.SetUseDirectionsStep(1)
     training.SetDirectionsStep(0.0)
     training.UpdateTimeStep(30.0)
     ((_, text),) = messages
@@ -1415,15 +1424,45 @@ def test_roots_logarithm_and_range_change_the_drawing(messages):
     low_x, high_x, low, high, *_ = profile.GetOutputDataObject(0).GetBounds()
     assert (low_x, high_x) == (0, 1)
     assert high - low == pytest.approx(0.7)
+    profile.SetUseLossRange(1)
     profile.SetLossRange(-10.0, 40.0)
     run(profile)
     assert np.ptp(profile.GetOutputDataObject(0).GetBounds()[2:4]) < 0.7
-    profile.SetLossRange(0.0, 0.0)
+    profile.SetUseLossRange(0)
     assert messages == []
     profile.SetLogarithmicLoss(1)
     run(profile)
     assert "logarithmic loss axis needs losses above 0" in messages[-1][1]
     assert profile.GetOutputDataObject(0).GetNumberOfCells() == 0
+
+
+def test_a_value_whose_check_box_is_off_is_told(messages):
+    source = wells(21)
+    *_, profile = algorithms = (source, *chain(source)[:3])
+    profile.SetLossRange(-10.0, 40.0)
+    run(*algorithms)
+    assert "Loss Range, (-10.0, 40.0), has no effect while Use Loss Range is off" in messages[-1][1]
+    height = np.ptp(profile.GetOutputDataObject(0).GetBounds()[2:4])
+    messages.clear()
+    profile.SetUseLossRange(1)
+    run(profile)
+    assert np.ptp(profile.GetOutputDataObject(0).GetBounds()[2:4]) < height
+    profile.SetUseLossRange(0)  # as in the panel, where the hidden value stays
+    run(profile)
+    assert np.ptp(profile.GetOutputDataObject(0).GetBounds()[2:4]) == height
+    assert messages == []
+
+
+def test_values_of_version_0_1_0_that_meant_off_are_not_told(messages):
+    source = wells()
+    source.SetTimeBudget(0.0)
+    source.SetDirectionsStep(-1.0)
+    graph, _, profile = chain(source)[:3]
+    graph.SetNumberOfNeighbors(0)
+    profile.SetLossRange(0.0, 0.0)
+    profile.SetHeightScale(0.0)
+    run(source, graph, profile)
+    assert messages == []
 
 
 def test_setting_equal_values_computes_nothing(messages):
@@ -1441,7 +1480,8 @@ def test_setting_equal_values_computes_nothing(messages):
     source.ClearCheckpoints()
     algorithms[1].SetGridRule(1)
     algorithms[3].SetOrder(0)
-    algorithms[3].SetLossRange(0.0, 0.0)
+    algorithms[3].SetUseLossRange(0)
+    algorithms[3].SetLossRange(0.0, 1.0)
     algorithms[5].SetPersistenceThreshold(0.0)
     run(*algorithms)
     assert before == [
@@ -1454,6 +1494,7 @@ def test_setting_equal_values_computes_nothing(messages):
 def test_an_incomplete_store_is_shown_as_far_as_it_is_sampled(messages, tmp_path):
     source = wells(21)
     source.SetStore(str(tmp_path / "half.zarr"))
+    source.SetUseTimeBudget(1)
     source.SetTimeBudget(1e-9)
     run(source)
     messages.clear()
@@ -1465,7 +1506,7 @@ def test_an_incomplete_store_is_shown_as_far_as_it_is_sampled(messages, tmp_path
     seen = vtk_to_numpy(data.GetArray(names.IS_FINITE)).sum()
     assert 0 < seen < 21**2
     assert [kind for kind, _ in messages if kind == "error"] == []
-    source.SetTimeBudget(0.0)
+    source.SetUseTimeBudget(0)
     run(source)
     reader.Refresh()
     run(*algorithms)
@@ -1475,6 +1516,7 @@ def test_an_incomplete_store_is_shown_as_far_as_it_is_sampled(messages, tmp_path
 
 
 def test_an_error_at_a_step_is_reported_once_and_the_next_step_works(messages, training, tmp_path):
+    training.SetUseDirectionsStep(1)
     training.SetDirectionsStep(0.0)
     (tmp_path / "step_10.pt").write_text("junk")
     for time in (0.0, 10.0, 20.0):

@@ -201,10 +201,9 @@ SHOWN_WITH = {
     "TLPLossLandscape": {
         "ProblemFile": ("Problem", ["file"]),
         "ProblemFunction": ("Problem", ["file"]),
-        "DirectionsStep": ("StepDirections", ["one checkpoint"]),
+        "UseDirectionsStep": ("StepDirections", ["one checkpoint"]),
+        "DirectionsStep": ("UseDirectionsStep", ["on"], "StepDirections", ["one checkpoint"]),
         "Order": ("DirectionMethod", ["lanczos"]),
-        "MaxIterations": ("DirectionMethod", ["pyhessian", "lanczos"]),
-        "Tolerance": ("DirectionMethod", ["pyhessian", "lanczos"]),
         "Distance": ("DistanceByRise", ["off"]),
         "Rise": ("DistanceByRise", ["on"]),
         "Nearest": ("GeometricSpacing", ["on"], "Sampling", ["grid"]),
@@ -213,7 +212,8 @@ SHOWN_WITH = {
         "NumberOfSamples": ("Sampling", ["scattered"]),
         "Region": ("Sampling", ["scattered"]),
         "Solutions": ("DirectionMethod", ["trajectory", "checkpoints"]),
-        "TimeBudget": ("InBackground", ["off"]),
+        "UseTimeBudget": ("InBackground", ["off"]),
+        "TimeBudget": ("UseTimeBudget", ["on"], "InBackground", ["off"]),
         "StopSampling": ("InBackground", ["on"]),
         "CoarseResolutions": ("InBackground", ["on"]),
         "ModelFolder": ("Problem", ["hugging-face"]),
@@ -221,13 +221,24 @@ SHOWN_WITH = {
     "TLPNeighborGraph": {
         "GridRule": ("Graph", ["automatic", "grid"]),
         "ImplicitGraph": ("Graph", ["automatic", "grid"]),
-        "NumberOfNeighbors": ("Graph", ["k nearest neighbors"]),
+        "UseNumberOfNeighbors": ("Graph", ["k nearest neighbors"]),
+        "NumberOfNeighbors": (
+            *("UseNumberOfNeighbors", ["on"]),
+            *("Graph", ["k nearest neighbors"]),
+        ),
         "NeighborRule": ("Graph", ["k nearest neighbors"]),
         "NeighborMethod": ("Graph", ["k nearest neighbors"]),
         "Seed": ("NeighborMethod", ["nn-descent"], "Graph", ["k nearest neighbors"]),
     },
-    "TLPTreeSimplification": {"FalseDiscoveryRate": ("LeaveOutNoise", ["on"])},
-    "TLPLandscapeProfile": {"FalseDiscoveryRate": ("MarkNoise", ["on"])},
+    "TLPTreeSimplification": {
+        "FalseDiscoveryRate": ("LeaveOutNoise", ["on"]),
+        "MaxMinima": ("UseMaxMinima", ["on"]),
+    },
+    "TLPLandscapeProfile": {
+        "FalseDiscoveryRate": ("MarkNoise", ["on"]),
+        "LossRange": ("UseLossRange", ["on"]),
+        "HeightScale": ("UseHeightScale", ["on"]),
+    },
     "TLPTreeEnsemble": {"RelativeLosses": ("DiagramDistance", ["bottleneck", "wasserstein"])},
 }
 
@@ -259,6 +270,8 @@ def test_what_does_not_apply_is_hidden():
     found, with_preset = {}, {}
     for proxy, root in PROXIES.items():
         for element in root:
+            if element.find("Hints/PropertyWidgetDecorator/Expression") is not None:
+                continue  # tested below
             for decorator in element.iter("PropertyWidgetDecorator"):
                 # ParaView splits "values" at blanks; "value" is one, which may have blanks
                 one, several = decorator.get("value"), decorator.get("values", "").split()
@@ -271,6 +284,40 @@ def test_what_does_not_apply_is_hidden():
                 place[name] = (*place.get(name, ()), other, values)
     assert found == SHOWN_WITH
     assert with_preset == {name: ("Preset", ["custom"]) for name in PRESET}
+
+
+@pytest.mark.parametrize("name", ["MaxIterations", "Tolerance"])
+def test_settings_of_the_eigensolver_are_shown_with_a_preset_too(name):
+    """A preset has its own method, whatever method was chosen before."""
+    element = next(e for p, e in PROPERTIES if (p, e.get("name")) == ("TLPLossLandscape", name))
+    expression = element.find("Hints/PropertyWidgetDecorator/Expression")
+    assert expression.get("type") == "or"
+    shown = {}
+    for decorator in expression:
+        codes = values_by_code("TLPLossLandscape", decorator.get("property"))
+        shown[decorator.get("property")] = [codes[c] for c in decorator.get("values").split()]
+    assert shown == {
+        "DirectionMethod": ["pyhessian", "lanczos"],
+        "Preset": [name for name in entries("TLPLossLandscape", "Preset") if name != "custom"],
+    }
+
+
+def test_no_number_means_another_thing():
+    """A check box says whether a number counts; 0 and -1 are numbers."""
+    for proxy, element in PROPERTIES:
+        text = element.findtext("Documentation")
+        place = f"{proxy}.{element.get('name')}"
+        assert not re.search(r"(?<![\w.])(0|-1) \(default\):|[Tt]wo equal numbers", text), place
+
+
+def test_a_check_box_decides_whether_its_value_counts():
+    for proxy in PROXIES:
+        names = {e.get("name"): e for p, e in PROPERTIES if p == proxy}
+        for name in names:
+            value = names.get(name.removeprefix("Use")) if name.startswith("Use") else None
+            if value is not None:
+                assert names[name].get("label") == f"Use {value.get('label')}"
+                assert list(names).index(name) + 1 == list(names).index(value.get("name"))
 
 
 def test_triton_is_not_imported_if_there_is_no_gpu(tmp_path):

@@ -19,27 +19,29 @@ MACRO = ROOT / "plugins/tlp_paraview/macros/loss_landscape_profile.py"
 
 PROPERTIES = {
     "TLPLossLandscape": (
-        "Arguments BatchLosses Checkpoint Checkpoints CoarseResolutions DataState DirectionMethod "
-        "DirectionsStep Distance DistanceByRise Engine GeometricSpacing InBackground LargeGrid "
+        "Arguments BatchLosses Checkpoint CheckpointFolder Checkpoints CoarseResolutions DataState "
+        "DirectionMethod DirectionsStep Distance DistanceByRise Engine GeometricSpacing "
+        "InBackground LargeGrid "
         "MaxIterations ModelFolder Nearest Normalization NumberOfDirections NumberOfSamples Order "
         "Parameters Preset Problem ProblemFile ProblemFunction ReadAgain Refresh Region "
         "Resolution Rise Sampling Seed Solutions StepDirections StopSampling Store TimeBudget "
-        "TimestepValues Tolerance"
+        "TimestepValues Tolerance UseDirectionsStep UseTimeBudget"
     ),
     "TLPLandscapeReader": "DataState FileName FollowFiles ReadAgain Refresh TimestepValues",
     "TLPBlockTable": "FileName Refresh TimestepValues",
     "TLPNeighborGraph": (
         "CheckForTTK Graph GridRule ImplicitGraph Input NeighborMethod NeighborRule "
-        "NumberOfNeighbors Seed"
+        "NumberOfNeighbors Seed UseNumberOfNeighbors"
     ),
     "TLPMergeTree": "Input ScalarField",
     "TLPTreeSimplification": (
         "Arcs FalseDiscoveryRate LeaveOutNoise LogarithmicPersistence MaxMinima Nodes "
-        "PersistenceThreshold RelativeThreshold ScalarField Segmentation"
+        "PersistenceThreshold RelativeThreshold ScalarField Segmentation UseMaxMinima"
     ),
     "TLPLandscapeProfile": (
         "Arcs FalseDiscoveryRate HeightScale KeepPlaces LogarithmicLoss LossRange MarkNoise "
-        "MaxMinima Nodes Order PersistenceThreshold ScalarField Segmentation Tolerance Width"
+        "MaxMinima Nodes Order PersistenceThreshold ScalarField Segmentation Tolerance "
+        "UseHeightScale UseLossRange Width"
     ),
     "TLPLandscapeDescriptors": (
         "Arcs MaxMinima Nodes PersistenceThreshold ScalarField Segmentation"
@@ -101,7 +103,8 @@ for choice in ('on', 'off', 'automatic'):
     profile.UpdatePipeline()
     lines = graph.GetDataInformation().GetNumberOfCells()
     print('lines', lines, profile.GetDataInformation().GetNumberOfCells())
-    part = TLPTreeSimplification(Nodes=tree[0], Arcs=tree[1], Segmentation=tree[2], MaxMinima=1)
+    part = TLPTreeSimplification(Nodes=tree[0], Arcs=tree[1], Segmentation=tree[2])
+    part.UseMaxMinima = part.MaxMinima = 1
     profile = TLPLandscapeProfile(Nodes=part[0], Arcs=part[1], Segmentation=part[2])
     profile.UpdatePipeline()
     print('one', profile.GetDataInformation().GetNumberOfCells())
@@ -877,9 +880,10 @@ for name, losses in (("wells", 0.01 + 50 * wells), ("flat", 2.303 + 1e-3 * wells
     built = pipeline.build(TLPLandscapeReader(FileName=[name + ".zarr"]))
     layout = views.show_landscape(built)
     view = GetActiveView()
+    built.simplification.MaxMinima = 1
     for log in (0, 1, 0):
         for minima in (1, 0):
-            built.profile.LogarithmicLoss, built.simplification.MaxMinima = log, minima
+            built.profile.LogarithmicLoss, built.simplification.UseMaxMinima = log, minima
             built.profile.UpdatePipeline()
             fitting.fit_layout(layout)
             colors = fitting.basins_in(view)[0].LookupTable
@@ -1044,7 +1048,8 @@ print("attached", interaction.attach())
 none = servermanager.sources.ThresholdSelectionSource(
     ArrayName="BasinId", Thresholds=[900.0, 999.0], FieldType="CELL")
 failed.profile.SMProxy.SetSelectionInput(0, versions.appended_selection(none), 0)
-failed.profile.LossRange, failed.profile.KeepPlaces = [-1.0, 9.0], 0
+failed.profile.UseLossRange, failed.profile.LossRange = 1, [-1.0, 9.0]
+failed.profile.KeepPlaces = 0
 views.show_tree(failed)
 print("range", list(failed.profile.LossRange), failed.profile.KeepPlaces)
 for name in ("a.xyz", "nowhere/a.png"):
@@ -1085,12 +1090,12 @@ source.Normalization, source.Distance = "model", 0.5
 print("height", update(), FindSource("Surface").ScaleFactor != scale)
 
 interaction.attach()
-built.simplification.MaxMinima = 1
+built.simplification.UseMaxMinima = built.simplification.MaxMinima = 1
 built.profile.UpdatePipeline()
 print("follows", not fitting.camera_was_moved(profile))
 profile.CameraParallelScale *= 0.5
 zoomed = fitting.camera_state(profile)
-built.simplification.MaxMinima = 0
+built.simplification.UseMaxMinima = 0
 built.profile.UpdatePipeline()
 print("zoom", fitting.camera_state(profile) == zoomed)
 """

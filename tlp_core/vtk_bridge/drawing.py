@@ -62,33 +62,37 @@ class Drawing:
 def drawing(
     profile: Profile,
     *,
-    scale: float = 0.0,
+    scale: float | None = None,
     logarithmic: bool = False,
-    loss_range: tuple[float, float] = (0.0, 0.0),
+    loss_range: tuple[float, float] | None = None,
 ) -> Drawing:
     """Return the vertical axis for the drawing of a profile.
 
     Args:
         profile: the profile.
-        scale: factor by which the loss, or its decimal logarithm, is multiplied. If it is 0, the
-            range of the loss axis becomes 0.7 times as high as the profile is wide. Default: 0.
+        scale: factor by which the loss, or its decimal logarithm, is multiplied, above 0. Default:
+            the range of the loss axis becomes 0.7 times as high as the profile is wide.
         logarithmic: draw the decimal logarithm of the loss. Default: False.
         loss_range: lowest and highest loss of the axis, for example a range that several profiles
-            share. Two equal numbers select the range of the profile. Default: (0, 0).
+            share. Default: the range of the profile.
 
     Returns:
         The axis, with its scale and its range.
 
     Raises:
-        ValueError: if an end of the range is not finite, the lowest loss is above the highest, or a
-            logarithmic axis has a loss that is not positive.
-        TypeError: if an end of the range is not a number.
+        ValueError: if the scale is not above 0, an end of the range is not finite, the lowest loss
+            is above the highest, or a logarithmic axis has a loss that is not positive.
+        TypeError: if the scale or an end of the range is not a number.
     """
     heights = profile.outline[:, 1]
     own = (float(heights.min()), float(heights.max()))
-    for end in loss_range:
+    if scale is not None:
+        scale = checks.real(scale, name="the height scale")
+        if scale <= 0:
+            raise ValueError(f"the height scale must be above 0, got {scale:g}")
+    low, high = loss_range or own
+    for end in (low, high):
         checks.real(end, name="each end of the loss range")
-    low, high = loss_range if loss_range[0] != loss_range[1] else own
     if low > high:
         raise ValueError(f"the loss range must run upward, got {low:g} to {high:g}")
     if logarithmic and min(low, own[0]) <= 0:
@@ -99,7 +103,7 @@ def drawing(
     ends = np.log10([low, high]) if logarithmic else np.array([low, high])
     span = float(ends[1] - ends[0])
     automatic = _ASPECT * profile.total_width / span if span > 0 else 1.0
-    return Drawing(scale or automatic, logarithmic, (low, high))
+    return Drawing(scale if scale is not None else automatic, logarithmic, (low, high))
 
 
 def profile_to_basins(
