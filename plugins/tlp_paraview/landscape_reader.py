@@ -38,6 +38,7 @@ class TLPLandscapeReader(SeriesAlgorithm):
     def __init__(self) -> None:
         super().__init__(find_landscapes)
         self._file_names: list[str] = []
+        self._folder = ""
         self._shape: tuple[int, ...] | None = None
         self._follows = False
 
@@ -48,6 +49,9 @@ class TLPLandscapeReader(SeriesAlgorithm):
 
     def ClearFileNames(self) -> None:
         self.assign("_file_names", [])
+
+    def SetFolder(self, path: str | None) -> None:
+        self.assign("_folder", path or "")
 
     def SetFollowFiles(self, is_wanted: int) -> None:
         self.assign("_follows", bool(is_wanted))
@@ -61,16 +65,20 @@ class TLPLandscapeReader(SeriesAlgorithm):
             data = ""
         return json.dumps({"data": data, "text": "", "is_running": True, "error": ""})
 
+    def _places(self) -> list[str]:
+        """Return the files, folders and patterns that hold the landscapes."""
+        return [*self._file_names, *filter(None, [self._folder])]
+
     def _fingerprint(self) -> str:
         """Return a text that changes when a step or a chunk of samples is written."""
-        places = [self.find_file(name) for name in self._file_names]
+        places = [self.find_file(name) for name in self._places()]
         paths = [member.path for member in find_landscapes(places)]
         files = [file for path in paths for file in (path, *path.rglob("*"))]
         newest = max((file.stat().st_mtime_ns for file in files), default=0)
         return f"{len(paths)} {len(files)} {newest}"
 
     def RequestInformation(self, _request: Any, _in_info: Any, out_info: Any) -> int:
-        self._series.scan(self._file_names)
+        self._series.scan(self._places())
         shape: tuple[int, ...] | None = None
         # RequestData reports the error
         with suppress(Exception):
@@ -84,9 +92,10 @@ class TLPLandscapeReader(SeriesAlgorithm):
     def RequestData(self, request: Any, _in_info: Any, out_info: Any) -> int:
         from tlp_core import vtk_bridge
 
-        if not self._file_names:
+        if not self._places():
             raise ValueError(
-                "File Name must name a landscape, a folder NAME.zarr or an .npz file; got none"
+                "File Name or Folder must name a landscape, a folder NAME.zarr or an .npz file; "
+                "got none"
             )
         member = self._series.at(requested_time(request, out_info))
         landscape = _open(member.path)

@@ -3,12 +3,13 @@
 import json
 import re
 
+import numpy as np
 import pytest
 
 from tests.conftest import DATA
 from tests.paraview_programs import ROOT, run
 from tests.pipeline.test_background import SLOW
-from tlp_core import load_problem, random_directions, sample_grid
+from tlp_core import Landscape, load_problem, random_directions, sample_grid
 
 pytestmark = pytest.mark.paraview
 
@@ -17,9 +18,7 @@ BASELINES = DATA / "gui"
 
 EVENTS = """<?xml version="1.0" ?>
 <pqevents>
-  {menu}
-  <pqevent object="pqClientMainWindow/propertiesDock/propertiesPanel/Accept" command="activate"
-           arguments=""/>
+  {events}
   <pqevent object="pqClientMainWindow/menubar/menu_Macros" command="activate" arguments="check"/>
 </pqevents>
 """
@@ -30,11 +29,39 @@ MENU = """
            arguments="TLPLossLandscape"/>
 """
 
+APPLY = """
+  <pqevent object="pqClientMainWindow/propertiesDock/propertiesPanel/Accept" command="activate"
+           arguments=""/>
+"""
+
 FILE_OPEN = """
   <pqevent object="pqClientMainWindow/menubar/menu_File" command="activate"
            arguments="actionFileOpen"/>
   <pqevent object="pqClientMainWindow/FileOpenDialog" command="filesSelected"
-           arguments="{store}"/>
+           arguments="{files}"/>
+"""
+
+RECENT_FILE = """
+  <pqevent object="pqClientMainWindow/menubar/menu_File" command="activate"
+           arguments="&amp;Recent Files"/>
+  <pqevent object="pqClientMainWindow/menubar/menu_File/menuRecentFiles" command="activate"
+           arguments="{file}"/>
+"""
+
+ALL_SOURCES = """
+import json
+from paraview import simple
+opened = [
+    [name, source.SMProxy.GetXMLName(), list(source.FileName),
+     source.GetDataInformation(0).GetNumberOfPoints(), list(source.TimestepValues)]
+    for (name, _), source in simple.GetSources().items()
+]
+shown = [
+    str(each.Representation)
+    for each in simple.GetActiveView().Representations
+    if hasattr(each, "Input") and each.Visibility
+]
+print("printed", json.dumps({"opened": opened, "shown": shown}), flush=True)
 """
 
 CHECK = """
@@ -171,19 +198,19 @@ def write_macro(launcher, folder, name, code):
         (settings / file).write_text(no_dialog)
 
 
-def checked(launcher, folder, menu):
-    """Return what the macro *check* prints after events of a menu, and Apply."""
-    (folder / "events.xml").write_text(EVENTS.format(menu=menu))
-    write_macro(launcher, folder, "check", CHECK)
+def checked(launcher, folder, events, code):
+    """Return what a macro prints after events of the menus."""
+    (folder / "events.xml").write_text(EVENTS.format(events=events))
+    write_macro(launcher, folder, "check", code)
     options = [f"--test-directory={folder}", f"--test-script={folder / 'events.xml'}", "--exit"]
-    done = run([launcher("paraview"), *options], folder, display=True, timeout=300)
+    done = run([launcher("paraview"), *options], folder, display=True, timeout=120)
     assert done.code == 0, done.text
     assert done.errors == [], done.text
     return printed_by(done)
 
 
 def test_menu_panel_and_apply_make_a_landscape(launcher, tmp_path):
-    made = checked(launcher, tmp_path, MENU)
+    made = checked(launcher, tmp_path, MENU + APPLY, CHECK)
     assert made["kind"] == "TLPLossLandscape"
     assert made["points"] == [41 * 41, 41 * 41]
     assert [visible for _, visible in made["shown"]].count(1) >= 1
@@ -191,15 +218,33 @@ def test_menu_panel_and_apply_make_a_landscape(launcher, tmp_path):
     assert made["dimensions"] == [41, 41, 1]
 
 
-def test_file_open_takes_a_store(launcher, tmp_path):
-    problem = load_problem("quadratic-bowl")
-    directions = random_directions(problem, 2, normalization="none")
-    sample_grid(problem, directions, resolution=5, distance=1.0, store=tmp_path / "bowl.zarr")
-    opened = checked(launcher, tmp_path, FILE_OPEN.format(store=tmp_path / "bowl.zarr"))
-    assert opened["kind"] == "TLPLandscapeReader"
-    assert opened["points"] == [25, 25]
-    assert opened["dimensions"] == [5, 5, 1]
-    assert opened["shown"][0] == ["'Point Gaussian'", 1]
+def test_file_open_and_recent_files_take_what_was_chosen(launcher, tmp_path):
+    """A store, a folder of stores and an import, each beside other landscapes."""
+    (tmp_path / "landscapes").mkdir()
+    stores = {"bowl": 5, "landscapes/step1": 3, "landscapes/step2": 3}
+    for name, resolution in stores.items():
+        shape = (resolution, resolution)
+        landscape = Landscape(np.ones(shape), np.ones(2), np.ones(shape, bool))
+        landscape.save(tmp_path / f"{name}.zarr")
+    places = np.linspace(-1, 1, 9) * np.ones((2, 1))
+    np.savez(tmp_path / "theirs.npz", loss=np.ones((9, 9)), coordinates=places)
+    bowl, folder, theirs = (
+        str(tmp_path / name) for name in ("bowl.zarr", "landscapes", "theirs.npz")
+    )
+    choices = [theirs, folder, bowl]
+    events = "".join(FILE_OPEN.format(files=files) + APPLY for files in choices)
+    events += RECENT_FILE.format(file=theirs) + APPLY
+    found = checked(launcher, tmp_path, events, ALL_SOURCES)
+    assert sorted(found["opened"]) == sorted(
+        [name, "TLPLandscapeReader", files, points, steps]
+        for name, files, points, steps in (
+            ("theirs.npz", [theirs], 81, []),
+            ("landscapes", [folder], 9, [1.0, 2.0]),
+            ("bowl.zarr", [bowl], 25, []),
+            ("theirs.npz", [theirs], 81, []),
+        )
+    )
+    assert "'Point Gaussian'" in found["shown"]
 
 
 TRAINING = """

@@ -363,7 +363,7 @@ def test_the_reader_reads_what_the_source_stored(messages, tmp_path):
     assert "a landscape must exist to be opened" in messages[-1][1]
     reader.ClearFileNames()
     run(reader)
-    assert "File Name must name a landscape" in messages[-1][1]
+    assert "File Name or Folder must name a landscape" in messages[-1][1]
 
 
 def test_scattered_points_get_a_knn_graph(messages):

@@ -27,7 +27,7 @@ PROPERTIES = {
         "Resolution Rise Sampling Seed Solutions StepDirections StopSampling Store TimeBudget "
         "TimestepValues Tolerance UseDirectionsStep UseTimeBudget"
     ),
-    "TLPLandscapeReader": "DataState FileName FollowFiles ReadAgain Refresh TimestepValues",
+    "TLPLandscapeReader": "DataState FileName Folder FollowFiles ReadAgain Refresh TimestepValues",
     "TLPBlockTable": "FileName Refresh TimestepValues",
     "TLPNeighborGraph": (
         "CheckForTTK Graph GridRule ImplicitGraph Input NeighborMethod NeighborRule "
@@ -700,6 +700,11 @@ sample("step2.zarr", 5)
 np.savez("theirs.npz", loss=np.ones((3, 3)), coordinates=np.linspace(-1, 1, 3) * np.ones((2, 1)))
 show("one", OpenDataFile("step1.zarr"))
 show("series", OpenDataFile(["step2.zarr", "step1.zarr"]))
+import os
+os.mkdir("landscapes")
+for name in ("step1", "step2"):
+    os.symlink(os.path.abspath(name + ".zarr"), "landscapes/" + name + ".zarr")
+show("folder", OpenDataFile("landscapes"))
 show("import", OpenDataFile("theirs.npz"))
 changed = OpenDataFile("step1.zarr")
 show("old", changed)
@@ -719,6 +724,7 @@ def test_stores_and_imports_are_opened_as_files_and_reloaded(tmp_path):
     for line in (
         "one TLPLandscapeReader 25 []",
         "series TLPLandscapeReader 25 [1.0, 2.0]",
+        "folder TLPLandscapeReader 25 [1.0, 2.0]",
         "import TLPLandscapeReader 9 []",
         "old TLPLandscapeReader 25 []",
         "new TLPLandscapeReader 49 []",
@@ -1191,7 +1197,11 @@ def drawn(tmp_path_factory):
 def test_views_follow_a_source_that_has_changed(drawn):
     text = drawn["changed"].text
     assert "again False" in text
-    for n, heading in ((3, "729 samples in 3 d"), (1, "9 samples in 1 d"), (2, "81 samples in 2 d")):
+    for n, heading in (
+        (3, "729 samples in 3 d"),
+        (1, "9 samples in 1 d"),
+        (2, "81 samples in 2 d"),
+    ):
         assert f"updated {n} True ['{heading}" in text
     assert "same True True" in text
     assert "height True True" in text
