@@ -165,126 +165,6 @@ for path, pipelines in (("wells.tif", [built]), ("none.svg", [])):
         print("refused:", error)
 """
 
-FILTERS = """
-import numpy as np
-from paraview import servermanager
-from tlp_core import Landscape
-from tlp_paraview import pipeline
-from vtkmodules.util.numpy_support import vtk_to_numpy
-
-x, steps = np.linspace(-1, 1, 9), {}
-for step in (0, 10):
-    losses = (np.square(x)[:, None] - 0.3 - step / 100) ** 2 + np.square(x) + step
-    Landscape(losses, np.ones(2), np.ones((9, 9), dtype=bool)).save(f"step_{step}.zarr")
-    steps[step] = losses.ravel()
-
-
-def leaves(data):
-    if not data.IsA("vtkCompositeDataSet"):
-        return [data]
-    iterator, found = data.NewIterator(), []
-    iterator.InitTraversal()
-    while not iterator.IsDoneWithTraversal():
-        found.append(iterator.GetCurrentDataObject())
-        iterator.GoToNextItem()
-    return found
-
-
-def values(proxy, name, kind="Point"):
-    # not by Fetch, which leaves tables out of collections in ParaView 6.1
-    data = proxy.GetClientSideObject().GetOutputDataObject(0)
-    arrays = [getattr(leaf, f"Get{kind}Data")().GetArray(name) for leaf in leaves(data)]
-    return np.sort(np.concatenate([vtk_to_numpy(each) for each in arrays if each is not None]))
-
-
-reader = TLPLandscapeReader(FileName=["step_0.zarr", "step_10.zarr"])
-built = pipeline.build(reader)
-implicit = TLPNeighborGraph(Input=reader, ImplicitGraph="on")
-ports = {
-    "samples": OutputPort(reader, 0),
-    "image": OutputPort(reader, 1),
-    "graph": built.graph,
-    "implicit": implicit,
-    "segmentation": OutputPort(built.tree, 2),
-    "simplified": OutputPort(built.simplification, 2),
-    "profile": built.samples,
-}
-for port_name, port in ports.items():
-    loss = ["POINTS", "Loss"]
-    threshold = Threshold(Input=port, Scalars=loss, ThresholdMethod="Between")
-    selected = ExtractSelection(Input=port)
-    selected.Selection = SelectionQuerySource(ElementType=0, QueryString="Loss <= 10.25")
-    found = {
-        "Threshold": threshold,
-        "Calculator": Calculator(Input=port, Function="2*Loss", ResultArrayName="Twice"),
-        "Mask Points": MaskPoints(Input=port, OnRatio=1, MaximumNumberofPoints=1000),
-        "Histogram": Histogram(Input=port, SelectInputArray=loss, BinCount=5),
-        "Statistics": DescriptiveStatistics(Input=port, VariablesofInterest=["Loss"]),
-        "Cell Data": PointDatatoCellData(Input=port),
-        "Selection": selected,
-        "Interpolator": TemporalInterpolator(Input=port),
-    }
-    for step, losses in steps.items():
-        middle = float(np.median(losses))
-        threshold.LowerThreshold, threshold.UpperThreshold = -1.0, middle
-        for proxy in found.values():
-            proxy.UpdatePipeline(step)
-        whole = np.sort(losses)
-        checks = {
-            "Threshold": np.array_equal(values(threshold, "Loss"), whole[whole <= middle]),
-            "Calculator": np.array_equal(values(found["Calculator"], "Twice"), 2 * whole),
-            "Mask Points": np.array_equal(values(found["Mask Points"], "Loss"), whole),
-            "Histogram": values(found["Histogram"], "bin_values", "Row").sum() == 81,
-            "Statistics": np.isclose(values(found["Statistics"], "Mean", "Row")[0], losses.mean()),
-            "Selection": np.array_equal(values(selected, "Loss"), whole[whole <= 10.25]),
-            "Interpolator": np.array_equal(values(found["Interpolator"], "Loss"), whole),
-        }
-        if port_name in ("samples", "implicit"):  # one cell for each sample
-            of_cells = values(found["Cell Data"], "Loss", "Cell")
-            checks["Cell Data"] = np.array_equal(of_cells, whole)
-        else:
-            of_cells = values(found["Cell Data"], "Loss", "Cell")
-            checks["Cell Data"] = whole[0] <= of_cells[0] and of_cells[-1] <= whole[-1]
-        for name, is_right in checks.items():
-            print("behind", port_name, step, name, "right" if is_right else "WRONG")
-    found["Interpolator"].UpdatePipeline(5.0)
-    mean = np.sort((steps[0] + steps[10]) / 2)
-    is_right = np.allclose(values(found["Interpolator"], "Loss"), mean)
-    print("behind", port_name, 5, "Interpolator", "right" if is_right else "WRONG")
-
-
-def basins(samples, array, step):
-    graph = TLPNeighborGraph(Input=samples)
-    tree = TLPMergeTree(Input=graph, ScalarField=["POINTS", array])
-    ports = {name: OutputPort(tree, i) for i, name in enumerate(("Nodes", "Arcs", "Segmentation"))}
-    profile = TLPLandscapeProfile(**ports, ScalarField=["POINTS", array])
-    profile.UpdatePipeline(step)
-    return [values(profile, name, "Cell") for name in ("Size", "Birth", "Death")]
-
-
-before = {
-    "Calculator": Calculator(Input=reader, Function="Loss", ResultArrayName="Loss"),
-    "Threshold": Threshold(Input=reader, Scalars=["POINTS", "Loss"], LowerThreshold=-1,
-                           UpperThreshold=99, ThresholdMethod="Between"),
-    "Transform": Transform(Input=reader, Transform="Transform"),
-    "Pass Arrays": PassArrays(Input=reader, PointDataArrays=["Loss", "Coordinates"],
-                              FieldDataArrays=["Shape", "Step"]),
-    "Append": AppendAttributes(Input=[reader, Elevation(Input=reader)]),
-    "Interpolator": TemporalInterpolator(Input=reader),
-    "Shift": TemporalShiftScale(Input=reader),
-    "Elevation": Elevation(Input=reader),
-}
-before["Transform"].Transform.Translate = [1.0, 2.0, 3.0]
-for name, proxy in before.items():
-    for step in steps:
-        own, direct = basins(proxy, "Loss", step), basins(reader, "Loss", step)
-        is_right = all(np.array_equal(a, b) for a, b in zip(own, direct))
-        print("before", name, step, len(own[0]), "right" if is_right else "WRONG")
-doubled = Calculator(Input=reader, Function="2*Loss", ResultArrayName="Twice")
-is_right = np.array_equal(2 * basins(reader, "Loss", 10)[1], basins(doubled, "Twice", 10)[1])
-print("before twice", "right" if is_right else "WRONG")
-"""
-
 BACKGROUND = """
 import os, time
 from tlp_paraview import follow
@@ -387,7 +267,6 @@ SNIPPETS = {
     "unfit": UNFIT,
     "raised": RAISED,
     "written": WRITTEN,
-    "filters": FILTERS,
     "background": BACKGROUND,
     "growing": GROWING,
 }
@@ -482,16 +361,6 @@ def test_a_script_waits_for_files_that_grow(ran):
     assert "refused: a script can wait for a TLP Landscape Reader with Follow Files" in done.text
     assert "refused: a script can wait for the end of a TLP Loss Landscape with" in done.text
     assert "state True" in done.text
-
-
-def test_paraviews_filters_work_behind_and_before_the_suites(ran):
-    assert ran["filters"].code == 0, ran["filters"].text
-    assert ran["filters"].errors == []
-    lines = ran["filters"].text.splitlines()
-    found = [line for line in lines if line.startswith(("behind", "before"))]
-    assert [line for line in found if not line.endswith("right")] == []
-    assert len(found) == 7 * (2 * 8 + 1) + 2 * 8 + 1
-    assert "before Interpolator 10 3 right" in found, "two wells make three basins"
 
 
 def test_an_implicit_graph_gives_the_same_profile(ran):

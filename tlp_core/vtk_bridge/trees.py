@@ -10,6 +10,7 @@ from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonCore import vtkDataArray
 from vtkmodules.vtkCommonDataModel import (
     VTK_LINE,
+    VTK_VERTEX,
     vtkDataSet,
     vtkFieldData,
     vtkUnstructuredGrid,
@@ -40,12 +41,14 @@ def tree_to_nodes(tree: MergeTree, dataset: vtkDataSet) -> vtkUnstructuredGrid:
         dataset: the samples.
 
     Returns:
-        M points with the arrays of TTK's filter as point data.
+        M points with the arrays of TTK's filter as point data, and a vertex cell each, which TTK's
+        filter lacks, so that ParaView's Threshold and the like keep what they select.
     """
+    count = len(tree.node_vertex)
     nodes = vtkUnstructuredGrid()
     nodes.SetPoints(make_points(_positions(dataset, tree.node_vertex)))
+    nodes.SetCells(VTK_VERTEX, make_cells(np.arange(count), np.arange(count + 1)))
     data = nodes.GetPointData()
-    count = len(tree.node_vertex)
     regular = np.append(_region_sizes(tree), 0)
     regular[-1] = regular[tree.vertex_arc[tree.node_vertex[-1]]]
     add_array(data, names.NODE_ID, np.arange(count, dtype=np.int32))
