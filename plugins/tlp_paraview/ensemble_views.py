@@ -9,11 +9,17 @@ from paraview import simple
 
 from tlp_core import array_names as names
 from tlp_core.vtk_bridge.tracking import MARGIN
-from tlp_paraview import fitting, roles, styles, versions
+from tlp_paraview import fitting, pipeline, roles, styles, versions, views
 from tlp_paraview.pipeline import Pipeline
 
 _MAP, _LABELS, _EMBEDDING = 2, 3, 4
 """Ports of TLP Tree Ensemble."""
+
+_EVENTS = 2
+"""Port of TLP Basin Tracking."""
+
+_TABLE = 0.3
+"""Height of the table of events, as a fraction of that of the graph and the table."""
 
 _DISTANCE_TITLES = ("bottleneck distance", "Wasserstein distance")
 
@@ -84,13 +90,22 @@ def show_ensemble(ensemble: Any, *, size: tuple[int, int] = fitting.SIZE) -> Any
     return layout
 
 
-def show_tracking(ensemble: Any, *, overlap: float = 0.25) -> tuple[Any, Any]:
+def show_tracking(
+    ensemble: Any,
+    *,
+    overlap: float = 0.25,
+    beside: Pipeline | None = None,
+    size: tuple[int, int] = fitting.SIZE,
+) -> tuple[Any, Any]:
     """Show the basins of an ensemble through its steps as a graph, in a new layout.
 
     Args:
         ensemble: a TLP Tree Ensemble.
         overlap: smallest number of samples that related basins share, as a fraction, above 0 to 1,
             of the smaller one. Default: 0.25.
+        beside: the pipeline of the training, whose profile is shown at the left of the graph, at
+            the current time, and the table of events below the graph. Default: the graph alone.
+        size: width and height of all views together, in pixels. Default: 1600 x 900.
 
     Returns:
         The layout, and the TLP Basin Tracking, whose port 2 is the table of events.
@@ -109,9 +124,15 @@ def show_tracking(ensemble: Any, *, overlap: float = 0.25) -> tuple[Any, Any]:
             "filters report"
         )
     view = styles.empty_view()
-    layout = simple.CreateLayout("Basin tracking")
-    layout.AssignView(0, view)
-    fitting.set_size(layout, fitting.SIZE)
+    if beside is None:
+        layout = versions.row_layout("Basin tracking", [view])
+    else:
+        profile, events = styles.empty_view(), simple.CreateView("SpreadSheetView")
+        layout = versions.table_layout("Basin tracking", profile, view, events, _TABLE)
+        ranges = views.ranges_of_all_steps(beside, pipeline.steps_of(beside.source))
+        views.show_profile(beside, profile, ranges)
+        simple.Show(simple.OutputPort(tracking, _EVENTS), events)
+    fitting.set_size(layout, size)
     line = simple.Show(lines, view)
     line.SetRepresentationType("Wireframe")
     styles.set_color(line, styles.GREY, LineWidth=3.0)
@@ -139,9 +160,10 @@ def show_tracking(ensemble: Any, *, overlap: float = 0.25) -> tuple[Any, Any]:
         0.0,
         0.0,
     ]
-    half = max(bounds[3] - bounds[2], width * fitting.SIZE[1] / fitting.SIZE[0]) / 2
+    across, down = size if beside is None else (size[0] / 2, size[1] * (1 - _TABLE))
+    half = max(bounds[3] - bounds[2], width * down / across) / 2
     _look_down(view, 0.8 * (half + margin))
-    fitting.fit_layout(layout)
+    fitting.fit_layout(layout, size)
     return layout, tracking
 
 

@@ -38,6 +38,24 @@ def row_layout(name: str, views: list[Any]) -> Any:
     return layout
 
 
+def table_layout(name: str, left: Any, upper: Any, lower: Any, fraction: float) -> Any:
+    """Return a new layout of a view at the left, and two at the right, one above the other.
+
+    Args:
+        name: name of the layout.
+        left: the view at the left.
+        upper: the upper view at the right.
+        lower: the lower view at the right.
+        fraction: fraction, 0 to 1, of the height of the layout for ``lower``.
+    """
+    layout = simple.CreateLayout(name)
+    first, rest = _split(layout, 0, 0.5, across=True)
+    layout.AssignView(first, left)
+    for view, cell in zip((upper, lower), _split(layout, rest, 1 - fraction, across=False)):
+        layout.AssignView(cell, view)
+    return layout
+
+
 def grid_layout(name: str, grid: list[list[Any]], last: Any, fraction: float) -> Any:
     """Return a new layout of views in rows and columns of equal size, and one view at the right.
 

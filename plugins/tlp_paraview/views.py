@@ -87,7 +87,7 @@ def show_landscape(
     if steps:
         simple.GetAnimationScene().UpdateAnimationUsingDataTimeSteps()
     fitting.set_range(pipeline.profile, None)
-    ranges = _ranges_of_all_steps(pipeline, steps) if steps and step_range == "all steps" else None
+    ranges = ranges_of_all_steps(pipeline, steps) if steps and step_range == "all steps" else None
     _go_to_first_profile(pipeline, steps)
     native, profile = styles.empty_view(), styles.empty_view()
     layout = _layout(title(pipeline, metrics=False), native, profile)
@@ -126,7 +126,7 @@ def update_views(pipeline: Pipeline, *, new_steps: Sequence[float] | None = None
     ranges = None
     if steps and shares_range:
         evaluated = steps if known is None else new_steps or steps[-1:]
-        ranges = fitting.union_of([known, _ranges_of_all_steps(pipeline, evaluated)])
+        ranges = fitting.union_of([known, ranges_of_all_steps(pipeline, evaluated)])
     for view in pair:
         _clear(view)
     _fill_views(pipeline, *pair, ranges)
@@ -496,7 +496,7 @@ def _clear(view: Any) -> None:
         simple.Delete(helpers.pop(last))
 
 
-def _ranges_of_all_steps(pipeline: Pipeline, steps: Sequence[float]) -> Ranges | None:
+def ranges_of_all_steps(pipeline: Pipeline, steps: Sequence[float]) -> Ranges | None:
     """Evaluate all steps, and return ranges that contain them all."""
     parts = []
     for step in steps:

@@ -855,6 +855,15 @@ for step, place in ((0, 0.5), (5, 0.6), (9, 0.2)):
     Landscape(losses, np.ones(2), np.ones((9, 9), dtype=bool)).save(f"step_{step}.zarr")
 built = pipeline.build(TLPLandscapeReader(FileName=["step_*.zarr"]))
 ensemble = ensemble_views.tree_ensemble([built])
+beside, tracking = ensemble_views.show_tracking(ensemble, beside=built, size=(800, 400))
+views_of = [view for view in GetViews() if beside.GetViewLocation(view) >= 0]
+print("beside", sorted(view.SMProxy.GetXMLName() for view in views_of), beside.GetSize())
+for view in views_of:
+    inputs = [(each.Input.SMProxy.GetXMLName(), each.Input.Port) for each in view.Representations
+              if hasattr(each, "Input")]
+    print("shown", ("TLPBasinTracking", 2) in inputs, ("TLPBasinTracking", 0) in inputs,
+          ("TLPLandscapeProfile", 0) in inputs)
+print("range", [round(end, 3) for end in built.profile.LossRange], built.profile.UseLossRange)
 layouts = [ensemble_views.show_ensemble(ensemble), ensemble_views.show_tracking(ensemble)[0]]
 for number, layout in enumerate(layouts):
     SaveScreenshot(f"ensemble_{number}.png", layout, ImageResolution=(600, 300))
@@ -1100,6 +1109,11 @@ def test_an_ensemble_is_drawn_as_map_embedding_and_tracks(drawn):
         blue = (pixels[..., 2] > 80) & (pixels[..., 2] - pixels[..., 0] > 60)
         assert 0.002 < blue.mean() < 0.5
         assert (pixels.min(axis=-1) > 250).mean() > 0.4
+    text = drawn["ensemble"].text
+    assert "beside ['RenderView', 'RenderView', 'SpreadSheetView']" in text
+    shown = sorted(re.findall("shown (.*)", text))
+    assert shown == ["False False True", "False True False", "True False False"]
+    assert re.search(r"range \[\S+, \S+\] 1", text), "all steps share the loss axis"
     assert "refused: an ensemble must have distances" in drawn["ensemble"].text
     assert "refused: an ensemble must have at least one pipeline" in drawn["ensemble"].text
 

@@ -59,7 +59,7 @@ FEWER_RUNS = {"small_multiples": 'find_file("pinn_sweep.csv")])'}
 """Ends of the line of a script that finds landscapes, of which the tests show three."""
 
 _MOONS = [0, 5, 10, 20, 40, 80, 160, 320]
-STEPS = {"training_over_time": _MOONS, "tree_ensemble": _MOONS}
+STEPS = dict.fromkeys(("training_over_time", "tree_ensemble", "basin_tracking"), _MOONS)
 
 # Profiles of the state files when they were made. If the losses are in a store, the sizes are those
 # of all basins. If opening a state file samples the losses, they are those of basins with at least
@@ -94,6 +94,7 @@ SAMPLED_SIZES = {
     "pinn_convection_4d": [[42, 154, 249, 307, 436, 625]],
     "training_over_time": [[73, 77, 134, 961]],
     "tree_ensemble": [[33, 37, 60, 441]],
+    "basin_tracking": [[33, 37, 60, 441]],
     "your_model": [[75, 125, 229, 278, 303, 961]],
 }
 # lowest and highest loss of each profile
@@ -114,6 +115,7 @@ LOSS_RANGES = {
     "pinn_convection_4d": [[0.005545627326, 39063.75781]],
     "training_over_time": [[0.4388291240, 9.150936127]],
     "tree_ensemble": [[0.4450367987, 9.150936127]],
+    "basin_tracking": [[0.4450367987, 9.150936127]],
     "your_model": [[0.016524385661, 16.78747749]],
 }
 
@@ -197,6 +199,7 @@ def test_each_use_has_a_state_file():
         "training_over_time",
         "small_multiples",
         "tree_ensemble",
+        "basin_tracking",
         "ttk_clusters",
         "ttk_key_steps",
         "ttk_tracking",
