@@ -3,11 +3,14 @@ import json
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
+from pypdf import PdfReader
 
 from tlp_core import choices, load_problem
 from tlp_core.cli.main import main
@@ -158,6 +161,16 @@ def test_plot_draws_landscapes_side_by_side_and_tables(store, tmp_path, capsys):
     assert "beta = 2, seed = 1" not in text
     assert main(command) == 1
     assert "beta = 1 has two" in capsys.readouterr().err
+    vector = tmp_path / "wells.pdf"
+    assert main([*command, "--columns", "seed", "-o", str(vector)]) == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (page,) = PdfReader(vector, strict=True).pages
+    assert "beta = 2, seed = 0" in page.extract_text()
+    drawing = ElementTree.parse(picture).getroot()
+    assert drawing.tag == "{http://www.w3.org/2000/svg}svg"
+    links = [each.get("{http://www.w3.org/1999/xlink}href", "#") for each in drawing.iter()]
+    assert all(link.startswith(("#", "data:")) for link in links), "a picture must be one file"
     assert main(["plot", store, "-o", str(tmp_path / "x.bmp")]) == 1
     assert "a picture must end in .svg, .pdf, .png" in capsys.readouterr().err
 

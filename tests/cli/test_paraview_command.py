@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from tests.paraview_programs import ROOT
+from tests.paraview_programs import ROOT, launcher, run
 from tlp_core.cli.main import main
 from tlp_core.cli.paraview import add_macro, check_paraview, find_program, separated
 
@@ -130,5 +130,45 @@ def test_a_wheel_has_all_that_paraview_needs(tmp_path):
     places, loaded, basins = done.stdout.splitlines()[-3:]
     assert places.count(str(site)) == 3
     assert places.endswith("['--own']")
+    assert loaded == "loaded at the start True"
+    assert basins == "basins 3"
+
+
+GETENT = """#!/bin/sh
+echo "user:x:{uid}:{gid}:,,,:{home}:/bin/sh"
+"""
+
+
+@pytest.mark.paraview
+@pytest.mark.parametrize("with_sudo", [False, True])
+def test_cmake_installs_what_opens_a_state_without_the_clone(tmp_path, with_sudo):
+    """The macro goes to the user, with sudo, too, whose HOME may be root's."""
+    build = launcher("pvpython").parent.parent
+    if shutil.which("cmake") is None or not (build / "cmake_install.cmake").exists():
+        pytest.skip("no CMake, or no build folder")
+    prefix, home, roots = (tmp_path / name for name in ("prefix", "home", "root"))
+    home.mkdir()
+    roots.mkdir()
+    environment = {**os.environ, "HOME": str(roots if with_sudo else home)}
+    environment.pop("DESTDIR", None)
+    if with_sudo:
+        getent = tmp_path / "bin" / "getent"
+        getent.parent.mkdir()
+        entry = GETENT.format(uid=os.getuid(), gid=os.getgid(), home=home)
+        getent.write_text(entry, encoding="utf-8")
+        getent.chmod(0o755)
+        environment |= {"SUDO_USER": "user", "PATH": f"{getent.parent}:{os.environ['PATH']}"}
+    command = ["cmake", "--install", str(build), "--prefix", str(prefix)]
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    assert (home / ".config/ParaView/Macros/loss_landscape_profile.py").is_file()
+    assert not any(roots.iterdir())
+    if with_sudo:
+        return
+    (tmp_path / "opened.py").write_text(OPENED)
+    done = run([prefix / "bin" / "tlp-pvpython", "opened.py", "--own"], tmp_path)
+    assert done.code == 0, done.text
+    assert done.errors == []
+    places, loaded, basins = done.text.splitlines()[-3:]
+    assert places.count(str(prefix)) == 3
     assert loaded == "loaded at the start True"
     assert basins == "basins 3"

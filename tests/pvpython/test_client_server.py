@@ -72,6 +72,13 @@ with pipeline.pipeline_errors() as errors:
     )
     graph.UpdatePipeline()
 counts = [p.GetDataInformation(0).GetNumberOfPoints() for p in (tree, graph)]
+with pipeline.pipeline_errors() as of_profile:  # whose segmentation is in pieces
+    profile = simple.TLPLandscapeProfile(
+        Nodes=simple.OutputPort(built.tree, 0), Arcs=simple.OutputPort(built.tree, 1),
+        Segmentation=simple.Tetrahedralize(Input=wavelet), ScalarField=["POINTS", "RTData"],
+    )
+    profile.UpdatePipeline()
+print("profile", profile.GetDataInformation(0).GetNumberOfCells(), of_profile)
 print("distributed", counts, sorted({error.partition("ERR: ")[2] for error in errors}))
 """
 
@@ -159,6 +166,9 @@ def test_several_processes_of_pvbatch_give_the_same_profile_and_refuse_pieces(tm
     sentence = ": all samples must be in one of ParaView's processes, and 4 of them hold some"
     assert distributed[0] == "[692, 9261] []"
     assert distributed[1].startswith("[0, 0] ")
+    (profile,) = re.findall("profile (.*)", done.text)
+    assert profile.startswith("0 ")
+    assert "TLP Landscape Profile" + sentence in profile
     assert all(
         name + sentence in distributed[1] for name in ("TLP Merge Tree", "TLP Neighbor Graph")
     )
