@@ -63,17 +63,24 @@ import torch
 from tlp_core import Problem
 
 
-def make_problem(killed=0):
+def make_problem(killed=0, beyond=1.0):
+    "Losses above those of the model itself are times ``beyond``."
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(2, 7), torch.nn.Tanh(), torch.nn.Linear(7, 1))
     x = torch.randn(40, 2)
     made = []
 
+    def error(model, batch):
+        return (model(batch) - batch.sum(1, keepdim=True)).square().mean()
+
+    highest = 1.01 * max(error(model, batch).item() for batch in x.split(10))
+
     def loss(model, batch):
         made.append(1)
         if os.environ.get("RANK") == "1" and len(made) == killed:
             os.kill(os.getpid(), signal.SIGKILL)
-        return (model(batch) - batch.sum(1, keepdim=True)).square().mean()
+        found = error(model, batch)
+        return torch.where(found > highest, beyond * found, found)
 
     return Problem(model, loss, list(x.split(10)), name="small")
 """
@@ -211,6 +218,9 @@ def test_a_killed_rank_ends_all_and_the_same_command_resumes_the_store(network, 
     resumed, one = (Landscape.open(tmp_path / name) for name in ("a.zarr", "b.zarr"))
     assert resumed.is_complete
     assert np.allclose(resumed.loss, one.loss, rtol=1e-5)
+    other = sample("a.zarr", "-a", "beyond=2.0")  # the model's own loss is the same
+    assert other.returncode == 1
+    assert "its loss, data or arguments have changed; choose another path" in other.stderr
 
 
 def test_the_landscapes_of_a_training_are_those_of_one_process(network, tmp_path):

@@ -133,9 +133,8 @@ def sample_plan(
             bases=bases,
             each_batch=evaluation.batch_losses,
         ) as evaluate:
-            # ranks that share a model evaluate together, and may see different chunks in the store
-            if is_resumed and not is_sharded(problem.model):
-                _check_stored(problem, store, plan, evaluate)
+            if is_resumed:
+                _check_stored(problem, store, plan, evaluate, part)
             has_finished = _fill(store, plan, evaluate, known, part, clock, progress)
         part.finish()
     landscape = Landscape.from_store(store)
@@ -372,18 +371,23 @@ def _open_or_create_on_disk(
     return store, engine
 
 
-def _check_stored(problem: Problem, store: LandscapeStore, plan: Plan, evaluate: Evaluator) -> None:
+def _check_stored(
+    problem: Problem, store: LandscapeStore, plan: Plan, evaluate: Evaluator, part: Part
+) -> None:
     """Check losses of a store that is resumed: a sample far from the model, and a finite one.
 
     The provenance does not tell everything on which a loss depends, such as the arguments of a
     problem, or the code of its file. Losses agree within a thousandth, as those of two machines do.
+    Ranks that share a model evaluate together, and may see different chunks in the store: the first
+    of them chooses the samples.
 
     Raises:
         ValueError: if a loss is now another one.
     """
     rounding = AGREEMENT if problem.autocast is None else _AUTOCAST_AGREEMENT
     done = (chunk for chunk in store.chunks() if store.is_done(chunk))
-    for alphas, there in _samples_to_check(store, plan, done):
+    chosen = list(_samples_to_check(store, plan, done)) if part.leads() else []
+    for alphas, there in part.agree(chosen):
         here = evaluate(alphas)[0]
         smallest = _ROUNDING * max(np.abs(there[np.isfinite(there)]), default=0.0)
         same = np.isclose(here, there, rtol=rounding, atol=smallest)

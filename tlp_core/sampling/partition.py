@@ -54,8 +54,8 @@ class Part(Protocol):
     def leads(self) -> bool:
         """Return whether this process writes the losses of its group."""
 
-    def agree(self, decision: bool) -> bool:
-        """Return the decision of the process that leads this one's group."""
+    def agree(self, value: Any) -> Any:
+        """Return the value of the process that leads this one's group."""
 
     def broadcast(self, value: Any) -> Any:
         """Return the first process's value in all."""
@@ -97,9 +97,9 @@ class SinglePart:
         """Return True: a job has no group."""
         return True
 
-    def agree(self, decision: bool) -> bool:
-        """Return the decision."""
-        return decision
+    def agree(self, value: Any) -> Any:
+        """Return the value."""
+        return value
 
     def broadcast(self, value: Any) -> Any:
         """Return the value: equal settings give equal values in every job."""
@@ -146,9 +146,9 @@ class RankPart:
         """Return True: ranks of MPI have no groups."""
         return True
 
-    def agree(self, decision: bool) -> bool:
-        """Return the decision."""
-        return decision
+    def agree(self, value: Any) -> Any:
+        """Return the value."""
+        return value
 
     def broadcast(self, value: Any) -> Any:
         """Broadcast rank 0's value."""

@@ -94,9 +94,11 @@ class TorchPart:
         """Return whether this is the first rank of those that hold its model."""
         return self._rank % self.shards == 0
 
-    def agree(self, decision: bool) -> bool:
-        """Return the decision of the first rank of those that hold one model."""
-        return bool(self._of_leader(decision))
+    def agree(self, value: Any) -> Any:
+        """Return the value of the first rank of those that hold one model."""
+        if self.shards == 1:
+            return value
+        return _broadcast(value, self._rank - self._rank % self.shards, self._same_model)
 
     def broadcast(self, value: Any) -> Any:
         """Broadcast rank 0's value; tensors must be on the CPU."""
@@ -121,16 +123,10 @@ class TorchPart:
         store, name = _get_default_store(), f"tlp/claimed/{next(_claims)}"
         while True:
             with _explained():
-                place = self._of_leader(store.add(name, 1) - 1 if self.leads() else None)
+                place = self.agree(store.add(name, 1) - 1 if self.leads() else None)
             if place >= len(items):
                 return
             yield items[place]
-
-    def _of_leader(self, value: Any) -> Any:
-        """Return the value of the first rank of those that hold one model."""
-        if self.shards == 1:
-            return value
-        return _broadcast(value, self._rank - self._rank % self.shards, self._same_model)
 
     def finish(self) -> None:
         """Wait until all ranks call this."""
