@@ -86,24 +86,49 @@ def mean_gradient(problem: Problem, parameters: Sequence[Tensor]) -> Tensor:
         LossError: if the loss fails.
     """
     total = empty_rows(1, parameters)[0].zero_()
+    return total.div_(add_gradient(total, problem, parameters))
+
+
+def add_gradient(
+    total: Tensor, problem: Problem, parameters: Sequence[Tensor], *, sign: float = 1.0
+) -> float:
+    """Add the gradient of the summed loss over all batches to a row (P,).
+
+    A row for it alone is not needed, nor are the gradients on two batches at a time.
+
+    Args:
+        total: the row.
+        problem: as in :func:`mean_gradient`.
+        parameters: as in :func:`mean_gradient`.
+        sign: factor of the gradient.
+
+    Returns:
+        The weight by which the sum is to be divided for the mean.
+
+    Raises:
+        LossError: if the loss fails.
+    """
     group = group_of(parameters)
     if group is not None:
-        return _mean_over_shards(problem, parameters, total, group)
+        _add_over_shards(total, problem, parameters, group, sign)
+        return 1.0
     parts, weight = views(total, parameters), 0
     for batch in problem.batches:
-        loss = batch_loss(problem, batch)
-        if loss.requires_grad:  # else this batch uses none of the parameters
-            slopes = torch.autograd.grad(loss, parameters, materialize_grads=True)
-            for part, slope in zip(parts, slopes):
-                part.add_(slope.to(part), alpha=batch_size(batch))
         weight += batch_size(batch)
-    return total.div_(weight)
+        loss = batch_loss(problem, batch)
+        if not loss.requires_grad:  # this batch uses none of the parameters
+            continue
+        slopes = torch.autograd.grad(loss, parameters, materialize_grads=True)
+        for part, slope in zip(parts, slopes):
+            part.add_(slope.to(part), alpha=sign * batch_size(batch))
+        del slopes, slope, loss
+    return weight
 
 
-def _mean_over_shards(
-    problem: Problem, parameters: Sequence[Tensor], total: Tensor, group: Any
-) -> Tensor:
-    """Add the gradient of a sharded model to a row of zeros, and return it.
+def _add_over_shards(
+    total: Tensor, problem: Problem, parameters: Sequence[Tensor], group: Any, sign: float
+) -> None:
+    """Add the mean gradient of a sharded model to a row.
 
     ``fully_shard`` sums gradients in ``backward``, and writes the mean over the group to the
     attribute ``grad`` of each parameter.
@@ -112,10 +137,9 @@ def _mean_over_shards(
     for batch in problem.batches:
         weight += batch_size(batch)
     for batch, counts in deal(problem.batches, group):
-        share = batch_size(batch) * own / weight if counts else 0.0
+        share = sign * batch_size(batch) * own / weight if counts else 0.0
         (share * batch_loss(problem, batch)).backward()  # type: ignore[no-untyped-call]
         for part, parameter in zip(parts, parameters):
             if parameter.grad is not None:
                 part.add_(shard_of(parameter.grad).to(part))
                 parameter.grad = None
-    return total

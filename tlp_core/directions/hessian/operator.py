@@ -22,7 +22,7 @@ from torch import Tensor
 
 from tlp_core.choices import HessianProduct
 from tlp_core.directions.flat import Numbers, empty_rows, fill, norm, views
-from tlp_core.directions.gradient import mean_gradient
+from tlp_core.directions.gradient import add_gradient
 from tlp_core.model_state import squared_norm, trainable_parameters
 from tlp_core.problem import Problem, batch_loss, batch_size, check_center, used_parameters
 from tlp_core.progress import Progress
@@ -121,6 +121,7 @@ class HessianOperator:
             images = self._derivative(self._gradient(batch), vector, keep_graph=False)
             for sum_, image in zip(total, images):
                 sum_.add_(image, alpha=size)
+            del images, image
             weight += size
         return [sum_.div_(weight) for sum_ in total]
 
@@ -147,16 +148,16 @@ class HessianOperator:
         parts = views(vector, self.parameters)
         shards = [shard_of(p.data) for p in self.parameters]
         before = [shard.clone() for shard in shards]
-        gradients = []
+        total, weight = torch.zeros_like(vector), 1.0
         try:
             for sign in (1.0, -1.0):
                 for shard, base, part in zip(shards, before, parts):
                     torch.add(base, part.to(base), alpha=sign * step, out=shard)
-                gradients.append(mean_gradient(self._problem, self.parameters))
+                weight = add_gradient(total, self._problem, self.parameters, sign=sign)
         finally:
             for shard, base in zip(shards, before):
                 shard.copy_(base)
-        return gradients[0].sub_(gradients[1]).div_(2 * step)
+        return total.div_(2 * step * weight)
 
     def parameter_norm(self) -> float:
         """Return ‖θ*‖ over :attr:`parameters`, 1 if it is zero."""

@@ -88,6 +88,7 @@ def _extend(operator: HessianOperator, basis: Tensor, projected: Numbers, start:
             basis[j + 1 :] = 0
             return 0.0
         basis[j + 1].copy_(image).div_(length)
+        del image  # before the next product
     return length
 
 
