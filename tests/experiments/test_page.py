@@ -1,11 +1,14 @@
 """The page of results: its tables are those of the rows in the repository."""
 
+import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.paraview_programs import ROOT
+from tlp_core import Landscape
 from tlp_core.cli.main import main
 from tlp_core.experiments import EXPERIMENTS, named_experiment
 from tlp_core.experiments.page import page_of, remake_page, tables_of
@@ -22,8 +25,9 @@ def remade(tmp_path_factory):
     for folder in RESULTS.iterdir():
         copy = page.with_suffix("") / folder.name
         copy.mkdir(parents=True)
-        for file in ("rows.csv", "experiment.json"):
-            shutil.copy(folder / file, copy)
+        for file in ("rows.csv", "experiment.json", "training.csv"):
+            if (folder / file).exists():
+                shutil.copy(folder / file, copy)
     lines = PAGE.read_text(encoding="utf-8").splitlines(keepends=True)
     page.write_text("".join(line for line in lines if not line.startswith("| ")), encoding="utf-8")
     return page, remake_page(page)
@@ -49,6 +53,31 @@ def test_the_tables_of_the_page_are_those_of_the_rows(remade):
         )
         assert one == other
         assert len(tables_in(one)) == len(claims[name]) + 1
+
+
+def test_the_tables_of_numbers_are_those_of_the_rows(remade):
+    pattern = re.compile("<!-- table of .*?<!-- end of the table -->", re.DOTALL)
+    made, kept = (pattern.findall(page.read_text(encoding="utf-8")) for page in (remade[0], PAGE))
+    assert made == kept
+    assert len(kept) == 3
+    assert all(len(tables_in(table)) > 3 for table in kept)
+
+
+@pytest.mark.parametrize("block", [0, 29])
+def test_the_table_of_a_language_model_is_that_of_its_landscapes(block):
+    landscape = Landscape.open(RESULTS.parent / "smollm2" / f"block_{block}.zarr")
+    facts, lowest = landscape.provenance, landscape.loss.min()
+    place = np.unravel_index(landscape.loss.argmin(), landscape.shape)
+    alphas = [landscape.axis(axis)[i] for axis, i in enumerate(place)]
+    where = f"α = ({alphas[0]:.4f}, {alphas[1]:g}); {landscape.center:.4g}"
+    cells = (
+        str(block),
+        ", ".join(f"{value:.3g}" for value in facts["eigenvalues"]),
+        ", ".join(f"{value:.1g}" for value in facts["residuals"]),
+        ", ".join(f"{half:.3g}" for half in landscape.distance),
+        f"{lowest:.4g} at {where if any(alphas) else 'the model'}",
+    )
+    assert f"| {' | '.join(cells)} |" in PAGE.read_text(encoding="utf-8")
 
 
 def test_the_files_of_claims_are_those_of_the_page(remade):

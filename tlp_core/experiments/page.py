@@ -1,4 +1,4 @@
-"""A page of results in Markdown: its tables of claims, made anew from the rows of experiments.
+"""A page of results in Markdown: its tables, made anew from the rows of experiments.
 
 The page ``PAGE.md`` has a place for each table, which also tells how its rows are chosen:
 
@@ -6,7 +6,8 @@ The page ``PAGE.md`` has a place for each table, which also tells how its rows a
     <!-- end of pinn -->
 
 The rows are in the folder ``PAGE/pinn``. The p-values of all tables are corrected together, because
-a reader of the page reads all of its claims.
+a reader of the page reads all of its claims. Tables of numbers have places of their own, see
+:mod:`~tlp_core.experiments.pivot`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from tlp_core.choices import EXPERIMENT_SIZES, ExperimentSize
 from tlp_core.experiments import EXPERIMENTS, named_experiment
 from tlp_core.experiments.charts import draw_charts
 from tlp_core.experiments.claims import Claim, correct_claims, markdown_table
+from tlp_core.experiments.pivot import fill_tables
 from tlp_core.experiments.run import gather_rows, write_claims, write_rows
 from tlp_core.experiments.selection import named_values, resolutions_of
 
@@ -64,16 +66,17 @@ def remake_page(page: Path, *, report: Callable[[str], None] = print) -> dict[st
         The claims of each experiment. Their p-values are corrected for the number of all claims.
 
     Raises:
-        FileNotFoundError: if the page does not exist.
+        FileNotFoundError: if the page, or a file of a table, does not exist.
         ValueError: if it has no table, a table twice or without its end, or rows are missing or
             damaged.
         ModuleNotFoundError: if matplotlib is not installed.
     """
     import matplotlib  # noqa: F401, before a file is written
 
-    tables = tables_of(page)
+    tables, results = tables_of(page), page.with_suffix("")
+    fill_tables(page.read_text(encoding="utf-8"), results)  # so that it fails before it writes
     experiments = {table.name: named_experiment(table.name) for table in tables}
-    folders = {table.name: page.with_suffix("") / table.name for table in tables}
+    folders = {table.name: results / table.name for table in tables}
     rows = {
         table.name: gather_rows(
             experiments[table.name],
@@ -103,7 +106,7 @@ def remake_page(page: Path, *, report: Callable[[str], None] = print) -> dict[st
     for table in reversed(tables):  # so that the indices of the earlier ones stay
         lines[table.first + 1 : table.last] = [f"\n{markdown_table(corrected[table.name])}\n"]
     with atomic_write(page) as temporary:
-        temporary.write_text("".join(lines), encoding="utf-8")
+        temporary.write_text(fill_tables("".join(lines), results), encoding="utf-8")
     return corrected
 
 

@@ -1,0 +1,139 @@
+"""Tables of a page that show a column of a file of rows by two others.
+
+A page has a place for each, which also tells how it is made, such as
+
+    <!-- table of pinn/training.csv --value "relative error" --rows step --columns beta -->
+    <!-- end of the table -->
+
+``--where`` chooses rows, and ``--show`` what is told of several that belong to one place:
+
+    --where rate=1.0 --show range
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tlp_core.experiments.rows import Row, read_rows
+from tlp_core.experiments.selection import named_values
+
+_PLACE = re.compile(r"<!-- table of (\S+)([^\n]*)-->\n(.*?)<!-- end of the table -->", re.DOTALL)
+_START = re.compile(r"^<!-- table of ", re.MULTILINE)
+
+SHOWN = ("range", "mean", "smallest", "largest")
+
+
+def fill_tables(text: str, folder: Path) -> str:
+    """Return the text of a page with its tables made anew from files of rows.
+
+    Args:
+        text: the page, in Markdown.
+        folder: folder of the files that the page names.
+
+    Raises:
+        FileNotFoundError: if a file does not exist.
+        ValueError: if a table has no end, an option is wrong, or no row has the values.
+    """
+    if len(_START.findall(text)) != len(_PLACE.findall(text)):
+        raise ValueError(
+            "each line '<!-- table of FILE … -->' of a page must be followed by "
+            "'<!-- end of the table -->', and one is not"
+        )
+    return _PLACE.sub(lambda place: _filled(place, folder), text)
+
+
+def _filled(place: re.Match[str], folder: Path) -> str:
+    name, words, _ = place.groups()
+    parser = argparse.ArgumentParser(exit_on_error=False, add_help=False, allow_abbrev=False)
+    for option in ("--value", "--rows", "--columns"):
+        parser.add_argument(option)
+    parser.add_argument("--where", nargs="+", default=[], action="extend")
+    parser.add_argument("--show", choices=SHOWN, default="range")
+    first = place[0].partition("\n")[0]
+    try:
+        options, unknown = parser.parse_known_args(shlex.split(words))
+        where = named_values("where", "rate=1.0", options.where)
+    except (argparse.ArgumentError, ValueError) as error:
+        raise ValueError(f"the options in {first!r} are wrong: {error}") from error
+    if unknown or not (options.value and options.rows and options.columns):
+        raise ValueError(
+            f"the options in {first!r} must be --value, --rows and --columns, and may be --where "
+            f"and --show, got {', '.join(unknown) or 'not all'}"
+        )
+    if not (folder / name).is_file():
+        raise FileNotFoundError(f"a table must be made of a file, and {folder / name} is none")
+    table = pivot_table(
+        read_rows(folder / name),
+        value=options.value,
+        rows=options.rows,
+        columns=options.columns,
+        where=where,
+        show=options.show,
+    )
+    return f"{first}\n\n{table}\n\n<!-- end of the table -->"
+
+
+def pivot_table(
+    data: Sequence[Row],
+    *,
+    value: str,
+    rows: str,
+    columns: str,
+    where: Mapping[str, str],
+    show: str = "range",
+) -> str:
+    """Return a table in Markdown that shows one column of rows by two others.
+
+    Args:
+        data: the rows.
+        value: the column that is shown, of numbers.
+        rows: the column whose values are the rows of the table, ascending.
+        columns: the column whose values are the columns of the table, ascending.
+        where: chosen values, by column; several are separated by commas.
+        show: of the values at one place: their ``range``, ``mean``, ``smallest`` or ``largest``.
+
+    Raises:
+        ValueError: if no row has all that is wanted.
+    """
+    chosen = {name: texts.split(",") for name, texts in where.items()}
+    places: dict[tuple[Any, Any], list[float]] = {}
+    for row in data:
+        found = row.get(value)
+        is_wanted = all(_text(row.get(name)) in texts for name, texts in chosen.items())
+        if is_wanted and isinstance(found, (int, float)) and rows in row and columns in row:
+            places.setdefault((row[rows], row[columns]), []).append(found)
+    if not places:
+        raise ValueError(
+            f"rows must have the columns {value}, {rows} and {columns}"
+            f"{' where ' if where else ''}{', '.join(f'{k} is {v}' for k, v in where.items())}, "
+            "and none has"
+        )
+    down, across = (sorted({place[axis] for place in places}) for axis in (0, 1))
+    lines = [
+        [f"{rows}, {columns}", *map(_text, across)],
+        ["---"] * (len(across) + 1),
+        *(
+            [_text(row), *(_shown(places.get((row, column), []), show) for column in across)]
+            for row in down
+        ),
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _text(value: object) -> str:
+    """Return a value as a table and the options of a table have it."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _shown(values: Sequence[float], show: str) -> str:
+    """Return what is told of some values, with two digits; nothing without values."""
+    if not values:
+        return ""
+    ends = {"range": (min(values), max(values)), "mean": (sum(values) / len(values),) * 2}
+    ends |= {"smallest": (min(values),) * 2, "largest": (max(values),) * 2}
+    return " – ".join(dict.fromkeys(f"{end:.2g}" for end in ends[show]))
