@@ -27,11 +27,17 @@ _COLORS = ("#1f63a8", "#2b9959", "#944fb5", "#595959", "#1ab3bd", "#8c5729", "#d
 _STYLES = ("-", "--", ":", "-.")
 """Styles of the lines of networks that differ in further parameters, such as the seed."""
 
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
+"""Shapes of the points of networks that differ in a further parameter, such as the seed."""
+
 _PALETTE = 128
 """Number of colours of a picture: those above, and their blends with white at edges."""
 
 _LOGARITHMIC_RANGE = 30
 """Ratio of the largest to the smallest positive value above which an axis is logarithmic."""
+
+_FEW_DECADES = 1_000
+"""Ratio of the largest to the smallest value up to which 1, 2 and 5 of each decade are labelled."""
 
 _LOGARITHMIC_STEPS = 10
 """Ratio of the largest to the smallest gap between steps above which their axis is logarithmic."""
@@ -69,7 +75,7 @@ def draw_charts(
             if all(any(name in row for row in rows) for name in (x, y)):
                 path = folder / f"{y} over {x} {look}.png".replace(" ", "_")
                 chosen = last if x in parameters else rows
-                charts[path] = partial(draw_points, chosen, x, y, experiment.rows)
+                charts[path] = partial(draw_points, chosen, x, y, parameters)
         if experiment.series and len({row["step"] for row in rows}) > 1:
             path = folder / f"training_{look}.png"
             dates = experiment.dates(rows)
@@ -81,14 +87,17 @@ def draw_charts(
     return [path for path in wanted if path.exists()]
 
 
-def draw_points(table: Sequence[Row], x: str, y: str, color: str, path: Path) -> Path:
+def draw_points(
+    table: Sequence[Row], x: str, y: str, parameters: Sequence[str], path: Path
+) -> Path:
     """Draw one column of a table over another, with a point for each row.
 
     Args:
         table: a row for each landscape.
         x: name of the column on the horizontal axis.
         y: name of the column on the vertical axis.
-        color: the parameter that decides the colours of the points.
+        parameters: that identify a network; the first decides the colours of the points, the next
+            with several values, such as the seed, their shapes.
         path: of the picture.
 
     Returns:
@@ -99,11 +108,23 @@ def draw_points(table: Sequence[Row], x: str, y: str, color: str, path: Path) ->
     """
     figure = _figure(6.4, 4.8)
     axes = figure.subplots()
-    colors = _colors(table, color)
-    for (kind,), rows in group_rows(table, [color]).items():
+    color, *others = parameters
+    colors, shape = _colors(table, color), _first_of_several(table, others)
+    kinds = dict.fromkeys(row.get(shape) for row in table)
+    markers = {kind: _MARKERS[i % len(_MARKERS)] for i, kind in enumerate(kinds)}
+    for (kind, *other), rows in group_rows(table, [color, *filter(None, [shape])]).items():
+        style = {"color": colors[kind], "markeredgecolor": "white", "markeredgewidth": 0.5}
         axes.plot(
-            _column(rows, x), _column(rows, y), "o", color=colors[kind], label=f"{color} {kind}"
+            _column(rows, x),
+            _column(rows, y),
+            markers[other[0] if other else None],
+            markersize=8,
+            **style,
         )
+    for kind, tone in colors.items():
+        axes.plot([], [], "o", color=tone, label=f"{color} {kind}")
+    for kind, marker in markers.items() if shape else ():
+        axes.plot([], [], marker, color="0.6", label=f"{shape} {kind}")
     _scale(axes, x, _column(table, x), "x")
     _scale(axes, y, _column(table, y), "y")
     return _save(figure, [axes], path)
@@ -198,7 +219,7 @@ def _figure(width: float, height: float) -> Figure:
 
 def _scale(axes: Axes, name: str, values: Values, axis: str) -> None:
     """Label an axis, and make it logarithmic, or of whole numbers, as its values need."""
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
     getattr(axes, f"set_{axis}label")(name.replace("_", " "))
     finite = values[np.isfinite(values)]
@@ -207,6 +228,11 @@ def _scale(axes: Axes, name: str, values: Values, axis: str) -> None:
     is_wide = len(finite) and finite.min() > 0 and finite.max() > _LOGARITHMIC_RANGE * finite.min()
     if is_wide and not name.endswith("accuracy"):
         getattr(axes, f"set_{axis}scale")("log")
+        if finite.max() < _FEW_DECADES * finite.min():
+            ticked = getattr(axes, f"{axis}axis")
+            ticked.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ticked.set_major_formatter("{x:g}")
+            ticked.set_minor_locator(NullLocator())
     elif len(finite) and (finite == finite.round()).all():
         getattr(axes, f"{axis}axis").set_major_locator(MaxNLocator(integer=True))
 
@@ -239,6 +265,11 @@ def _colors(table: Sequence[Row], name: str) -> dict[str, str]:
     """Return a colour for each value of a parameter."""
     kinds = dict.fromkeys(row[name] for row in table)
     return {kind: _COLORS[i % len(_COLORS)] for i, kind in enumerate(kinds)}
+
+
+def _first_of_several(table: Sequence[Row], names: Sequence[str]) -> str:
+    """Return the first column of some that has several values; none, if none has."""
+    return next((name for name in names if len({row.get(name) for row in table}) > 1), "")
 
 
 def _column(table: Sequence[Row], name: str) -> Values:

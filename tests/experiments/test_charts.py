@@ -1,0 +1,57 @@
+"""Charts of rows: what tells networks apart, and what axes say."""
+
+import pytest
+
+from tlp_core.experiments import charts
+
+pytest.importorskip("matplotlib")
+
+ROWS = [
+    {"beta": beta, "seed": seed, "error": beta * 0.01 * (seed + 1), "minima": 1}
+    for beta in (1, 10)
+    for seed in (0, 1, 2)
+]
+
+
+@pytest.fixture
+def drawn(monkeypatch, tmp_path):
+    """Return a function that draws points, and returns their axes."""
+    kept = []
+    save = charts._save
+    monkeypatch.setattr(charts, "_save", lambda *parts: kept.append(parts[1][0]) or save(*parts))
+
+    def draw(*arguments):
+        charts.draw_points(*arguments, tmp_path / "chart.png")
+        assert (tmp_path / "chart.png").stat().st_size > 1000
+        return kept.pop()
+
+    return draw
+
+
+def test_seeds_have_shapes_and_the_first_parameter_colours(drawn):
+    axes = drawn(ROWS, "beta", "error", ["beta", "seed"])
+    points = [line for line in axes.lines if len(line.get_xdata())]
+    assert len(points) == len(ROWS)
+    assert len({line.get_marker() for line in points}) == 3
+    assert len({line.get_color() for line in points}) == 2
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["beta 1", "beta 10", "seed 0", "seed 1", "seed 2"]
+
+
+def test_without_a_second_parameter_of_several_values_all_points_have_one_shape(drawn):
+    one = [row for row in ROWS if row["seed"] == 0]
+    for parameters in (["beta"], ["beta", "seed"]):
+        axes = drawn(one, "beta", "error", parameters)
+        assert {line.get_marker() for line in axes.lines} == {"o"}
+        assert [text.get_text() for text in axes.get_legend().get_texts()] == ["beta 1", "beta 10"]
+
+
+def test_a_logarithmic_axis_of_few_decades_labels_more_than_powers_of_ten(drawn):
+    rows = [{**row, "error": 0.005 * 200 ** (i / 5)} for i, row in enumerate(ROWS)]
+    axes = drawn(rows, "beta", "error", ["beta", "seed"])
+    axes.figure.canvas.draw()
+    assert axes.get_yscale() == "log"
+    low, high = axes.get_ylim()
+    ticks = axes.yaxis.get_major_locator().tick_values(low, high)
+    shown = [axes.yaxis.get_major_formatter()(tick) for tick in ticks if low <= tick <= high]
+    assert shown == ["0.005", "0.01", "0.02", "0.05", "0.1", "0.2", "0.5", "1"]
