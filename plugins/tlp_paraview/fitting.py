@@ -238,7 +238,6 @@ def _fit_profile(profile: Any, view: Any, size: tuple[int, int], *, moves_camera
     for shown in _drawn(profile, view):
         if roles.role_of(shown) in roles.POINTS_OF_A_PROFILE:
             styles.stretch(shown.Input, stretch)
-            shown.GaussianRadius = _RADIUS * _font(size) * pixel
             continue
         shown.Scale = [1.0, stretch, 1.0]
         if roles.role_of(shown) == Role.BASINS:
@@ -255,6 +254,9 @@ def _fit_profile(profile: Any, view: Any, size: tuple[int, int], *, moves_camera
         view.CameraParallelScale = pixel * size[1] / 2
         roles.set_fitted_camera(view, camera_state(view))
 
+    seen = 2 * view.CameraParallelScale / size[1]  # of a pixel, also where a user has zoomed
+    for shown in roles.visible(view, *roles.POINTS_OF_A_PROFILE):
+        shown.GaussianRadius = _RADIUS * _font(size) * seen
     for shown in roles.visible(view, Role.LOSS_TITLE):
         shown.Input.Text = LOSS_TITLES[int(profile.LogarithmicLoss)]
     grid = view.AxesGrid

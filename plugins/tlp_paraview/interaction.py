@@ -160,7 +160,7 @@ class _ProfileLinks:
         minimum or saddle stands for the basin that begins there.
         """
         field = "cells" if self._shows_basins(proxy, port) else "points"
-        chosen = _selected_ids(proxy, port, field)
+        chosen = selected_ids(proxy, port, field)
         basins = chosen[names.BASIN_ID]
         if field == "points" and not _has_critical_points(proxy, port):
             return basins, chosen[names.SAMPLE_ID]
@@ -211,7 +211,7 @@ def _selection(proxy: Any, port: int) -> Any:
     return proxy.SMProxy.GetSelectionInput(port)
 
 
-def _selected_ids(proxy: Any, port: int, field: str) -> dict[str, Ids]:
+def selected_ids(proxy: Any, port: int, field: str) -> dict[str, Ids]:
     """Return the ids of the selected cells or points of an output, by the name of the array."""
     extract = servermanager.filters.ExtractSelection(
         Input=simple.OutputPort(proxy, port),

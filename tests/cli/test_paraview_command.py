@@ -10,9 +10,10 @@ import pytest
 
 from tests.paraview_programs import ROOT, launcher, run
 from tlp_core.cli.main import main
-from tlp_core.cli.paraview import add_macro, check_paraview, find_program, separated
+from tlp_core.cli.paraview import add_macros, check_paraview, find_program, separated
 
 FOLDERS = ("tlp_core", "plugins", "state_files")
+MACROS = {"loss_landscape_profile.py", "zoom_into_basins.py"}
 FILES = ("pyproject.toml", "setup.py", "README.md", "LICENSE")
 
 OPENED = """
@@ -89,14 +90,17 @@ def test_a_missing_paraview_is_reported(tmp_path, capsys):
     assert f"ParaView's program pvpython must be installed, found none in {tmp_path}" in error
 
 
-def test_the_macro_is_added_once(tmp_path, monkeypatch, capsys):
+def test_macros_are_added_once(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    add_macro()
-    (macro,) = (tmp_path / "ParaView" / "Macros").iterdir()
-    assert "added the macro" in capsys.readouterr().err
-    macro.write_text("my own")
-    add_macro()
-    assert macro.read_text() == "my own"
+    add_macros()
+    folder = tmp_path / "ParaView" / "Macros"
+    assert {path.name for path in folder.iterdir()} == MACROS
+    assert capsys.readouterr().err.count("added the macro") == len(MACROS)
+    for macro in folder.iterdir():
+        macro.write_text("my own")
+    add_macros()
+    assert {macro.read_text() for macro in folder.iterdir()} == {"my own"}
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.paraview
@@ -116,7 +120,7 @@ def test_a_wheel_has_all_that_paraview_needs(tmp_path):
     )
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert "tlp_paraview/macros/loss_landscape_profile.py" in names
+    assert {f"tlp_paraview/macros/{name}" for name in MACROS} <= set(names)
     assert "tlp_core/profile/tlp_blues.json" in names
     states = {path.name for path in (ROOT / "state_files").glob("*.pvsm")}
     assert {f"tlp_paraview/state_files/{name}" for name in states} <= set(names)
@@ -160,7 +164,7 @@ def test_cmake_installs_what_opens_a_state_without_the_clone(tmp_path, with_sudo
         environment |= {"SUDO_USER": "user", "PATH": f"{getent.parent}:{os.environ['PATH']}"}
     command = ["cmake", "--install", str(build), "--prefix", str(prefix)]
     subprocess.run(command, env=environment, check=True, capture_output=True)
-    assert (home / ".config/ParaView/Macros/loss_landscape_profile.py").is_file()
+    assert {path.name for path in (home / ".config/ParaView/Macros").iterdir()} == MACROS
     assert not any(roots.iterdir())
     if with_sudo:
         return

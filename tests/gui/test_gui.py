@@ -104,7 +104,7 @@ def selected(name, port=0):
     if proxy.SMProxy.GetSelectionInput(port) is None:
         return None
     field = "cells" if (name, port) == ("Profile", 0) else "points"
-    chosen = interaction._selected_ids(proxy, port, field)
+    chosen = interaction.selected_ids(proxy, port, field)
     return {{key: sorted(set(ids.tolist())) for key, ids in chosen.items()}}
 
 def on_screen(view, x, y):
@@ -247,7 +247,12 @@ def test_file_open_and_recent_files_take_what_was_chosen(launcher, tmp_path):
     assert "'Point Gaussian'" in found["shown"]
 
 
-TRAINING = """
+TRAINING = (
+    f"""
+ZOOM = {str(ROOT / "plugins/tlp_paraview/macros/zoom_into_basins.py")!r}
+"""
+    + """
+import numpy as np
 import paraview
 source = TLPLossLandscape(
     registrationName="Training", Problem="file", ProblemFile="two_moons.py",
@@ -296,6 +301,26 @@ for kind in (0, 1):
     SetActiveView(view)
     settle()
 report(clicked=clicked, after=selected("Surface"))
+narrow = min(set(range(cells)) - set(parents), key=sizes.__getitem__)
+ids = servermanager.sources.IDSelectionSource(FieldType="CELL", IDs=[0, narrow])
+profile.SMProxy.SetSelectionInput(0, versions.appended_selection(ids), 0)
+before = list(view.CameraFocalPoint), view.CameraParallelScale
+exec(open(ZOOM).read(), {})
+settle()
+bounds = [0.0] * 6
+servermanager.Fetch(profile, idx=0).GetCellBounds(narrow, bounds)
+wide = (bounds[1] - bounds[0]) * view.ViewSize[1] / (2 * view.CameraParallelScale)
+profile.SMProxy.SetSelectionInput(0, None, 0)
+settle()
+x, y = (bounds[0] + bounds[1]) / 2, view.CameraFocalPoint[1]
+select(desktop, "s", on_screen(view, x, y), 3)
+report(narrow=narrow, wide=wide, hit=selected("Profile"))
+profile.SMProxy.SetSelectionInput(0, None, 0)
+SetActiveView(view)
+exec(open(ZOOM).read(), {})
+settle()
+after = list(view.CameraFocalPoint), view.CameraParallelScale
+report(back=np.allclose(before[0], after[0]) and bool(np.isclose(before[1], after[1])))
 select(desktop, "d", (560, 570), 60)
 report(picked=selected("Surface"), their_basins=selected("Profile"))
 
@@ -309,6 +334,7 @@ desktop.resize(1000, 700)
 picture().save("small.png")
 SaveState("session.pvsm")
 """
+)
 
 OF_READING = "Input proxy does not support selection extraction."
 """The end of an error that ParaView 6.1 prints while it reads the state, and that has no effect."""
@@ -368,6 +394,13 @@ def test_a_click_on_a_basin_selects_its_samples(worked):
     assert len(printed["samples"]["SampleId"]) == printed["size"] > 1
     assert printed["basins"]["BasinId"][0] in printed["samples"]["BasinId"]
     assert printed["cleared"] is None
+
+
+def test_a_narrow_basin_is_hit_after_a_zoom_and_the_next_zoom_goes_back(worked):
+    printed = worked[2]
+    assert printed["wide"] >= 39
+    assert printed["hit"]["BasinId"] == [printed["narrow"]]
+    assert printed["back"]
 
 
 def test_a_click_on_a_minimum_or_a_saddle_selects_the_basin_that_begins_there(worked):

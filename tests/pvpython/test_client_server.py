@@ -42,11 +42,11 @@ with pipeline.pipeline_errors() as errors:
     selection = versions.appended_selection(ids)
     built.profile.SMProxy.SetSelectionInput(0, selection, 0)
     if {has_views}:
-        chosen = interaction._selected_ids(simple.FindSource("Surface"), 0, "points")
+        chosen = interaction.selected_ids(simple.FindSource("Surface"), 0, "points")
         print("selected", len(chosen["SampleId"]), basins.GetValue(0))
         simple.SaveScreenshot("client.png", layout, ImageResolution=[1600, 900])
     else:
-        chosen = interaction._selected_ids(built.profile, 0, "cells")
+        chosen = interaction.selected_ids(built.profile, 0, "cells")
         print("selected", len(chosen["BasinId"]), 1)
 print("errors", errors)
 views.close_views()

@@ -778,8 +778,9 @@ print("version", paraview.__version__)
 
 FAINT = """
 import numpy as np
+from paraview import servermanager
 from tlp_core import Landscape
-from tlp_paraview import fitting, pipeline, roles, styles, views
+from tlp_paraview import fitting, pipeline, roles, styles, versions, views, zoom
 
 
 def shown(path):
@@ -794,8 +795,23 @@ x = np.linspace(-1, 1, 41)
 narrow = 1 + np.square(x)[:, None] + np.square(x)
 narrow[33, 30] = -1  # one of 1,681 samples, with the lower half of the axis to itself
 Landscape(narrow, np.ones(2), np.ones(narrow.shape, dtype=bool)).save("narrow")
-SaveScreenshot("narrow.png", shown("narrow"), ImageResolution=(400, 400))
+view = shown("narrow")
+SaveScreenshot("narrow.png", view, ImageResolution=(400, 400))
+view.ViewSize = (400, 400)
+profile = fitting.profiles_in(view)[0]
+sizes = profile.CellData["Size"].GetRange(0)
+chosen = servermanager.sources.ThresholdSelectionSource(
+    ArrayName="Size", Thresholds=[sizes[0], sizes[0]], FieldType="CELL")
+profile.SMProxy.SetSelectionInput(0, versions.appended_selection(chosen), 0)
+print("zoomed", sizes[0], zoom.zoom_into_basins(view))
+profile.SMProxy.SetSelectionInput(0, None, 0)
+SaveScreenshot("zoomed.png", view, ImageResolution=(400, 400))
+print("back", zoom.zoom_into_basins(view), fitting.camera_was_moved(view))
 views.close_views()
+try:
+    zoom.zoom_into_basins()
+except RuntimeError as error:
+    print("refused:", error)
 x = np.linspace(-1, 1, 21)
 well = np.square(x)[:, None] + np.square(x)
 noise = np.random.default_rng(0).normal(size=(16, 21, 21))
@@ -1185,6 +1201,16 @@ def test_a_basin_narrower_than_a_pixel_is_seen_by_its_outline_and_minimum(drawn)
     assert (widths > 0).all(), "from the lower end of the wide basin down to the minimum"
     assert (widths <= 4).all(), "no wider than its line"
     assert is_red[140:].any()
+
+
+def test_a_zoom_into_a_narrow_basin_shows_it_wide_and_goes_back(drawn):
+    text = drawn["faint"].text
+    assert "zoomed 1.0 True\nback False False\n" in text
+    assert "refused: a profile must be shown in a view to zoom into its basins" in text
+    with Image.open(drawn["folder"] / "zoomed.png") as picture:
+        pixels = np.asarray(picture.convert("RGB"), dtype=int)
+    dark = (pixels[..., 2] > 80) & (pixels[..., 0] < 30)  # of the lowest average loss
+    assert np.median(dark[100:250, :300].sum(axis=1)) >= 36
 
 
 def test_an_error_behind_an_image_is_one_sentence_without_errors_of_rendering(drawn):

@@ -31,7 +31,6 @@ PARAVIEW_VARIABLE = "TLP_PARAVIEW"
 
 _PLUGIN = "TopologicalLandscapeProfiles.xml"
 
-_MACRO = "loss_landscape_profile.py"
 
 _NUMPY_LIMITS = (((5, 13), (2, 0)), ((6, 1), (2, 4)))
 """ParaView before the first version needs NumPy before the second; CMakeLists.txt has them, too."""
@@ -81,7 +80,7 @@ def start(options: argparse.Namespace) -> int:
     environment = paraview_environment(plugin)
     check_paraview(find_program("pvpython", options.folder), environment)
     if options.command == "paraview":
-        add_macro()
+        add_macros()
     rest = options.rest[1:] if options.rest[:1] == ["--"] else options.rest
     sys.stdout.flush()
     os.execve(program, [str(program), *rest], environment)
@@ -185,15 +184,15 @@ def check_paraview(pvpython: Path, environment: dict[str, str]) -> None:
         )
 
 
-def add_macro() -> None:
-    """Copy the macro to ParaView's macros of the user, unless a macro has its name."""
-    macro = _plugin_package() / "macros" / _MACRO
+def add_macros() -> None:
+    """Copy the macros to ParaView's macros of the user, unless one there has the name."""
     folder = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    target = folder / "ParaView" / "Macros" / _MACRO
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(macro, target)
-        print(f"tlp paraview: added the macro {target}", file=sys.stderr)
+    for macro in sorted((_plugin_package() / "macros").glob("*.py")):
+        target = folder / "ParaView" / "Macros" / macro.name
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(macro, target)
+            print(f"tlp paraview: added the macro {target}", file=sys.stderr)
 
 
 def _plugin_package() -> Path:
