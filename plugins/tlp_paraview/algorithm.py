@@ -180,6 +180,7 @@ class Algorithm(VTKPythonAlgorithmBase):
         """Of a source: when a setting changed last, and the time that was requested."""
         self._used: set[str] = set()
         self._set_while_unused: set[str] = set()
+        self._defaults: dict[str, Any] = {}
 
     def FillInputPortInformation(self, port: int, info: Any) -> int:
         info.Set(self.INPUT_REQUIRED_DATA_TYPE(), self.INPUTS[port])
@@ -283,7 +284,10 @@ class Algorithm(VTKPythonAlgorithmBase):
             former: value that version 0.1.0 had instead of the check box, so that its state files
                 open without a warning.
         """
-        if value != getattr(self, name) and value != former and label not in self._used:
+        default = self._defaults.setdefault(label, getattr(self, name))
+        if label in self._used or value in (default, former):
+            self._set_while_unused.discard(label)
+        elif value != getattr(self, name):
             self._set_while_unused.add(label)
         self.assign(name, value)
 
@@ -297,11 +301,11 @@ class Algorithm(VTKPythonAlgorithmBase):
     def optional(self, label: str, value: Any) -> Any:
         """Return the value of an optional property, or None if its check box is off.
 
-        A script that sets the value alone is told so.
+        A warning is printed where a value was set, and its check box was not.
         """
         if label in self._set_while_unused:
             warnings.warn(
-                f"{label}, {value}, has no effect while Use {label} is off; turn it on",
+                f"{label}, {value}, has no effect while Use {label} is off; turn it on to use it",
                 stacklevel=2,
             )
         return value if label in self._used else None

@@ -103,15 +103,16 @@ def show_tracking(
         ensemble: a TLP Tree Ensemble.
         overlap: smallest number of samples that related basins share, as a fraction, above 0 to 1,
             of the smaller one. Default: 0.25.
-        beside: the pipeline of the training, whose profile is shown at the left of the graph, at
-            the current time, and the table of events below the graph. Default: the graph alone.
+        beside: the pipeline of the training, whose profile at the current time is shown at the left
+            of the graph, with the table of events below the graph. All its steps are evaluated, and
+            its profile gets one loss axis for all of them. Default: the graph alone.
         size: width and height of all views together, in pixels. Default: 1600 x 900.
 
     Returns:
         The layout, and the TLP Basin Tracking, whose port 2 is the table of events.
 
     Raises:
-        RuntimeError: if there are no basins.
+        RuntimeError: if there are no basins, or ``beside`` has no profile.
     """
     tracking = simple.TLPBasinTracking(
         registrationName="Basin Tracking", Input=simple.OutputPort(ensemble, 0), Overlap=overlap
@@ -129,7 +130,9 @@ def show_tracking(
     else:
         profile, events = styles.empty_view(), simple.CreateView("SpreadSheetView")
         layout = versions.table_layout("Basin tracking", profile, view, events, _TABLE)
-        ranges = views.ranges_of_all_steps(beside, pipeline.steps_of(beside.source))
+        steps = pipeline.steps_of(beside.source)
+        ranges = views.ranges_of_all_steps(beside, steps)
+        views.go_to_first_profile(beside, steps)
         views.show_profile(beside, profile, ranges)
         simple.Show(simple.OutputPort(tracking, _EVENTS), events)
     fitting.set_size(layout, size)

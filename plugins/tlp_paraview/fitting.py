@@ -102,8 +102,7 @@ def union_of(parts: Iterable[Ranges | None]) -> Ranges | None:
 def set_range(profile: Any, ranges: Ranges | None) -> None:
     """Set the range of the loss axis of a profile; None sets its own range."""
     profile.UseLossRange = int(ranges is not None)
-    if ranges is not None:
-        profile.LossRange = list(ranges.loss)
+    profile.LossRange = list(ranges.loss) if ranges is not None else [0.0, 1.0]
     profile.UpdatePipeline()
 
 

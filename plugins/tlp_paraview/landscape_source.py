@@ -100,7 +100,7 @@ class TLPLossLandscape(SeriesAlgorithm):
         self._arguments, self._checkpoint, self._model_folder = "", "", ""
         self._training: Any = None
         self._checkpoints: list[str] = []
-        self._step_directions, self._directions_step = 0, 0.0
+        self._step_directions, self._directions_step = 0, -1.0
         self._checkpoint_folder = ""
         self._preset, self._coarse = 0, ""
         self._directions, self._method, self._normalization = 2, 0, 0
@@ -323,8 +323,8 @@ class TLPLossLandscape(SeriesAlgorithm):
 
         if self._training_files():
             raise ValueError(
-                "Checkpoints cannot be sampled in the background; use tlp training, and TLP "
-                "Landscape Reader with Follow Files, or turn In Background off"
+                "the checkpoints of a training cannot be sampled in the background; use tlp "
+                "training, and TLP Landscape Reader with Follow Files, or turn In Background off"
             )
         if self._plan().sampling != "grid":
             raise ValueError(
@@ -367,8 +367,8 @@ class TLPLossLandscape(SeriesAlgorithm):
 
         if self._checkpoint:
             raise ValueError(
-                f"Checkpoint must be empty if Checkpoints name a training, got {self._checkpoint}; "
-                "clear one of the two"
+                "Checkpoint must be empty if Checkpoint Folder or Checkpoints name a training, got "
+                f"{self._checkpoint}; clear it, or the others"
             )
         member = self._series.at(time)
         step = self.optional("Directions Step", self._directions_step)

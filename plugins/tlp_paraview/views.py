@@ -88,7 +88,7 @@ def show_landscape(
         simple.GetAnimationScene().UpdateAnimationUsingDataTimeSteps()
     fitting.set_range(pipeline.profile, None)
     ranges = ranges_of_all_steps(pipeline, steps) if steps and step_range == "all steps" else None
-    _go_to_first_profile(pipeline, steps)
+    go_to_first_profile(pipeline, steps)
     native, profile = styles.empty_view(), styles.empty_view()
     layout = _layout(title(pipeline, metrics=False), native, profile)
     fitting.set_size(layout, size)
@@ -505,7 +505,7 @@ def ranges_of_all_steps(pipeline: Pipeline, steps: Sequence[float]) -> Ranges | 
     return fitting.union_of(parts)
 
 
-def _go_to_first_profile(pipeline: Pipeline, steps: Sequence[float]) -> None:
+def go_to_first_profile(pipeline: Pipeline, steps: Sequence[float]) -> None:
     """Evaluate steps until one has a profile, and the descriptors of that step."""
     for step in steps or [0.0]:
         pipeline.profile.UpdatePipeline(step)

@@ -72,7 +72,12 @@ def measure(kind: str, n: int) -> None:
 
 def main(n: int) -> None:
     """Print a table."""
-    promised = {"random": 2, "stored": n + 1.5, "autograd": n + 12, "finite-difference": n + 12}
+    promised = {
+        "random": n + 1.5,
+        "stored": n + 1.5,
+        "autograd": n + 12,
+        "finite-difference": n + 12,
+    }
     print(f"copies of what moves, {n} directions: measured, promised")
     for kind, copies in promised.items():
         command = [sys.executable, "-W", "ignore", __file__, str(n), kind]

@@ -55,3 +55,9 @@ def test_a_logarithmic_axis_of_few_decades_labels_more_than_powers_of_ten(drawn)
     ticks = axes.yaxis.get_major_locator().tick_values(low, high)
     shown = [axes.yaxis.get_major_formatter()(tick) for tick in ticks if low <= tick <= high]
     assert shown == ["0.005", "0.01", "0.02", "0.05", "0.1", "0.2", "0.5", "1"]
+
+
+def test_rows_without_a_value_of_the_second_parameter_have_a_shape_of_their_own(drawn):
+    rows = [{k: v for k, v in row.items() if k != "seed" or v} for row in ROWS]  # seed 0 lacks it
+    axes = drawn(rows, "beta", "error", ["beta", "seed"])
+    assert len({line.get_marker() for line in axes.lines if len(line.get_xdata())}) == 3

@@ -37,6 +37,25 @@ def test_values_are_shown_where_they_belong(show, several):
     ]
 
 
+def test_numbers_are_chosen_by_their_value_and_one_that_is_none_is_shown():
+    rows = [
+        {"step": step, "kind": "a", "rate": rate, "loss": loss}
+        for step, rate, loss in ((0, 1e-05, float("nan")), (0, 1e-05, 0.3), (1, 1.0, 150.0))
+    ]
+    options = {"value": "loss", "rows": "step", "columns": "kind"}
+    for ordered in (rows, rows[::-1]):
+        table = pivot_table(ordered, **options, where={"rate": "1.0,0.00001"})
+        assert table.splitlines()[2:] == ["| 0 | nan |", "| 1 | 150 |"]
+    for rate in ("1", "1.0"):
+        assert "| 1 | 150 |" in pivot_table(rows, **options, where={"rate": rate})
+
+
+def test_a_column_of_numbers_and_words_is_sorted():
+    rows = [{"a": a, "b": 1, "c": 2.0} for a in ("word", 3, 1)]
+    table = pivot_table(rows, value="c", rows="a", columns="b", where={})
+    assert [line.split()[1] for line in table.splitlines()[2:]] == ["1", "3", "word"]
+
+
 def test_a_table_is_made_again_and_the_text_around_it_stays(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "rows.csv").write_text(CSV)
@@ -46,6 +65,7 @@ def test_a_table_is_made_again_and_the_text_around_it_stays(tmp_path):
     assert "| 0.5 | 0.011 – 0.25 |" in text
     assert "old" not in text
     assert fill_tables(text, tmp_path) == text
+    assert fill_tables(text.replace("3D -->", "3D -->  "), tmp_path).count("| 0.5 |") == 1
 
 
 @pytest.mark.parametrize(

@@ -1333,7 +1333,10 @@ def test_a_folder_without_checkpoints_and_two_kinds_of_them_are_reported(message
     torch.save(load_problem("two-wells").model.state_dict(), tmp_path / "a1.pt")
     source.SetCheckpoint("b.pt")
     run(source)
-    assert "Checkpoint must be empty if Checkpoints name a training" in messages[-1][1]
+    assert (
+        "Checkpoint must be empty if Checkpoint Folder or Checkpoints name a training"
+        in messages[-1][1]
+    )
 
 
 def test_basins_keep_their_places_along_a_training(messages, tmp_path):
@@ -1436,7 +1439,7 @@ def test_roots_logarithm_and_range_change_the_drawing(messages):
     assert profile.GetOutputDataObject(0).GetNumberOfCells() == 0
 
 
-def test_a_value_whose_check_box_is_off_is_told(messages):
+def test_a_value_whose_check_box_is_off_is_warned_of(messages):
     source = wells(21)
     *_, profile = algorithms = (source, *chain(source)[:3])
     profile.SetLossRange(-10.0, 40.0)
@@ -1451,17 +1454,31 @@ def test_a_value_whose_check_box_is_off_is_told(messages):
     run(profile)
     assert np.ptp(profile.GetOutputDataObject(0).GetBounds()[2:4]) == height
     assert messages == []
+    profile.SetLossRange(-5.0, 9.0)
+    for back in ((0.0, 0.0), (0.0, 1.0)):
+        profile.SetLossRange(*back)
+        run(profile)
+    assert messages == []
 
 
-def test_values_of_version_0_1_0_that_meant_off_are_not_told(messages):
+def test_any_step_of_directions_without_its_check_box_is_warned_of(messages, training):
+    """Also 0, the step that is set most often."""
+    training.SetDirectionsStep(0.0)
+    training.UpdateTimeStep(0.0)
+    ((_, text),) = messages
+    assert "Directions Step, 0.0, has no effect while Use Directions Step is off" in text
+
+
+def test_values_of_version_0_1_0_that_meant_off_give_no_warning(messages):
     source = wells()
     source.SetTimeBudget(0.0)
     source.SetDirectionsStep(-1.0)
-    graph, _, profile = chain(source)[:3]
+    graph, _, profile, _, simplification = chain(source)
     graph.SetNumberOfNeighbors(0)
+    simplification.SetMaxMinima(0)
     profile.SetLossRange(0.0, 0.0)
     profile.SetHeightScale(0.0)
-    run(source, graph, profile)
+    run(source, graph, simplification, profile)
     assert messages == []
 
 

@@ -980,7 +980,7 @@ def update():
 
 first, proxies = shown(), len(GetSources())
 print("again", update())
-for n in (3, 1, 2):
+for n in (4, 1, 2):
     source.Arguments, source.NumberOfDirections = f"n={n}", n
     print("updated", n, update(), [t for t in shown() if "samples" in t])
 print("same", shown() == first, len(GetSources()) == proxies)

@@ -92,9 +92,10 @@ def mean_gradient(problem: Problem, parameters: Sequence[Tensor]) -> Tensor:
 def add_gradient(
     total: Tensor, problem: Problem, parameters: Sequence[Tensor], *, sign: float = 1.0
 ) -> float:
-    """Add the gradient of the summed loss over all batches to a row (P,).
+    """Add the gradient over all batches to a row (P,), without a second row.
 
-    A row for it alone is not needed, nor are the gradients on two batches at a time.
+    The gradient of one batch is held at a time. A sharded model adds the mean over the batches,
+    and other models the sum, weighted by the sizes of the batches.
 
     Args:
         total: the row.
@@ -103,7 +104,7 @@ def add_gradient(
         sign: factor of the gradient.
 
     Returns:
-        The weight by which the sum is to be divided for the mean.
+        What to divide by for the mean: the weight of the sum, or 1.
 
     Raises:
         LossError: if the loss fails.

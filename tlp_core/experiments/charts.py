@@ -112,12 +112,13 @@ def draw_points(
     colors, shape = _colors(table, color), _first_of_several(table, others)
     kinds = dict.fromkeys(row.get(shape) for row in table)
     markers = {kind: _MARKERS[i % len(_MARKERS)] for i, kind in enumerate(kinds)}
-    for (kind, *other), rows in group_rows(table, [color, *filter(None, [shape])]).items():
+    drawn = [{**row, shape: row.get(shape)} for row in table]
+    for (kind, other), rows in group_rows(drawn, [color, shape]).items():
         style = {"color": colors[kind], "markeredgecolor": "white", "markeredgewidth": 0.5}
         axes.plot(
             _column(rows, x),
             _column(rows, y),
-            markers[other[0] if other else None],
+            markers[other],
             markersize=8,
             **style,
         )
@@ -268,7 +269,7 @@ def _colors(table: Sequence[Row], name: str) -> dict[str, str]:
 
 
 def _first_of_several(table: Sequence[Row], names: Sequence[str]) -> str:
-    """Return the first column of some that has several values; none, if none has."""
+    """Return the first of some columns that has several values; "" if there is none."""
     return next((name for name in names if len({row.get(name) for row in table}) > 1), "")
 
 

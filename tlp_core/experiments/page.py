@@ -73,8 +73,10 @@ def remake_page(page: Path, *, report: Callable[[str], None] = print) -> dict[st
     """
     import matplotlib  # noqa: F401, before a file is written
 
-    tables, results = tables_of(page), page.with_suffix("")
-    fill_tables(page.read_text(encoding="utf-8"), results)  # so that it fails before it writes
+    results = page.with_suffix("")
+    tables_of(page)
+    text = fill_tables(page.read_text(encoding="utf-8"), results)
+    tables = _tables_in(text, page)
     experiments = {table.name: named_experiment(table.name) for table in tables}
     folders = {table.name: results / table.name for table in tables}
     rows = {
@@ -91,7 +93,6 @@ def remake_page(page: Path, *, report: Callable[[str], None] = print) -> dict[st
     claims = {name: experiments[name].claims(found) for name, found in rows.items()}
     together = iter(correct_claims([claim for each in claims.values() for claim in each]))
     corrected = {name: [next(together) for _ in each] for name, each in claims.items()}
-    text = page.read_text(encoding="utf-8")
     for name, folder in folders.items():
         write_rows(experiments[name], folder, rows[name])
         write_claims(folder, corrected[name])
@@ -106,7 +107,7 @@ def remake_page(page: Path, *, report: Callable[[str], None] = print) -> dict[st
     for table in reversed(tables):  # so that the indices of the earlier ones stay
         lines[table.first + 1 : table.last] = [f"\n{markdown_table(corrected[table.name])}\n"]
     with atomic_write(page) as temporary:
-        temporary.write_text(fill_tables("".join(lines), results), encoding="utf-8")
+        temporary.write_text("".join(lines), encoding="utf-8")
     return corrected
 
 
@@ -135,9 +136,18 @@ def tables_of(page: Path) -> list[Table]:
     """
     if not page.is_file():
         raise FileNotFoundError(f"the page must be a Markdown file, and {page} is none")
+    return _tables_in(page.read_text(encoding="utf-8"), page)
+
+
+def _tables_in(text: str, page: Path) -> list[Table]:
+    """Return the tables of claims in the text of a page.
+
+    Raises:
+        ValueError: as :func:`remake_page`.
+    """
     tables: list[Table] = []
     begun: tuple[int, re.Match[str]] | None = None
-    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines()):
+    for number, line in enumerate(text.splitlines()):
         start, end = _START.fullmatch(line.rstrip()), _END.fullmatch(line.rstrip())
         expected = "" if begun is None else f"<!-- end of {begun[1][1]} -->"
         if (start and begun) or (end and end[0] != expected):

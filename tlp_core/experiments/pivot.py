@@ -1,35 +1,42 @@
-"""Tables of a page that show a column of a file of rows by two others.
+"""Tables of a page that show one column of a file by two others.
 
 A page has a place for each, which also tells how it is made, such as
 
     <!-- table of pinn/training.csv --value "relative error" --rows step --columns beta -->
     <!-- end of the table -->
 
-``--where`` chooses rows, and ``--show`` what is told of several that belong to one place:
-
-    --where rate=1.0 --show range
+``--where rate=1.0`` chooses rows, and ``--show`` how several values at one place are combined.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tlp_core.experiments.rows import Row, read_rows
 from tlp_core.experiments.selection import named_values
 
-_PLACE = re.compile(r"<!-- table of (\S+)([^\n]*)-->\n(.*?)<!-- end of the table -->", re.DOTALL)
-_START = re.compile(r"^<!-- table of ", re.MULTILINE)
+_PLACE = re.compile(
+    r"<!-- table of (\S+)([^\n]*)-->[ \t]*\n(.*?)<!-- end of the table -->", re.DOTALL
+)
+_START = re.compile(r"^[ \t]*<!-- table of ", re.MULTILINE)
 
-SHOWN = ("range", "mean", "smallest", "largest")
+SHOWN: Mapping[str, Callable[[Sequence[float]], tuple[float, ...]]] = {
+    "range": lambda values: (min(values), max(values)),
+    "mean": lambda values: (sum(values) / len(values),),
+    "smallest": lambda values: (min(values),),
+    "largest": lambda values: (max(values),),
+}
+"""How several values at one place are combined."""
 
 
 def fill_tables(text: str, folder: Path) -> str:
-    """Return the text of a page with its tables made anew from files of rows.
+    """Return the text of a page whose tables of numbers are made again from files of rows.
 
     Args:
         text: the page, in Markdown.
@@ -104,7 +111,7 @@ def pivot_table(
     places: dict[tuple[Any, Any], list[float]] = {}
     for row in data:
         found = row.get(value)
-        is_wanted = all(_text(row.get(name)) in texts for name, texts in chosen.items())
+        is_wanted = all(_is_one_of(row.get(name), texts) for name, texts in chosen.items())
         if is_wanted and isinstance(found, (int, float)) and rows in row and columns in row:
             places.setdefault((row[rows], row[columns]), []).append(found)
     if not places:
@@ -113,7 +120,10 @@ def pivot_table(
             f"{' where ' if where else ''}{', '.join(f'{k} is {v}' for k, v in where.items())}, "
             "and none has"
         )
-    down, across = (sorted({place[axis] for place in places}) for axis in (0, 1))
+    down, across = (
+        sorted({place[axis] for place in places}, key=lambda part: (isinstance(part, str), part))
+        for axis in (0, 1)
+    )
     lines = [
         [f"{rows}, {columns}", *map(_text, across)],
         ["---"] * (len(across) + 1),
@@ -125,15 +135,34 @@ def pivot_table(
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def _is_one_of(value: object, texts: Sequence[str]) -> bool:
+    """Return whether a value is one of some that an option names; numbers by their value."""
+    if not isinstance(value, (int, float)):
+        return value in texts
+    return any(_number(text) == value for text in texts)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
 def _text(value: object) -> str:
-    """Return a value as a table and the options of a table have it."""
+    """Return the heading of a row or a column."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _shown(values: Sequence[float], show: str) -> str:
-    """Return what is told of some values, with two digits; nothing without values."""
+    """Return values as a cell shows them, with two digits; nothing without values."""
     if not values:
         return ""
-    ends = {"range": (min(values), max(values)), "mean": (sum(values) / len(values),) * 2}
-    ends |= {"smallest": (min(values),) * 2, "largest": (max(values),) * 2}
-    return " – ".join(dict.fromkeys(f"{end:.2g}" for end in ends[show]))
+    if any(math.isnan(value) for value in values):
+        return "nan"
+    return " – ".join(dict.fromkeys(_rounded(value) for value in SHOWN[show](values)))
+
+
+def _rounded(value: float) -> str:
+    """Return a number with two digits, and all digits before the point."""
+    return f"{value:.0f}" if 100 <= abs(value) < 1e6 else f"{value:.2g}"

@@ -107,7 +107,7 @@ def _paths(
     what: str,
 ) -> list[Path]:
     """Return the files at some places, each once."""
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}
     for place in map(str, places):
         there = [Path(place)] if Path(place).exists() else map(Path, sorted(glob.glob(place)))
         paths = [path for entry in there for path in inside(entry)]
@@ -117,8 +117,9 @@ def _paths(
             raise FileNotFoundError(
                 f"{what} must be files, a folder of them or a pattern, found none at {place}"
             )
-        found.update(dict.fromkeys(paths))
-    return list(found)
+        for path in paths:
+            found.setdefault(path.resolve(), path)
+    return list(found.values())
 
 
 def _by_step(paths: Sequence[Path]) -> tuple[Member, ...]:
