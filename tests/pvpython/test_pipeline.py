@@ -1092,7 +1092,7 @@ def test_views_follow_a_source_that_has_changed(drawn):
     text = drawn["changed"].text
     assert "again False" in text
     for n, heading in (
-        (3, "729 samples in 3 d"),
+        (4, "6,561 samples in 4 directions; slice where"),
         (1, "9 samples in 1 d"),
         (2, "81 samples in 2 d"),
     ):
