@@ -12,8 +12,8 @@ from tlp_core.vtk_bridge.tracking import MARGIN
 from tlp_paraview import fitting, pipeline, roles, styles, versions, views
 from tlp_paraview.pipeline import Pipeline
 
-_MAP, _LABELS, _EMBEDDING = 2, 3, 4
-"""Ports of TLP Tree Ensemble."""
+_MAP = 2
+"""First of the three ports of TLP Tree Ensemble with map, labels and embedding."""
 
 _EVENTS = 2
 """Port of TLP Basin Tracking."""
@@ -79,13 +79,34 @@ def show_ensemble(ensemble: Any, *, size: tuple[int, int] = fitting.SIZE) -> Any
             "an ensemble must have distances to be shown, got none; choose a Diagram Distance, and "
             "correct the errors that the filters report"
         )
+    title = _DISTANCE_TITLES[ensemble.DiagramDistance == "wasserstein"]
+    heading = "distances between the persistence diagrams, by GUDHI"
+    return show_distances(ensemble, _MAP, title, heading, size=size)
+
+
+def show_distances(
+    source: Any, first: int, title: str, heading: str, *, size: tuple[int, int] = fitting.SIZE
+) -> Any:
+    """Show a map of distances beside its embedding, in a new layout.
+
+    Args:
+        source: the filter with a map, its labels and an embedding at three ports, not empty.
+        first: the first of these ports.
+        title: what a distance is.
+        heading: text above the map.
+        size: as in :func:`show_ensemble`.
+
+    Returns:
+        The layout.
+    """
+    cells, labels, embedding = (simple.OutputPort(source, first + i) for i in range(3))
     left, right = styles.empty_view(), styles.empty_view()
     layout = simple.CreateLayout("Tree ensemble")
     layout.AssignView(0, left)
     versions.split_right(layout, left, right)
     fitting.set_size(layout, size)
-    _show_map(ensemble, left)
-    _show_embedding(ensemble, right)
+    _show_map(cells, labels, left, title, heading)
+    _show_embedding(embedding, right)
     fitting.fit_layout(layout, size)
     return layout
 
@@ -170,23 +191,19 @@ def show_tracking(
     return layout, tracking
 
 
-def _show_map(ensemble: Any, view: Any) -> None:
-    cells = simple.Show(simple.OutputPort(ensemble, _MAP), view)
+def _show_map(squares: Any, labels: Any, view: Any, title: str, heading: str) -> None:
+    cells = simple.Show(squares, view)
     cells.SetRepresentationType("Surface")
-    span = simple.OutputPort(ensemble, _MAP).CellData[names.TREE_DISTANCE].GetRange(0)
+    span = squares.CellData[names.TREE_DISTANCE].GetRange(0)
     colors = styles.color_by_loss(cells, ("CELLS", names.TREE_DISTANCE), span)
     styles.disable_lighting(cells)
-    styles.show_color_bar(
-        colors, _DISTANCE_TITLES[ensemble.DiagramDistance == "wasserstein"], view, span
-    )
-    labels = simple.Show(simple.OutputPort(ensemble, _LABELS), view)
-    styles.set_color(labels, styles.BLACK)
-    styles.show_text("distances between the persistence diagrams, by GUDHI", view)
+    styles.show_color_bar(colors, title, view, span)
+    styles.set_color(simple.Show(labels, view), styles.BLACK)
+    styles.show_text(heading, view)
     _look_down(view)
 
 
-def _show_embedding(ensemble: Any, view: Any) -> None:
-    port = simple.OutputPort(ensemble, _EMBEDDING)
+def _show_embedding(port: Any, view: Any) -> None:
     order = port.PointData[names.STEP]
     array, title = (names.TREE_ID, "tree") if order is None else (names.STEP, "step")
     bounds = port.GetDataInformation().GetBounds()

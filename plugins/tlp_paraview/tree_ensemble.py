@@ -113,7 +113,6 @@ class TLPTreeEnsemble(TreeInputs, Algorithm):
 
     def _make_outputs(self, members: list[Any], out_info: Any) -> None:
         from tlp_core import landscape_distances
-        from tlp_core.analysis.distances import embed_distances
         from tlp_core.vtk_bridge import ensembles, skeleton_to_tree
 
         output(out_info, 0).ShallowCopy(ensembles.members_to_blocks(members))
@@ -123,14 +122,11 @@ class TLPTreeEnsemble(TreeInputs, Algorithm):
         name = chosen_array(self)
         trees = [skeleton_to_tree(m.nodes, m.arcs, m.segmentation, name) for m in members]
         distances = landscape_distances(trees, distance=measure, relative=bool(self._relative))
-        points, held = embed_distances(distances)
         labels = [member.label for member in members]
         steps = [member.step for member in members] if members[0].step is not None else None
         results = (
             ensembles.distances_to_table(distances, steps),
-            ensembles.distances_to_map(distances),
-            ensembles.map_labels(labels),
-            ensembles.embedding_to_points(points, held, steps),
+            *ensembles.distances_to_pictures(distances, labels, steps),
         )
         for port, data in enumerate(results, start=1):
             output(out_info, port).ShallowCopy(data)

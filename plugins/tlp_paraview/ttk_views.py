@@ -1,4 +1,4 @@
-"""Views that need TTK's plugin: clusters of merge trees, key steps and tracks of a training."""
+"""Views that need TTK's plugin: distances and clusters of merge trees, key steps, tracks."""
 
 from __future__ import annotations
 
@@ -94,6 +94,39 @@ def show_clusters(
         views.show_profile(each, view, ranges, heading=_heading(*_members(each.source)))
     fitting.fit_layout(layout, size)
     return layout
+
+
+def show_distances(ensemble: Any, *, size: tuple[int, int] = fitting.SIZE) -> Any:
+    """Show TTK's distances between the trees of an ensemble as a map beside its embedding.
+
+    They are Wasserstein distances between merge trees (Pont et al. 2022, arXiv 2107.07789), with
+    the defaults of TTK. Those of *TLP Tree Ensemble* compare persistence diagrams.
+
+    Args:
+        ensemble: a TLP Tree Ensemble of at least two trees.
+        size: width and height of both views together, in pixels. Default: 1600 x 900.
+
+    Returns:
+        The layout.
+
+    Raises:
+        RuntimeError: if TTK's plugin is not found.
+        ValueError: if there are fewer than two trees, or a landscape is constant.
+    """
+    _require_ttk("TTKMergeTreeDistanceMatrix", "compare merge trees")
+    count = len(_levels_of_trees(ensemble))
+    if count < 2:
+        raise ValueError(f"an ensemble must have at least two trees to be compared, got {count}")
+    blocks = simple.OutputPort(ensemble, 0)
+    matrix = simple.TTKMergeTreeDistanceMatrix(
+        registrationName="Distances of Trees", Input=blocks, DebugLevel=0
+    )
+    pictures = simple.TLPDistanceMap(
+        registrationName="Distance Map", Distances=matrix, Ensemble=blocks
+    )
+    pictures.UpdatePipeline()
+    heading = "distances between the merge trees, by TTK"
+    return ensemble_views.show_distances(pictures, 0, "tree distance", heading, size=size)
 
 
 def show_tracks(

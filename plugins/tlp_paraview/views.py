@@ -497,7 +497,12 @@ def _clear(view: Any) -> None:
 
 
 def ranges_of_all_steps(pipeline: Pipeline, steps: Sequence[float]) -> Ranges | None:
-    """Evaluate all steps, and return ranges that contain them all."""
+    """Evaluate steps, and return ranges that contain those of all; None if no step has a profile.
+
+    Args:
+        pipeline: the pipeline of a training.
+        steps: the steps to evaluate.
+    """
     parts = []
     for step in steps:
         pipeline.profile.UpdatePipeline(step)
@@ -506,7 +511,15 @@ def ranges_of_all_steps(pipeline: Pipeline, steps: Sequence[float]) -> Ranges | 
 
 
 def go_to_first_profile(pipeline: Pipeline, steps: Sequence[float]) -> None:
-    """Evaluate steps until one has a profile, and the descriptors of that step."""
+    """Evaluate steps until one has a profile, and the descriptors of that step.
+
+    Args:
+        pipeline: the pipeline.
+        steps: its steps; without any, it is evaluated once.
+
+    Raises:
+        RuntimeError: if none has a profile.
+    """
     for step in steps or [0.0]:
         pipeline.profile.UpdatePipeline(step)
         if fitting.ranges_of(pipeline.profile) is not None:

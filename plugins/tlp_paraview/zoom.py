@@ -56,7 +56,7 @@ def _wanted_view() -> Any:
     active = simple.GetActiveView()
     if not views:
         raise RuntimeError("a profile must be shown in a view to zoom into its basins, found none")
-    if any(view.SMProxy == active.SMProxy for view in views):
+    if active is not None and any(view.SMProxy == active.SMProxy for view in views):
         return active
     with_selection = (view for view in views if _bounds_of_selected(fitting.basins_in(view)[0]))
     return next(with_selection, views[0])

@@ -12,6 +12,7 @@ from scipy.ndimage import gaussian_filter
 pytest.importorskip("paraview")
 
 from tlp_paraview.basin_tracking import TLPBasinTracking
+from tlp_paraview.distance_map import TLPDistanceMap
 from tlp_paraview.landscape_descriptors import TLPLandscapeDescriptors
 from tlp_paraview.landscape_profile import TLPLandscapeProfile
 from tlp_paraview.landscape_reader import TLPLandscapeReader
@@ -28,6 +29,7 @@ from vtkmodules.vtkCommonDataModel import (
     vtkDataObject,
     vtkMultiBlockDataSet,
     vtkPolyData,
+    vtkTable,
     vtkUnstructuredGrid,
 )
 from vtkmodules.vtkCommonExecutionModel import vtkTrivialProducer
@@ -55,6 +57,7 @@ from tlp_core.problem import mean_loss
 from tlp_core.problems.weights import load_checkpoint
 from tlp_core.sampling.settings import GridSettings
 from tlp_core.topology.landscape_tree import landscape_graph, landscape_tree
+from tlp_core.vtk_bridge.ensembles import Member, members_to_blocks
 
 
 @pytest.fixture
@@ -1115,6 +1118,50 @@ def barycenter_of(outputs, cluster=0):
         producer.SetOutput(data)
         barycenter.SetInputConnection(port, producer.GetOutputPort(0))
     return barycenter
+
+
+def test_a_map_of_distances_is_that_of_the_ensemble_that_computed_them(messages, training):
+    training.SetResolution(5)
+    ensemble = ensemble_of(chain(training)[1])
+    pictures = TLPDistanceMap()
+    pictures.SetInputConnection(0, ensemble.GetOutputPort(1))
+    pictures.SetInputConnection(1, ensemble.GetOutputPort(0))
+    run(ensemble, pictures)
+    assert messages == []
+    for port, array in ((0, "TreeDistance"), (2, names.STEP)):
+        own, other = (
+            algorithm.GetOutputDataObject(place)
+            for algorithm, place in ((ensemble, port + 2), (pictures, port))
+        )
+        np.testing.assert_array_equal(
+            vtk_to_numpy(own.GetPoints().GetData()), vtk_to_numpy(other.GetPoints().GetData())
+        )
+        data = [each.GetCellData() if port == 0 else each.GetPointData() for each in (own, other)]
+        np.testing.assert_array_equal(*(vtk_to_numpy(each.GetArray(array)) for each in data))
+    labels = [each.GetOutputDataObject(p) for each, p in ((ensemble, 3), (pictures, 1))]
+    assert labels[0].GetNumberOfPoints() == labels[1].GetNumberOfPoints() > 0
+
+
+def test_a_map_of_distances_refuses_other_tables_and_ensembles(messages):
+    values = np.load(DATA / "ensemble2d.ttk.npz")["distance"]
+    grids = [vtkUnstructuredGrid() for _ in range(3)]
+    blocks = members_to_blocks([Member(str(i), None, *grids) for i in range(8)])
+    pictures = TLPDistanceMap()
+    for distances, ensemble, rule in (
+        (values, blocks, ""),
+        (values[:, :5], blocks, "a column Tree0, Tree1, … for each row, got 5 of them and 8 rows"),
+        (values[:3, :3], blocks, "must have the 3 trees of the distances, got 8"),
+        (values, vtkMultiBlockDataSet(), "must be an ensemble of merge trees"),
+    ):
+        table = vtkTable()
+        for i, column_ in enumerate(distances.T):
+            vtk_bridge.add_array(table.GetRowData(), f"Tree{i}", np.ascontiguousarray(column_))
+        pictures.SetInputDataObject(0, table)
+        pictures.SetInputDataObject(1, ensemble)
+        run(pictures)
+        assert not rule or rule in messages.pop()[1]
+        assert messages == []
+        assert pictures.GetOutputDataObject(0).GetNumberOfCells() == (0 if rule else 64)
 
 
 @pytest.mark.parametrize("cluster", [0, 1])

@@ -63,6 +63,7 @@ PORTS = {
         ["Ensemble", "Distances", "Distance Map", "Labels", "Embedding"],
         ["Nodes", "Arcs", "Segmentation"],
     ),
+    "TLPDistanceMap": (["Distance Map", "Labels", "Embedding"], ["Distances", "Ensemble"]),
     "TLPTreeBarycenter": (["Graph", "Trees"], ["Trees", "Barycenters", "Matchings"]),
     "TLPBasinTracking": (["Basins", "Relations", "Events", "Labels"], ["Input"]),
     "TLPLandscapeDescriptors": (["Descriptors"], ["Nodes", "Arcs", "Segmentation"]),

@@ -54,6 +54,7 @@ BEHIND = """
 built = pipeline.build(reader)
 implicit = TLPNeighborGraph(Input=reader, ImplicitGraph="on")
 ensemble = ensemble_views.tree_ensemble([built])
+pictures = TLPDistanceMap(Distances=OutputPort(ensemble, 1), Ensemble=OutputPort(ensemble, 0))
 tracking = TLPBasinTracking(Input=OutputPort(ensemble, 0))
 four = np.random.default_rng(0).random((2, 5, 5, 5, 5))
 for step in (0, 10):
@@ -91,6 +92,8 @@ PORTS = {
     "distances": (ensemble, 1, "Tree1", "Row"),
     "distance map": (ensemble, 2, "TreeDistance", "Cell"),
     "embedding": (ensemble, 4, "Step", "Point"),
+    "other map": (pictures, 0, "TreeDistance", "Cell"),
+    "other embedding": (pictures, 2, "Step", "Point"),
     "tracks": (tracking, 0, "Step", "Point"),
     "relations": (tracking, 1, "SharedSamples", "Cell"),
     "heat map": (blocks, 0, "loss", "Cell"),
@@ -244,7 +247,7 @@ def test_paraviews_filters_work_behind_every_output(ran):
     assert done.errors == []
     found = re.findall(r"behind (\S+) (\d+) (.*) (right|WRONG)", done.text)
     assert [line for line in found if line[-1] != "right"] == []
-    assert len(found) == 2 * (28 * 8 - 1)
+    assert len(found) == 2 * (30 * 8 - 1)
 
 
 def test_the_suites_filters_work_behind_paraviews(ran):

@@ -50,6 +50,7 @@ PROPERTIES = {
         "AllSteps Arcs DiagramDistance Nodes RelativeLosses ScalarField Segmentation"
     ),
     "TLPBasinTracking": "Array Input Overlap",
+    "TLPDistanceMap": "Distances Ensemble",
     "TLPTreeBarycenter": "Barycenters Cluster Matchings Trees",
     "TLPLandscapeSlice": "Directions Input Position",
 }

@@ -172,6 +172,11 @@ matrix = simple.TTKMergeTreeDistanceMatrix(Input=ensemble, DebugLevel=0)
 matrix.UpdatePipeline()
 table = servermanager.Fetch(matrix)
 columns = [table.GetColumnByName(f"Tree{{i}}") for i in range(8)]
+from vtkmodules.util.numpy_support import vtk_to_numpy
+pictures = simple.TLPDistanceMap(Distances=matrix, Ensemble=ensemble)
+pictures.UpdatePipeline()
+shown = vtk_to_numpy(servermanager.Fetch(pictures, idx=0).GetCellData().GetArray("TreeDistance"))
+assert np.allclose(shown.reshape(8, 8), reference["distance"], rtol=1e-12, atol=0), shown
 found = [[column.GetValue(i) for i in range(8)] for column in columns]
 assert np.allclose(found, reference["distance"], rtol=1e-12, atol=0), found
 clustering = simple.TTKMergeTreeClustering(
@@ -236,6 +241,13 @@ def is_blue(pixels):
     return pixels[..., 2] - pixels[..., 0] > 60
 
 
+def test_distances_of_trees_are_a_map_and_an_embedding_in_script_and_state(run_pvpython, tmp_path):
+    _, (pixels,) = of_state_and_script(run_pvpython, tmp_path, "ttk_distances")
+    dark = pixels[..., 2] - pixels[..., 0] > 60
+    assert dark[:, :400].sum() > 5000, "the map"
+    assert 20 < dark[:, 400:700].sum() < 2000, "the points of the embedding"
+
+
 def test_barycentres_of_a_training_are_profiles_in_script_and_state(run_pvpython, tmp_path):
     lines, (pixels,) = of_state_and_script(run_pvpython, tmp_path, "ttk_clusters")
     for half in (pixels[:, :400], pixels[:, 400:]):
@@ -295,6 +307,8 @@ for refused, rule in (
     (lambda: ttk_views.show_tracks(training, threshold=2), "threshold must be a fraction"),
     (lambda: ttk_views.key_steps(ensemble([training]), removed=0), "removed must be a fraction"),
     (lambda: ttk_views.key_steps(ensemble([alone, flat])), "those of tree 1 are all 0"),
+    (lambda: ttk_views.show_distances(ensemble([alone])), "at least two trees to be"),
+    (lambda: ttk_views.show_distances(ensemble([alone, flat])), "those of tree 1 are all 0"),
     (lambda: ttk_views.show_clusters(ensemble([alone, flat])), "those of tree 1 are all 0"),
     (lambda: ttk_views.show_clusters(ensemble([training]), 5), "number of trees, 4, got 5"),
     (lambda: ttk_views.show_clusters(ensemble([training]), threshold=-1), "be a fraction"),

@@ -200,6 +200,7 @@ def test_each_use_has_a_state_file():
         "small_multiples",
         "tree_ensemble",
         "basin_tracking",
+        "ttk_distances",
         "ttk_clusters",
         "ttk_key_steps",
         "ttk_tracking",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonDataModel import (
     vtkCompositeDataSet,
     vtkDataSet,
@@ -17,10 +19,15 @@ from vtkmodules.vtkCommonDataModel import (
 )
 
 from tlp_core import array_names as names
+from tlp_core.analysis.distances import embed_distances
 from tlp_core.vtk_bridge.arrays import add_array, make_cells, make_points
 from tlp_core.vtk_bridge.heat_map import MAX_LABELS, cell_grid, grid_labels
+from tlp_core.vtk_bridge.samples import step_of
 
 _BLOCKS = ("Nodes", "Arcs", "Segmentations")
+
+_TREE = re.compile(r"Tree(\d+)")
+"""Names of the columns of a table of distances."""
 
 _LETTER = 0.55
 """Width of a letter of a label with its gap, for labels of the height 1."""
@@ -102,6 +109,69 @@ def distances_to_table(
     if steps is not None:
         add_array(data, names.STEP, np.asarray(steps, dtype=np.float64))
     return table
+
+
+def table_to_distances(table: vtkTable) -> npt.NDArray[np.float64]:
+    """Return the matrix of distances in a table, (T, T) float64.
+
+    Args:
+        table: T rows with the columns ``Tree0``, ``Tree1``, …, as :func:`distances_to_table` or
+            TTK's distance filter returns them.
+
+    Raises:
+        ValueError: if there are not as many such columns as rows.
+    """
+    data, found = table.GetRowData(), {}
+    for i in range(data.GetNumberOfArrays()):
+        if number := _TREE.fullmatch(data.GetArrayName(i) or ""):
+            found[int(number[1])] = vtk_to_numpy(data.GetArray(i)).astype(np.float64)
+    if len(found) != table.GetNumberOfRows():
+        raise ValueError(
+            "a table of distances must have a column Tree0, Tree1, … for each row, got "
+            f"{len(found)} of them and {table.GetNumberOfRows()} rows"
+        )
+    return np.stack([found[number] for number in sorted(found)], axis=1)
+
+
+def labels_and_steps(
+    ensemble: vtkMultiBlockDataSet,
+) -> tuple[list[str], list[float] | None]:
+    """Return the labels of the trees of an ensemble, and their steps if they have some.
+
+    Args:
+        ensemble: as :func:`members_to_blocks` returns it.
+
+    Raises:
+        ValueError: if there are not three blocks.
+    """
+    if ensemble.GetNumberOfBlocks() != len(_BLOCKS):
+        raise ValueError(
+            "the input must be an ensemble of merge trees, of three blocks with a block for each "
+            "tree; connect port Ensemble of TLP Tree Ensemble"
+        )
+    nodes, samples = ensemble.GetBlock(0), ensemble.GetBlock(2)
+    count = samples.GetNumberOfBlocks()
+    labels = [nodes.GetMetaData(i).Get(vtkCompositeDataSet.NAME()) or str(i) for i in range(count)]
+    steps = [step_of(samples.GetBlock(i)) for i in range(count)]
+    return labels, [step for step in steps if step is not None] if None not in steps else None
+
+
+def distances_to_pictures(
+    distances: npt.NDArray[np.float64], labels: Sequence[str], steps: Sequence[float] | None
+) -> tuple[vtkPolyData, vtkPolyData, vtkPolyData]:
+    """Return a matrix of distances as a heat map, the labels beside it, and the embedding.
+
+    Args:
+        distances: (T, T) float64.
+        labels: label of each tree.
+        steps: training step of each tree; None if they have none.
+    """
+    points, held = embed_distances(distances)
+    return (
+        distances_to_map(distances),
+        map_labels(labels),
+        embedding_to_points(points, held, steps),
+    )
 
 
 def distances_to_map(distances: npt.NDArray[np.float64]) -> vtkPolyData:
