@@ -101,9 +101,7 @@ def show_distances(
     """
     cells, labels, embedding = (simple.OutputPort(source, first + i) for i in range(3))
     left, right = styles.empty_view(), styles.empty_view()
-    layout = simple.CreateLayout("Tree ensemble")
-    layout.AssignView(0, left)
-    versions.split_right(layout, left, right)
+    layout = versions.row_layout("Tree ensemble", [left, right])
     fitting.set_size(layout, size)
     _show_map(cells, labels, left, title, heading)
     _show_embedding(embedding, right)

@@ -31,7 +31,6 @@ PARAVIEW_VARIABLE = "TLP_PARAVIEW"
 
 _PLUGIN = "TopologicalLandscapeProfiles.xml"
 
-
 _NUMPY_LIMITS = (((5, 13), (2, 0)), ((6, 1), (2, 4)))
 """ParaView before the first version needs NumPy before the second; CMakeLists.txt has them, too."""
 

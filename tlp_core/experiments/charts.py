@@ -114,14 +114,8 @@ def draw_points(
     markers = {kind: _MARKERS[i % len(_MARKERS)] for i, kind in enumerate(kinds)}
     drawn = [{**row, shape: row.get(shape)} for row in table]
     for (kind, other), rows in group_rows(drawn, [color, shape]).items():
-        style = {"color": colors[kind], "markeredgecolor": "white", "markeredgewidth": 0.5}
-        axes.plot(
-            _column(rows, x),
-            _column(rows, y),
-            markers[other],
-            markersize=8,
-            **style,
-        )
+        style = {"color": colors[kind], "mec": "white", "mew": 0.5, "markersize": 8}
+        axes.plot(_column(rows, x), _column(rows, y), markers[other], **style)
     for kind, tone in colors.items():
         axes.plot([], [], "o", color=tone, label=f"{color} {kind}")
     for kind, marker in markers.items() if shape else ():

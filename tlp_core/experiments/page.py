@@ -74,8 +74,7 @@ def remake_page(page: Path, *, report: Callable[[str], None] = print) -> dict[st
     import matplotlib  # noqa: F401, before a file is written
 
     results = page.with_suffix("")
-    tables_of(page)
-    text = fill_tables(page.read_text(encoding="utf-8"), results)
+    text = fill_tables(_text_of(page), results)
     tables = _tables_in(text, page)
     experiments = {table.name: named_experiment(table.name) for table in tables}
     folders = {table.name: results / table.name for table in tables}
@@ -134,9 +133,18 @@ def tables_of(page: Path) -> list[Table]:
         FileNotFoundError: if the page does not exist.
         ValueError: as :func:`remake_page`.
     """
+    return _tables_in(_text_of(page), page)
+
+
+def _text_of(page: Path) -> str:
+    """Return the text of a page.
+
+    Raises:
+        FileNotFoundError: if the page does not exist.
+    """
     if not page.is_file():
         raise FileNotFoundError(f"the page must be a Markdown file, and {page} is none")
-    return _tables_in(page.read_text(encoding="utf-8"), page)
+    return page.read_text(encoding="utf-8")
 
 
 def _tables_in(text: str, page: Path) -> list[Table]:

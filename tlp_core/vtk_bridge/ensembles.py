@@ -89,6 +89,25 @@ def members_to_blocks(members: Sequence[Member]) -> vtkMultiBlockDataSet:
     return ensemble
 
 
+def blocks_of(ensemble: vtkMultiBlockDataSet) -> list[vtkMultiBlockDataSet]:
+    """Return the blocks of all nodes, of all arcs and of all segmentations of an ensemble.
+
+    Args:
+        ensemble: as :func:`members_to_blocks` returns it.
+
+    Raises:
+        ValueError: if it has other blocks, or no tree.
+    """
+    parts = [ensemble.GetBlock(k) for k in range(ensemble.GetNumberOfBlocks())]
+    counts = [part.GetNumberOfBlocks() if hasattr(part, "GetBlock") else -1 for part in parts]
+    if len(counts) != len(_BLOCKS) or len(set(counts)) != 1 or counts[0] < 1:
+        raise ValueError(
+            "the input must be an ensemble of merge trees, of three blocks with a block for each "
+            "tree; connect port Ensemble of TLP Tree Ensemble"
+        )
+    return parts
+
+
 def distances_to_table(
     distances: npt.NDArray[np.float64], steps: Sequence[float] | None = None
 ) -> vtkTable:
@@ -142,18 +161,14 @@ def labels_and_steps(
         ensemble: as :func:`members_to_blocks` returns it.
 
     Raises:
-        ValueError: if there are not three blocks.
+        ValueError: as :func:`blocks_of`.
     """
-    if ensemble.GetNumberOfBlocks() != len(_BLOCKS):
-        raise ValueError(
-            "the input must be an ensemble of merge trees, of three blocks with a block for each "
-            "tree; connect port Ensemble of TLP Tree Ensemble"
-        )
-    nodes, samples = ensemble.GetBlock(0), ensemble.GetBlock(2)
+    nodes, _, samples = blocks_of(ensemble)
     count = samples.GetNumberOfBlocks()
     labels = [nodes.GetMetaData(i).Get(vtkCompositeDataSet.NAME()) or str(i) for i in range(count)]
-    steps = [step_of(samples.GetBlock(i)) for i in range(count)]
-    return labels, [step for step in steps if step is not None] if None not in steps else None
+    found = [step_of(samples.GetBlock(i)) for i in range(count)]
+    steps = [step for step in found if step is not None]
+    return labels, steps if len(steps) == count else None
 
 
 def distances_to_pictures(

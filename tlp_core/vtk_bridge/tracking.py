@@ -17,6 +17,7 @@ from tlp_core.vtk_bridge.arrays import (
     make_points,
     make_vertices,
 )
+from tlp_core.vtk_bridge.ensembles import blocks_of
 from tlp_core.vtk_bridge.samples import step_of
 from tlp_core.vtk_bridge.trees import skeleton_to_tree
 
@@ -39,15 +40,9 @@ def ensemble_trees(
     Raises:
         ValueError: if the blocks are not those of an ensemble, or a tree is not whole.
     """
-    parts = [ensemble.GetBlock(k) for k in range(ensemble.GetNumberOfBlocks())]
-    counts = [part.GetNumberOfBlocks() if hasattr(part, "GetBlock") else -1 for part in parts]
-    if len(counts) != 3 or len(set(counts)) != 1 or counts[0] < 1:
-        raise ValueError(
-            "the input must be an ensemble of merge trees, of three blocks with a block for each "
-            "tree; connect port Ensemble of TLP Tree Ensemble"
-        )
+    parts = blocks_of(ensemble)
     trees, steps = [], []
-    for i in range(counts[0]):
+    for i in range(parts[0].GetNumberOfBlocks()):
         nodes, arcs, segmentation = (part.GetBlock(i) for part in parts)
         trees.append(skeleton_to_tree(nodes, arcs, segmentation, name))
         step = step_of(segmentation)
