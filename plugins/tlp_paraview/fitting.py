@@ -331,8 +331,11 @@ def _font(size: tuple[int, int]) -> float:
 
 def _is_legend(view: Any) -> bool:
     """Return whether a view shows texts and colour bars only."""
-    shown = [each for each in view.Representations if getattr(each, "Visibility", 0)]
-    return all(roles.role_of(each) in (Role.TEXT, Role.COLOR_BAR) for each in shown)
+    return all(
+        roles.role_of(proxy) in (Role.TEXT, Role.COLOR_BAR)
+        for proxy in roles.proxies_in(view)
+        if roles.is_visible(proxy)
+    )
 
 
 def _has_color_bar(view: Any) -> bool:

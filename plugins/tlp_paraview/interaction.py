@@ -17,8 +17,8 @@ from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.util.vtkConstants import VTK_INT
 
 from tlp_core import array_names as names
-from tlp_paraview import fitting, versions
-from tlp_paraview.pipeline import all_profiles, comes_from
+from tlp_paraview import fitting, roles, versions
+from tlp_paraview.pipeline import all_profiles, comes_from, upstream
 
 Ids = npt.NDArray[np.int64]
 
@@ -247,20 +247,14 @@ def _leaves(data: Any) -> Iterator[Any]:
 
 
 def _has_samples(view: Any) -> bool:
-    return any(
-        _xml_name(shown) in ("TLPLandscapeSlice", *_MOVING_FILTERS) for shown in _inputs(view)
-    )
+    inputs = [p.GetProperty("Input") for p in roles.proxies_in(view)]
+    shown = [each.GetProxy(0) for each in inputs if each is not None and each.GetNumberOfProxies()]
+    return any(p.GetXMLName() in ("TLPLandscapeSlice", *_MOVING_FILTERS) for p in shown)
 
 
 def shows(view: Any, profile: Any) -> bool:
     """Return whether a view shows an output of a profile, or what follows from it."""
-    return any(comes_from(shown, profile) for shown in _inputs(view))
-
-
-def _inputs(view: Any) -> list[Any]:
-    """Return the proxies that are shown in a view."""
-    inputs = [getattr(shown, "Input", None) for shown in view.Representations]
-    return [shown for shown in inputs if shown is not None]
+    return any(profile.SMProxy in upstream(proxy) for proxy in roles.proxies_in(view))
 
 
 def _xml_name(proxy: Any) -> str:

@@ -315,19 +315,20 @@ def all_profiles() -> list[Any]:
 
 def comes_from(proxy: Any, origin: Any) -> bool:
     """Return whether a proxy is another one, or downstream of it."""
-    return any(made is origin.SMProxy for made in _upstream(proxy.SMProxy))
+    return origin.SMProxy in upstream(proxy.SMProxy)
 
 
 def _is_connected(proxy: Any, profile: Any) -> bool:
     return comes_from(proxy, profile) or comes_from(profile, proxy)
 
 
-def _upstream(proxy: Any) -> Iterator[Any]:
+def upstream(proxy: Any) -> Iterator[Any]:
+    """Yield a proxy of ParaView's C++ classes, and all sources and filters from which it comes."""
     yield proxy
     for i in range(proxy.GetNumberOfProducers()):
         producer = proxy.GetProducerProxy(i)
         if producer is not None and producer.GetXMLGroup() in ("sources", "filters"):
-            yield from _upstream(producer)
+            yield from upstream(producer)
 
 
 def number_of_directions(source: Any) -> int:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any
 
+from paraview import servermanager
+
 _KEY = "TLPRole"
 _CAMERA = "TLPFittedCamera"
 _CONTENT = "TLPContent"
@@ -57,8 +59,8 @@ def mark(shown: Any, role: Role) -> Any:
 
 
 def role_of(shown: Any) -> str | None:
-    """Return the role of a representation; None if the suite did not make it."""
-    return shown.SMProxy.GetAnnotation(_KEY)
+    """Return the role of a representation, or of its proxy; None if the suite did not make it."""
+    return getattr(shown, "SMProxy", shown).GetAnnotation(_KEY)
 
 
 def mark_helper(proxy: Any) -> Any:
@@ -94,6 +96,22 @@ def fitted_camera(view: Any) -> str | None:
 
 def visible(view: Any, *roles: Role) -> Iterator[Any]:
     """Yield the visible representations of a view that have one of the given roles."""
-    for shown in view.Representations:
-        if role_of(shown) in roles and shown.Visibility:
-            yield shown
+    for proxy in proxies_in(view):
+        if is_visible(proxy) and role_of(proxy) in roles:
+            yield servermanager._getPyProxy(proxy)
+
+
+def proxies_in(view: Any) -> list[Any]:
+    """Return the proxies of all representations of a view, as ParaView's C++ classes.
+
+    The objects of ``paraview.simple`` take milliseconds each to make, because they visit all
+    properties.
+    """
+    shown = view.Representations
+    return [shown.GetProxy(i) for i in range(len(shown))]
+
+
+def is_visible(proxy: Any) -> bool:
+    """Return whether a representation is visible, from its proxy."""
+    visibility = proxy.GetProperty("Visibility")
+    return visibility is not None and bool(visibility.GetElement(0))

@@ -478,7 +478,11 @@ def _find_view(pipeline: Pipeline, kind: str) -> Any:
 
 def _clear(view: Any) -> None:
     """Remove what the suite shows in a view, and the filters that were made for this view only."""
-    shown = [shown for shown in view.Representations if roles.role_of(shown) is not None]
+    shown = [
+        servermanager._getPyProxy(proxy)
+        for proxy in roles.proxies_in(view)
+        if roles.role_of(proxy) is not None
+    ]
     for bar in list(roles.visible(view, Role.COLOR_BAR)):
         simple.Delete(bar)
     helpers: dict[str, Any] = {}
