@@ -145,6 +145,11 @@ def fit(view: Any, size: tuple[int, int] | None = None, *, keep_camera: bool = F
             _fit_profile(profile, view, size, moves_camera=moves_camera)
 
 
+def frame_of(view: Any) -> tuple[float, float, float, float]:
+    """Return left, right, bottom and top of the axes of a profile, as fractions of its view."""
+    return FRAME if _has_color_bar(view) else BARE_FRAME
+
+
 def camera_was_moved(view: Any) -> bool:
     """Return whether the camera of a view was moved since it was fitted."""
     return roles.fitted_camera(view) not in (None, camera_state(view))
@@ -228,7 +233,7 @@ def _fit_fonts(view: Any, size: tuple[int, int]) -> None:
 def _fit_profile(profile: Any, view: Any, size: tuple[int, int], *, moves_camera: bool) -> None:
     """Scale a profile, place a 2D camera and label the axes so that the profile fills its frame."""
     ranges, width = ranges_of(profile), _shared_width(profile, view)
-    left, right, bottom, top = FRAME if _has_color_bar(view) else BARE_FRAME
+    left, right, bottom, top = frame_of(view)
     scale = float(profile.FieldData[names.HEIGHT_SCALE].GetRange(0)[0])
     low, high = _ends(profile, ranges.loss)
     pixel = width / ((right - left) * size[0])
@@ -260,10 +265,34 @@ def _fit_profile(profile: Any, view: Any, size: tuple[int, int], *, moves_camera
         shown.Input.Text = LOSS_TITLES[int(profile.LogarithmicLoss)]
     grid = view.AxesGrid
     grid.XTitle = "" if not grid.XTitle else title_of_widths(profile)
-    styles.label_axis(grid, "Y", (low, high))
     grid.DataScale = [1.0, scale * stretch, 1.0]
     grid.UseCustomBounds = 1
-    grid.CustomBounds = [0.0, width, low * scale * stretch, high * scale * stretch, 0.0, 0.0]
+    bounds = [0.0, width, low * scale * stretch, high * scale * stretch]
+    if camera_was_moved(view):
+        bounds = _part_seen(bounds, view, size)
+    grid.CustomBounds = [*bounds, 0.0, 0.0]
+    styles.label_axis(grid, "Y", (bounds[2] / (scale * stretch), bounds[3] / (scale * stretch)))
+
+
+def _part_seen(bounds: list[float], view: Any, size: tuple[int, int]) -> list[float]:
+    """Return the part of the axes that is inside the frame of a view; all if none of it is.
+
+    Axes outside a view would have labels that nobody sees, and more of them the closer the look:
+    a picture of a narrow basin would take seconds.
+    """
+    frame = frame_of(view)
+    pixel = 2 * view.CameraParallelScale / size[1]
+    part = list(bounds)
+    for axis in (0, 1):
+        low, high = (
+            view.CameraFocalPoint[axis] + (end - 0.5) * size[axis] * pixel
+            for end in frame[2 * axis : 2 * axis + 2]
+        )
+        ends = max(bounds[2 * axis], low), min(bounds[2 * axis + 1], high)
+        if ends[0] >= ends[1]:
+            return bounds
+        part[2 * axis : 2 * axis + 2] = ends
+    return part
 
 
 def _fit_colors(profile: Any, shown: Any, view: Any, own: tuple[float, float]) -> None:

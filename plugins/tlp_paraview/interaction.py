@@ -57,14 +57,25 @@ def attach() -> int:
 
 
 class _Fitter:
-    """An observer that fits a view after each resize; a camera that the user moved stays."""
+    """An observer that fits a view after each resize; a camera that the user moved stays.
+
+    After each movement of the camera of a profile, its axes are those of the part that is seen.
+    """
 
     def __init__(self, view: Any) -> None:
         self._view, self._size = view, (0, 0)
         window = versions.render_window(view)
         if window is not None:
             window.AddObserver("WindowResizeEvent", self._resized)
+        interactor = versions.interactor(view)
+        if interactor is not None:
+            interactor.AddObserver("EndInteractionEvent", self._moved)
+        view.SMProxy.AddObserver("ResetCameraEvent", self._moved)
         self._resized(window, "")
+
+    def _moved(self, _object: Any, _event: str) -> None:
+        if fitting.profiles_in(self._view):
+            fitting.fit(self._view, self._size, keep_camera=True)
 
     def _resized(self, window: Any, _event: str) -> None:
         size = tuple(window.GetSize() if window is not None else self._view.ViewSize)

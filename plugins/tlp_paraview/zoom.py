@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from paraview import servermanager, simple
 
 from tlp_core import array_names as names
@@ -15,9 +16,9 @@ _NARROWEST = 40
 _ROOM = 1.3
 """Factor on the size of the selected basins, so that what is beside them is seen, too."""
 
-_LOW = 0.6
-"""Distance of the lowest minimum below the middle of the view, in its half-heights, where the
-basins are higher than the view."""
+_LOW = 0.1
+"""Distance of the lowest minimum from the lower end of the frame, as a fraction of the frame's
+height, where the basins are higher than the frame."""
 
 
 def zoom_into_basins(view: Any = None) -> bool:
@@ -83,12 +84,14 @@ def _bounds_of_selected(shown: Any) -> tuple[float, float, float, float] | None:
 def _look_at(view: Any, bounds: tuple[float, float, float, float]) -> None:
     """Show bounds whole, or from their lower end up if they would be too narrow."""
     left, right, low, high = bounds
-    width, height = view.ViewSize
-    whole = _ROOM / 2 * max(high - low, (right - left) * height / width)
-    half = min(whole, (right - left) * height / (2 * _NARROWEST))
-    middle = (low + high) / 2 if half == whole else low + _LOW * half
-    place = [(left + right) / 2, middle]
+    size, frame = np.array(view.ViewSize), np.array(fitting.frame_of(view)).reshape(2, 2)
+    room = (frame[:, 1] - frame[:, 0]) * size  # in pixels
+    whole = _ROOM * max((right - left) / room[0], (high - low) / room[1])
+    pixel = min(whole, (right - left) / _NARROWEST)
+    middle = (low + high) / 2 if pixel == whole else low + (0.5 - _LOW) * room[1] * pixel
+    place = np.array([(left + right) / 2, middle])
+    place -= (frame.mean(axis=1) - 0.5) * size * pixel  # the middle of the view
     view.CameraFocalPoint = [*place, 0.0]
     view.CameraPosition = [*place, view.CameraPosition[2]]
-    view.CameraParallelScale = half
+    view.CameraParallelScale = pixel * size[1] / 2
     fitting.fit(view, keep_camera=True)  # so that the discs keep their size on the screen

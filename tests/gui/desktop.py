@@ -11,7 +11,7 @@ import time
 import traceback
 from contextlib import contextmanager
 
-LEFT = 1
+LEFT, WHEEL = 1, 4
 PROCESS_EVENTS = "_ZN16QCoreApplication13processEventsE6QFlagsIN10QEventLoop17ProcessEventsFlagEE"
 
 
@@ -106,14 +106,20 @@ class Desktop:
         self._button(1)
         self._button(0)
 
+    def turn_wheel(self, place):
+        """Turn the wheel by one step, which zooms in."""
+        self.move(*place)
+        for down in (1, 0):
+            self._button(down, WHEEL)
+
     def move(self, x, y):
         """Move the mouse."""
         self._test.XTestFakeMotionEvent(self._display, -1, x, y, ctypes.c_ulong(0))
         self._x.XFlush(self._display)
         settle()
 
-    def _button(self, down):
-        self._test.XTestFakeButtonEvent(self._display, LEFT, down, ctypes.c_ulong(0))
+    def _button(self, down, which=LEFT):
+        self._test.XTestFakeButtonEvent(self._display, which, down, ctypes.c_ulong(0))
         self._x.XFlush(self._display)
         settle()
 

@@ -314,7 +314,12 @@ profile.SMProxy.SetSelectionInput(0, None, 0)
 settle()
 x, y = (bounds[0] + bounds[1]) / 2, view.CameraFocalPoint[1]
 select(desktop, "s", on_screen(view, x, y), 3)
-report(narrow=narrow, wide=wide, hit=selected("Profile"))
+near = list(view.AxesGrid.CustomBounds)
+seen = [bounds[:2], near[:2]]
+desktop.turn_wheel(on_screen(view, x, y))
+nearer = list(view.AxesGrid.CustomBounds)
+report(narrow=narrow, wide=wide, hit=selected("Profile"), seen=seen,
+       wheel=[(nearer[i + 1] - nearer[i]) / (near[i + 1] - near[i]) for i in (0, 2)])
 profile.SMProxy.SetSelectionInput(0, None, 0)
 SetActiveView(view)
 exec(open(ZOOM).read(), {})
@@ -401,6 +406,13 @@ def test_a_narrow_basin_is_hit_after_a_zoom_and_the_next_zoom_goes_back(worked):
     assert printed["wide"] >= 39
     assert printed["hit"]["BasinId"] == [printed["narrow"]]
     assert printed["back"]
+
+
+def test_axes_after_a_zoom_and_after_the_wheel_are_those_of_the_part_that_is_seen(worked):
+    (left, right), (first, last) = worked[2]["seen"]
+    assert first < left < right < last
+    assert last - first < 10 * (right - left)
+    assert worked[2]["wheel"] == pytest.approx([0.83, 0.83], abs=0.03)
 
 
 def test_a_click_on_a_minimum_or_a_saddle_selects_the_basin_that_begins_there(worked):
