@@ -83,7 +83,7 @@ print("distributed", counts, sorted({error.partition("ERR: ")[2] for error in er
 """
 
 
-@pytest.fixture(params=[1, 4])
+@pytest.fixture(params=[1, pytest.param(4, marks=pytest.mark.exhaustive)])
 def server(request, tmp_path):
     """Start a pvserver with one process or four, and yield its port, its log and their number."""
     with socket.socket() as free:

@@ -135,6 +135,7 @@ def wait_for_chunks(store, count, is_running):
         time.sleep(0.002)
 
 
+@pytest.mark.exhaustive
 def test_two_fresh_runs_write_the_same_bytes(tmp_path):
     """Also where many engines suit the work: 4,913 samples of a network."""
     program = [sys.executable, "-m", "tlp_core", "sample", "pinn-convection", "-q"]

@@ -2,9 +2,7 @@
 
 import ast
 import gzip
-import os
 import re
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -134,47 +132,49 @@ def with_resolution(state, before, after):
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory):
-    """Return the summaries of scripts and states; each of the two kinds runs in one process."""
-    folders = {kind: tmp_path_factory.mktemp(kind) for kind in ("scripts", "states")}
-
-    def summary(kind, name):
-        return SUMMARY.format(picture=str(folders[kind] / f"{name}.png"))
-
-    snippets = {"scripts": {}, "states": {}}
+def states(tmp_path_factory):
+    """Return the folder and the summaries of all states; one process opens them."""
+    folder, snippets = tmp_path_factory.mktemp("states"), {}
     for state in STATES:
-        script, saved = (state.with_suffix(end).read_text("utf-8") for end in (".py", ".pvsm"))
         file = state
         if state.stem in FEWER_POINTS:
-            before, after = FEWER_POINTS[state.stem]
-            script = replace_once(script, f"Resolution={before}", f"Resolution={after}")
-            file = folders["states"] / state.name
-            file.write_text(with_resolution(saved, before, after), encoding="utf-8")
-        if state.stem in FEWER_RUNS:
-            found = FEWER_RUNS[state.stem]
-            script = replace_once(script, found, f"{found}[:3]")
-        run_script = f"exec(compile({script!r}, {str(state.with_suffix('.py'))!r}, 'exec'))\n"
-        snippets["scripts"][state.stem] = run_script + summary("scripts", state.stem)
-        load = f"LoadState({str(file)!r})\n"
-        snippets["states"][state.stem] = load + summary("states", state.stem)
+            file = folder / state.name
+            text = with_resolution(state.read_text("utf-8"), *FEWER_POINTS[state.stem])
+            file.write_text(text, encoding="utf-8")
+        snippets[state.stem] = f"LoadState({str(file)!r})\n" + summary(folder, state.stem)
     for old in OLD_STATES:
         text = gzip.decompress(old.read_bytes()).decode()
-        (folders["states"] / old.stem).write_text(with_resolution(text, 21, 9))
-        load = f"LoadState({old.stem!r})\n"
-        snippets["states"][old.name] = load + summary("states", old.stem)
+        (folder / old.stem).write_text(with_resolution(text, 21, 9))
+        snippets[old.name] = f"LoadState({old.stem!r})\n" + summary(folder, old.stem)
     state = (ROOT / "state_files" / "your_model.pvsm").read_text(encoding="utf-8")
     without_model = state.replace("two_moons.py", "no_moons.py")
-    (folders["states"] / "missing_model.pvsm").write_text(without_model, encoding="utf-8")
-    snippets["states"]["missing model"] = MISSING_MODEL
+    (folder / "missing_model.pvsm").write_text(without_model, encoding="utf-8")
+    snippets["missing model"] = MISSING_MODEL
+    return folder, run_snippets(snippets, folder, display=True)
 
-    def run(kind):
-        return run_snippets(snippets[kind], folders[kind], display=True)
 
-    # with pytest-xdist, another process uses the other core
-    at_once = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
-    with ThreadPoolExecutor(at_once) as threads:
-        results = dict(zip(snippets, threads.map(run, snippets)))
-    return folders, results
+@pytest.fixture(scope="module")
+def scripts(request, tmp_path_factory):
+    """Return the folder and the summaries of the scripts that the chosen tests compare."""
+    folder, snippets = tmp_path_factory.mktemp("scripts"), {}
+    chosen = [getattr(item, "callspec", None) for item in request.session.items]
+    names = {spec.params.get("script") for spec in chosen if spec is not None}
+    for script in (state.with_suffix(".py") for state in STATES if state.stem in names):
+        text = script.read_text("utf-8")
+        if script.stem in FEWER_POINTS:
+            before, after = FEWER_POINTS[script.stem]
+            text = replace_once(text, f"Resolution={before}", f"Resolution={after}")
+        if script.stem in FEWER_RUNS:
+            found = FEWER_RUNS[script.stem]
+            text = replace_once(text, found, f"{found}[:3]")
+        run_script = f"exec(compile({text!r}, {str(script)!r}, 'exec'))\n"
+        snippets[script.stem] = run_script + summary(folder, script.stem)
+    return folder, run_snippets(snippets, folder, display=True)
+
+
+def summary(folder, name):
+    """Return code that prints what a session shows, and draws it."""
+    return SUMMARY.format(picture=str(folder / f"{name}.png"))
 
 
 def shown(result):
@@ -210,26 +210,35 @@ def test_each_use_has_a_state_file():
     assert all(f"\n## {stem}\n" in text for stem in stems)
 
 
-@pytest.mark.parametrize("name", [path.stem for path in STATES])
-def test_a_state_shows_what_its_script_shows(opened, name):
-    folders, results = opened
-    state, script = (shown(results[kind][name]) for kind in ("states", "scripts"))
-    assert state["views"] == [VIEWS.get(name, 2)]
-    assert state["steps"] == [STEPS.get(name, [])]
-    if name in FEWER_RUNS:
-        assert script["views"] == [4]
-        assert len(script["sizes"]) == 3
-        assert all(sizes in state["sizes"] for sizes in script["sizes"])
+QUICK_SCRIPTS = ("two_wells", "small_multiples", "your_model")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(s.stem, marks=() if s.stem in QUICK_SCRIPTS else pytest.mark.exhaustive)
+        for s in STATES
+    ],
+)
+def test_a_state_shows_what_its_script_shows(states, scripts, script):
+    opened, ran = (shown(results[script]) for _, results in (states, scripts))
+    if script in FEWER_RUNS:
+        assert ran["views"] == [4]
+        assert len(ran["sizes"]) == 3
+        assert all(sizes in opened["sizes"] for sizes in ran["sizes"])
         return
-    assert state == script
-    pictures = [Image.open(folders[kind] / f"{name}.png").convert("RGB") for kind in folders]
+    assert opened == ran
+    folders = (states[0], scripts[0])
+    pictures = [Image.open(folder / f"{script}.png").convert("RGB") for folder in folders]
     difference = ImageStat.Stat(ImageChops.difference(*pictures)).mean
     assert max(difference) < 2.0
 
 
 @pytest.mark.parametrize("name", [path.stem for path in STATES])
-def test_a_state_shows_what_was_recorded(opened, name):
-    state = shown(opened[1]["states"][name])
+def test_a_state_shows_what_was_recorded(states, name):
+    state = shown(states[1][name])
+    assert state["views"] == [VIEWS.get(name, 2)]
+    assert state["steps"] == [STEPS.get(name, [])]
     sizes = sorted(sorted(profile) for profile in state["sizes"])
     if name in STORED_SIZES:
         assert sizes == sorted(STORED_SIZES[name])
@@ -243,8 +252,8 @@ def test_a_state_shows_what_was_recorded(opened, name):
 
 
 @pytest.mark.parametrize("state", OLD_STATES, ids=lambda path: path.stem)
-def test_a_state_of_an_older_version_still_opens(opened, state):
-    assert shown(opened[1]["states"][state.name])["views"] == [2]
+def test_a_state_of_an_older_version_still_opens(states, state):
+    assert shown(states[1][state.name])["views"] == [2]
 
 
 @pytest.mark.parametrize("state", ALL_STATES, ids=lambda path: path.stem)
@@ -263,8 +272,8 @@ def test_labels_of_colour_bars_have_no_format_of_a_version(state):
     assert set(formats) == {"1"}
 
 
-def test_a_state_without_its_model_file_reports_it_and_opens(opened):
-    done = opened[1]["states"]["missing model"]
+def test_a_state_without_its_model_file_reports_it_and_opens(states):
+    done = states[1]["missing model"]
     assert done.code == 0, done.text
     (error,) = done.errors
     assert "no_moons.py'" in error
