@@ -167,10 +167,14 @@ def test_a_training_that_resumes_goes_on_in_its_folder(small_problem, tmp_path, 
 
 
 def test_a_recorder_keeps_to_its_share(small_problem, tmp_path, monkeypatch):
-    """Each step of the training takes a second of a clock that records take time of, too."""
+    """Each step of the training takes a second of a clock that counts how often it is read."""
     offset = [0.0]
-    real = time.perf_counter
-    monkeypatch.setattr(time, "perf_counter", lambda: real() + offset[0])
+
+    def read():
+        offset[0] += 1e-4
+        return offset[0]
+
+    monkeypatch.setattr(time, "perf_counter", read)
     recorder = LandscapeRecorder(
         small_problem, tmp_path, schedule=5, share=0.05, eigenvalues=0, sharpness=False
     )
