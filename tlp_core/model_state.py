@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -14,6 +14,7 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
 from tlp_core.content_hash import hash_tensors
+from tlp_core.scratch import forget
 from tlp_core.shards import shard_of, sums_over, total
 
 SMALL = 100_000
@@ -76,12 +77,15 @@ def own_squared_norm(tensor: Tensor) -> float:
     return sum(float(as_float64(part).square().sum()) for part in pieces(tensor))
 
 
-def pieces(tensor: Tensor) -> Sequence[Tensor]:
-    """Return views of a tensor's entries, of a size whose copies in float64 take 8 MB.
+def pieces(tensor: Tensor) -> Iterator[Tensor]:
+    """Yield views of a tensor's entries, of a size whose copies in float64 take 8 MB.
 
-    Of a sharded tensor, they are those of this process.
+    Of a sharded tensor, they are those of this process. One of a scratch tensor is in memory while
+    it is used.
     """
-    return torch.split(shard_of(tensor).detach().reshape(-1), PIECE)
+    for piece in torch.split(shard_of(tensor).detach().reshape(-1), PIECE):
+        yield piece
+        forget(piece)
 
 
 def hash_state(model: nn.Module) -> str:

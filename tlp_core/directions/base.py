@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -37,6 +37,7 @@ from tlp_core.model_state import (
     squared_norm,
     trainable_parameters,
 )
+from tlp_core.scratch import forget
 from tlp_core.shards import cut, join, shard_of, whole
 
 Vector = dict[str, Tensor]
@@ -81,7 +82,14 @@ class Directions:
 
     def digest(self) -> str:
         """Return the SHA-256 of all directions, in hex."""
-        return hash_tensors(part for vector in self.vectors for part in vector.items())
+        return hash_tensors(self._once())
+
+    def _once(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the parts of all directions by name; each is in memory while it is used."""
+        for vector in self.vectors:
+            for name, part in vector.items():
+                yield name, part
+                forget(shard_of(part))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a file, atomically; all processes that hold a sharded model must call this.
@@ -199,6 +207,7 @@ def as_directions(
         }
         _normalize(vector, parameters, normalization, layouts)
         vectors.append(vector)
+        forget(row)
     return tuple(vectors)
 
 

@@ -8,6 +8,7 @@ sharded model has the entries that this process holds; P counts those, and sums 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,11 +17,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from tlp_core import scratch
 from tlp_core.model_state import PIECE, as_float64, pieces, squared_norm
 from tlp_core.shards import largest_magnitude, range_in_whole, shard_of, total
 
 LARGE = 10**6
 """Number of entries above which rows are in the model's own precision."""
+
+_HELD = 2**28
+"""Bytes of rows up to which all are held in memory."""
 
 DEPENDENT = 1e-10
 """Fraction of its length below which what remains of a row is zero, in float64."""
@@ -34,6 +39,25 @@ def empty_rows(n: int, parameters: Sequence[Tensor]) -> Tensor:
     if sum(p.numel() for p in parameters) > LARGE:
         return torch.empty(n, size, dtype=first.dtype, device=first.device)
     return torch.empty(n, size, dtype=torch.float64)
+
+
+def rows_on_disk(n: int, parameters: Sequence[Tensor]) -> Tensor:
+    """Return :func:`empty_rows` that are in a file and not in memory, if they are large.
+
+    They are if they have more than 256 MB on the CPU. A warning tells where there is no room.
+    """
+    first, size = parameters[0], sum(shard_of(p).numel() for p in parameters)
+    needed = n * size * first.element_size()
+    if needed > _HELD and first.device.type == "cpu" and scratch.is_supported():
+        try:
+            return scratch.scratch_tensor(n * size, first.dtype).view(n, size)
+        except OSError as error:
+            warnings.warn(
+                f"directions are held in memory, {needed / 1e9:.1f} GB, because the folder for "
+                f"temporary files has no room for them ({error.strerror}); set TMPDIR",
+                stacklevel=5,
+            )
+    return empty_rows(n, parameters)
 
 
 def views(row: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
@@ -70,7 +94,9 @@ def draw(
         for held in ranges:
             first, last = max(held[0], start), min(held[1], end)
             if first < last:
-                row[place : place + last - first].copy_(drawn[first - start : last - start])
+                part = row[place : place + last - first]
+                part.copy_(drawn[first - start : last - start])
+                scratch.forget(part)
                 place += last - first
     return row
 
@@ -120,7 +146,10 @@ def orthogonalize(row: Tensor, basis: Tensor) -> Numbers:
     for _ in range(2 if len(basis) else 0):  # the second pass removes the rounding of the first
         rest = dots(basis, row)
         for part, start in zip(pieces(row), range(0, len(row), PIECE)):
-            part.sub_(combine(rest, basis[:, start : start + PIECE]))
+            others = basis[:, start : start + PIECE]
+            part.sub_(combine(rest, others))
+            for other in others:
+                scratch.forget(other)
         along += rest
     return along
 
@@ -134,7 +163,7 @@ def orthonormalize(rows: Tensor) -> Tensor:
         orthogonalize(row, rows[:count])
         rest = norm(row)
         if rest > least * length:
-            rows[count].copy_(row).div_(rest)
+            scratch.forget(rows[count].copy_(row).div_(rest))
             count += 1
     return rows[:count]
 

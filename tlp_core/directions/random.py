@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tlp_core.choices import Normalization
 from tlp_core.directions.base import Directions, check_number, without_eigenvalues
-from tlp_core.directions.flat import draw, empty_rows, orthonormalize
+from tlp_core.directions.flat import draw, orthonormalize, rows_on_disk
 from tlp_core.directions.settings import DirectionSettings
 from tlp_core.model_state import select_parameters, trainable_parameters
 from tlp_core.problem import Problem
@@ -36,7 +36,8 @@ def random_directions(
         seed: random seed, >= 0.
 
     Returns:
-        The directions, orthogonal before normalization.
+        The directions, orthogonal before normalization. If they have more than 256 MB on the CPU,
+        they are in a temporary file, and in memory part by part.
 
     Raises:
         ValueError: for n out of range, an unknown normalization, or a pattern that matches no
@@ -60,7 +61,7 @@ def draw_directions(problem: Problem, settings: DirectionSettings) -> Directions
     with select_parameters(problem.model, settings.parameters):
         check_number(settings.n, problem.model)
         parameters = list(trainable_parameters(problem.model).values())
-        rows = empty_rows(settings.n, parameters)
+        rows = rows_on_disk(settings.n, parameters)
         draw_rows(rows, parameters, settings.seed)
         return without_eigenvalues(orthonormalize(rows), problem.model, settings)
 

@@ -33,6 +33,7 @@ from tlp_core.problem import Problem, batch_loss, batch_size, mean_losses
 from tlp_core.sampling.batch_norm import reestimate_batch_norm
 from tlp_core.sampling.rational_tanh import compiler_options
 from tlp_core.sampling.settings import GIBIBYTE
+from tlp_core.scratch import forget
 from tlp_core.shards import shard_of
 
 Losses = npt.NDArray[np.float64]
@@ -235,6 +236,8 @@ class _Single:
             for coordinate, vector in zip(alpha[1:], others):
                 step.add_(vector, alpha=coordinate)
             torch.add(base, step, out=parameter)
+            for vector in (first, *others):
+                forget(vector)
         if self._reestimates:
             reestimate_batch_norm(self._problem)
         return mean_losses(self._problem, each_batch=self._each_batch)

@@ -1,0 +1,53 @@
+"""Tensors in a file without a name instead of in memory, for what is used from end to end.
+
+The file is gone when the process ends, however it ends. What the system keeps of it in memory is
+given up where something else needs the room.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+_PREFIX = "tlp-scratch-"
+_MADV_DONTNEED = 4
+
+
+def is_supported() -> bool:
+    """Return whether this system gives up the memory of a part of a file on request."""
+    return sys.platform == "linux"
+
+
+def scratch_tensor(size: int, dtype: torch.dtype) -> Tensor:
+    """Return a tensor (size,) on the CPU, not initialized, whose entries are in a file.
+
+    The folder is that for temporary files (environment variable ``TMPDIR``).
+
+    Raises:
+        OSError: if there is no room for it.
+    """
+    with tempfile.NamedTemporaryFile(prefix=_PREFIX) as file:
+        os.posix_fallocate(file.fileno(), 0, size * dtype.itemsize)
+        return torch.from_file(file.name, shared=True, size=size, dtype=dtype)
+
+
+def forget(part: Tensor) -> None:
+    """Take the memory of a part of a :func:`scratch_tensor` from this process.
+
+    Its entries stay, and the next use reads them again. Nothing happens to other tensors.
+    """
+    file = getattr(part.untyped_storage(), "filename", None)
+    if file is None or not Path(file).name.startswith(_PREFIX):
+        return
+    first, size = part.data_ptr(), part.numel() * part.element_size()
+    start, end = -(-first // mmap.PAGESIZE) * mmap.PAGESIZE, (first + size) // mmap.PAGESIZE
+    if (length := end * mmap.PAGESIZE - start) > 0:
+        arguments = ctypes.c_void_p(start), ctypes.c_size_t(length), ctypes.c_int(_MADV_DONTNEED)
+        ctypes.CDLL(None).madvise(*arguments)
