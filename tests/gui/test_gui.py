@@ -485,6 +485,7 @@ TLPLossLandscape(
 """
 
 
+@pytest.mark.exhaustive
 def test_a_relative_name_is_looked_up_beside_the_opened_state_file(
     launcher, run_pvpython, tmp_path
 ):

@@ -1074,6 +1074,25 @@ except ValueError as error:
 """
 
 
+MARKS = """
+from tlp_paraview import fitting, views, pipeline
+layout = views.show_landscape(pipeline.build(TLPLossLandscape(Resolution=9)))
+view = fitting.views_of(layout)[1]
+words = Text(registrationName="mine", Text="loss")
+shown = Show(words, view)
+shown.FontSize = 55
+moved = Transform(registrationName="moved", Input=Sphere(), Transform="Transform")
+ball = Show(moved, view)
+ball.Scale = [2.0, 3.0, 4.0]
+profile = pipeline.all_profiles()[0]
+profile.LogarithmicLoss = 0
+fitting.fit_layout(layout, (1000, 500))
+fitting.fit_layout(layout, (1600, 900))
+print("mine", words.Text, shown.FontSize, list(ball.Scale), list(moved.Transform.Scale))
+print("profiles", len(fitting.profiles_in(view)))
+"""
+
+
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
     """Return the results of the snippets that draw; one pvpython with a display runs them all."""
@@ -1088,6 +1107,7 @@ def drawn(tmp_path_factory):
         "faint": FAINT,
         "compared": COMPARED,
         "ensemble": ENSEMBLE,
+        "marks": MARKS,
         "traced": TRACED.format(macro=str(MACRO)),
     }
     folder = tmp_path_factory.mktemp("drawn")
@@ -1268,29 +1288,9 @@ def test_views_keep_settings_and_work_after_errors(drawn):
     assert "range [-1.0, 9.0] 0" in done.text
 
 
-MARKS = """
-from tlp_paraview import fitting, views, pipeline
-layout = views.show_landscape(pipeline.build(TLPLossLandscape(Resolution=9)))
-view = fitting.views_of(layout)[1]
-words = Text(registrationName="mine", Text="loss")
-shown = Show(words, view)
-shown.FontSize = 55
-moved = Transform(registrationName="moved", Input=Sphere(), Transform="Transform")
-ball = Show(moved, view)
-ball.Scale = [2.0, 3.0, 4.0]
-profile = pipeline.all_profiles()[0]
-profile.LogarithmicLoss = 0
-fitting.fit_layout(layout, (1000, 500))
-fitting.fit_layout(layout, (1600, 900))
-print("mine", words.Text, shown.FontSize, list(ball.Scale), list(moved.Transform.Scale))
-print("profiles", len(fitting.profiles_in(view)))
-views.close_views()
-"""
-
-
-def test_what_a_user_adds_to_a_view_is_left_alone(run_pvpython):
+def test_what_a_user_adds_to_a_view_is_left_alone(drawn):
     """Also a text with our words and a filter of a type that the suite uses."""
-    done = run_pvpython(MARKS, display=True)
+    done = drawn["marks"]
     assert done.errors == []
     assert "mine loss 55 [2.0, 3.0, 4.0] [1.0, 1.0, 1.0]" in done.text
     assert "profiles 1" in done.text
