@@ -34,6 +34,22 @@ APPLY = """
            arguments=""/>
 """
 
+PANEL = (
+    "pqClientMainWindow/propertiesDock/propertiesPanel/scrollArea/qt_scrollarea_viewport/"
+    "scrollAreaWidgetContents/PropertiesFrame/ProxyPanel"
+)
+
+IN_BACKGROUND = f"""
+  <pqevent object="{PANEL}/Problem/ComboBox" command="set_string" arguments="file"/>
+  <pqevent object="{PANEL}/ProblemFile/FileChooser/FileLineEdit" command="set_string"
+           arguments="{{file}}"/>
+  <pqevent object="{PANEL}/InBackground/CheckBox" command="set_boolean" arguments="true"/>
+"""
+
+STOP = f"""
+  <pqevent object="{PANEL}/StopSampling/1QPushButton0" command="activate" arguments=""/>
+"""
+
 FILE_OPEN = """
   <pqevent object="pqClientMainWindow/menubar/menu_File" command="activate"
            arguments="actionFileOpen"/>
@@ -216,6 +232,26 @@ def test_menu_panel_and_apply_make_a_landscape(launcher, tmp_path):
     assert [visible for _, visible in made["shown"]].count(1) >= 1
     assert made["range"] == pytest.approx([-0.1, 4.827160493827167])
     assert made["dimensions"] == [41, 41, 1]
+
+
+IS_RUNNING = """
+import json, time
+from paraview import simple
+from tlp_paraview import follow
+(source,) = simple.GetSources().values()
+end = time.monotonic() + 15  # the whole sampling would take longer
+while (is_running := follow.state_of(source)["is_running"]) and time.monotonic() < end:
+    time.sleep(0.1)
+print("printed", json.dumps({"is_running": is_running}), flush=True)
+"""
+
+
+@pytest.mark.parametrize("is_stopped", [True, pytest.param(False, marks=pytest.mark.exhaustive)])
+def test_the_button_of_the_panel_stops_a_sampling_in_the_background(launcher, tmp_path, is_stopped):
+    (tmp_path / "slow.py").write_text(SLOW)
+    events = MENU + IN_BACKGROUND.format(file=tmp_path / "slow.py") + APPLY + STOP * is_stopped
+    made = checked(launcher, tmp_path, events, IS_RUNNING)
+    assert made["is_running"] != is_stopped
 
 
 def test_file_open_and_recent_files_take_what_was_chosen(launcher, tmp_path):
