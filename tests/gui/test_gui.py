@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -173,11 +174,15 @@ with session():
 
 
 def gui(launcher, folder, body):
+    return run_in_gui([launcher("paraview")], folder, body)
+
+
+def run_in_gui(command, folder, body):
+    """Run code in the GUI that a command starts, and return what it printed."""
     script = folder / "gui.py"
     lines = "".join(f"    {line}\n" for line in body.strip().splitlines())
     script.write_text(HEAD + lines)
-    command = [launcher("paraview"), "--dr", f"--script={script}"]
-    done = run(command, folder, display=True, timeout=300)
+    done = run([*command, "--dr", f"--script={script}"], folder, display=True, timeout=300)
     return done, printed_by(done)
 
 
@@ -610,6 +615,24 @@ def test_sampling_in_the_background_and_files_that_grow_are_followed(launcher, t
     assert printed["stopped"] in (81, 441), "the finest complete grid stays"
     assert printed["before"] == 0
     assert printed["after"] == [0.0, 1.0]
+
+
+STARTED = """
+source = TLPLandscapeReader(FileName=["bowl.zarr"])
+source.UpdatePipeline()
+report(points=source.GetDataInformation(0).GetNumberOfPoints())
+"""
+
+
+def test_tlp_starts_the_gui_with_the_plugin_and_the_macros(launcher, tmp_path):
+    launcher("paraview")  # skips the test where there is none
+    Landscape(np.ones((5, 5)), np.ones(2), np.ones((5, 5), bool)).save(tmp_path / "bowl.zarr")
+    command = [sys.executable, "-m", "tlp_core", "paraview", "--"]
+    done, printed = run_in_gui(command, tmp_path, STARTED)
+    assert done.code == 0, done.text
+    assert printed["points"] == 25
+    macros = tmp_path / "home" / ".config" / "ParaView" / "Macros"
+    assert "zoom_into_basins.py" in {path.name for path in macros.iterdir()}
 
 
 def test_an_error_in_a_script_is_detected(launcher, tmp_path):
