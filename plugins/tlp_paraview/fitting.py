@@ -268,10 +268,19 @@ def _fit_profile(profile: Any, view: Any, size: tuple[int, int], *, moves_camera
     grid.DataScale = [1.0, scale * stretch, 1.0]
     grid.UseCustomBounds = 1
     bounds = [0.0, width, low * scale * stretch, high * scale * stretch]
-    if camera_was_moved(view):
+    if camera_was_moved(view) and _looks_straight(view):
         bounds = _part_seen(bounds, view, size)
     grid.CustomBounds = [*bounds, 0.0, 0.0]
     styles.label_axis(grid, "Y", (bounds[2] / (scale * stretch), bounds[3] / (scale * stretch)))
+
+
+def _looks_straight(view: Any) -> bool:
+    """Return whether a view shows a profile as a plane, not turned and not in perspective."""
+    place, focus = np.array(view.CameraPosition), np.array(view.CameraFocalPoint)
+    is_turned = not np.allclose(place[:2], focus[:2]) or not np.allclose(
+        view.CameraViewUp, (0, 1, 0)
+    )
+    return bool(view.CameraParallelProjection) and not is_turned
 
 
 def _part_seen(bounds: list[float], view: Any, size: tuple[int, int]) -> list[float]:

@@ -176,6 +176,7 @@ def test_weights_and_biases_gets_numbers_pictures_and_tables(small_problem, tmp_
         ) as recorder:
             for step in range(3):
                 recorder.step(step)
+    wandb.teardown()  # waits for the process that writes the end of the file
     (file,) = tmp_path.rglob("run-*.wandb")
     lines = history_of(file)
     found = [line for line in lines if "landscape/loss" in line]
