@@ -62,30 +62,59 @@ def test_directions_are_held_in_memory_where_no_file_has_room(monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("os.posix_fallocate", full)
-    with pytest.warns(UserWarning, match="held in memory, 0.0 GB, .* set TMPDIR"):
+    with pytest.warns(UserWarning, match="held in memory, 0.0 GB, .*No space left.* set TMPDIR"):
         directions = random_directions(problem, 1)
     assert directions.digest() == held.digest()
 
 
 MEASURED = """
-import resource, torch
+import torch
+from pathlib import Path
 from tlp_core import Problem, random_directions, sample_grid
 from tlp_core.directions import flat
 
 flat._HELD = 0
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-model = torch.nn.Linear(5000, 4000, bias=False)
-problem = Problem(model, lambda m, b: m(b).square().mean(), [torch.ones(1, 5000)], name="wide")
-problem.loss(model, problem.batches[0])
-before = peak()
+model = torch.nn.Sequential(*[torch.nn.Linear(1000, 1000, bias=False) for _ in range(20)])
+shares = []
+
+
+def measure():
+    mappings = Path("/proc/self/smaps").read_text().split("VmFlags:")
+    (mapping,) = (one for one in mappings if "tlp-scratch-" in one)
+    (size,) = (line.split()[1] for line in mapping.splitlines() if line.startswith("Rss:"))
+    shares.append(int(size) * 1024 / 240e6)
+
+
+def loss(model, batch):
+    if directions is not None:
+        measure()
+    return model(batch).square().mean()
+
+
+directions = None
+problem = Problem(model, loss, [torch.ones(1, 1000)], name="deep")
 directions = random_directions(problem, 3, normalization="layer")
+measure()
 sample_grid(problem, directions, resolution=3, distance=0.1)
-print((peak() - before) / 80e6)
+print(len(shares), max(shares))
 """
 
 
-def test_random_directions_take_two_copies_of_what_moves_whatever_their_number():
+def test_directions_in_a_file_are_not_in_memory_between_samples():
+    """Of a model of many layers, each smaller than a piece; pages of its three directions' file."""
     run = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", MEASURED], capture_output=True, text=True, check=True
     )
-    assert float(run.stdout.split()[-1]) < 2.0
+    count, share = map(float, run.stdout.split()[-2:])
+    assert count > 27
+    assert share < 0.1
+
+
+@pytest.mark.parametrize("count", [100, 1_100_000])
+def test_rows_have_the_same_precision_in_a_file(count, monkeypatch):
+    parameters = [torch.zeros(count)]
+    held = flat.empty_rows(2, parameters)
+    monkeypatch.setattr(flat, "_HELD", 0)
+    stored = flat.rows_on_disk(2, parameters)
+    assert (stored.dtype, stored.shape) == (held.dtype, held.shape)
+    assert stored.untyped_storage().filename is not None

@@ -84,8 +84,10 @@ def pieces(tensor: Tensor) -> Iterator[Tensor]:
     it is used.
     """
     for piece in torch.split(shard_of(tensor).detach().reshape(-1), PIECE):
-        yield piece
-        forget(piece)
+        try:
+            yield piece
+        finally:  # also of the last one, where zip ends before this does
+            forget(piece)
 
 
 def hash_state(model: nn.Module) -> str:

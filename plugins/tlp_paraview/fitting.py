@@ -280,7 +280,7 @@ def _looks_straight(view: Any) -> bool:
     is_turned = not np.allclose(place[:2], focus[:2]) or not np.allclose(
         view.CameraViewUp, (0, 1, 0)
     )
-    return bool(view.CameraParallelProjection) and not is_turned
+    return bool(view.CameraParallelProjection) and not is_turned and bool(place[2] > focus[2])
 
 
 def _part_seen(bounds: list[float], view: Any, size: tuple[int, int]) -> list[float]:

@@ -74,7 +74,7 @@ class _Fitter:
         self._resized(window, "")
 
     def _moved(self, _object: Any, _event: str) -> None:
-        if fitting.profiles_in(self._view):
+        if min(self._size) > 1 and fitting.profiles_in(self._view):
             fitting.fit(self._view, self._size, keep_camera=True)
 
     def _resized(self, window: Any, _event: str) -> None:

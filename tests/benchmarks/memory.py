@@ -11,6 +11,7 @@ import ctypes
 import os
 import subprocess
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -20,7 +21,6 @@ from torch import nn
 from tlp_core import Directions, Problem, hessian_directions, random_directions, sample_grid
 
 HALF = 19_000_000
-FILE = "benchmark_directions.safetensors"
 BOX = {"resolution": 3, "distance": 0.1}
 
 
@@ -49,8 +49,8 @@ def status(key: str) -> int:
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith(key))
 
 
-def measure(kind: str, n: int) -> None:
-    """Print the peak of one kind of work."""
+def measure(kind: str, n: int, file: str) -> None:
+    """Print the peak of one kind of work; the directions of ``stored`` are those of ``random``."""
     model = Net()
     problem = Problem(model, lambda m, b: m() * b.sum(), [torch.ones(1)] * 2, name="wide")
     problem.loss(model, torch.ones(1)).backward()
@@ -62,12 +62,12 @@ def measure(kind: str, n: int) -> None:
         made = random_directions(problem, n, normalization="model")
         sample_grid(problem, made, **BOX)
     elif kind == "stored":
-        sample_grid(problem, Directions.load(FILE, model), **BOX)
+        sample_grid(problem, Directions.load(file, model), **BOX)
     else:
         hessian_directions(problem, n, method="lanczos", product=kind, tolerance=0.1)
     print((status("VmHWM") - before) / (4 * 2 * HALF))
     if kind == "random":
-        made.save(FILE)
+        made.save(file)
 
 
 def main(n: int) -> None:
@@ -79,18 +79,19 @@ def main(n: int) -> None:
         "finite-difference": n + 12,
     }
     print(f"copies of what moves, {n} directions: measured, promised")
-    for kind, copies in promised.items():
-        command = [sys.executable, "-W", "ignore", __file__, str(n), kind]
-        # the C library gives tensors back as soon as they are freed
-        environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "16000000"}
-        done = subprocess.run(
-            command, env=environment, stdout=subprocess.PIPE, text=True, check=True
-        )
-        print(f"{kind:18} {float(done.stdout.split()[-1]):5.1f} {copies:5.1f}", flush=True)
-    Path(FILE).unlink()
+    with tempfile.TemporaryDirectory() as folder:
+        for kind, copies in promised.items():
+            file = f"{folder}/directions.safetensors"
+            command = [sys.executable, "-W", "ignore", __file__, str(n), kind, file]
+            # the C library gives tensors back as soon as they are freed
+            environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "16000000"}
+            done = subprocess.run(
+                command, env=environment, stdout=subprocess.PIPE, text=True, check=True
+            )
+            print(f"{kind:18} {float(done.stdout.split()[-1]):5.1f} {copies:5.1f}", flush=True)
 
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     count = int(sys.argv[1]) if sys.argv[1:] else 2
-    measure(sys.argv[2], count) if sys.argv[2:] else main(count)
+    measure(sys.argv[2], count, sys.argv[3]) if sys.argv[2:] else main(count)

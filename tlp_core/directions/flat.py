@@ -35,29 +35,35 @@ Numbers = npt.NDArray[np.float64]
 
 def empty_rows(n: int, parameters: Sequence[Tensor]) -> Tensor:
     """Return n rows (n, P) for the entries of parameters, not initialized."""
-    size, first = sum(shard_of(p).numel() for p in parameters), parameters[0]
-    if sum(p.numel() for p in parameters) > LARGE:
-        return torch.empty(n, size, dtype=first.dtype, device=first.device)
-    return torch.empty(n, size, dtype=torch.float64)
+    size, dtype, device = _form(parameters)
+    return torch.empty(n, size, dtype=dtype, device=device)
 
 
 def rows_on_disk(n: int, parameters: Sequence[Tensor]) -> Tensor:
     """Return :func:`empty_rows` that are in a file and not in memory, if they are large.
 
-    They are if they have more than 256 MB on the CPU. A warning tells where there is no room.
+    They are if they have more than 256 MB on the CPU. A warning tells where there is no file.
     """
-    first, size = parameters[0], sum(shard_of(p).numel() for p in parameters)
-    needed = n * size * first.element_size()
-    if needed > _HELD and first.device.type == "cpu" and scratch.is_supported():
+    size, dtype, device = _form(parameters)
+    needed = n * size * dtype.itemsize
+    if needed > _HELD and device.type == "cpu" and scratch.is_supported():
         try:
-            return scratch.scratch_tensor(n * size, first.dtype).view(n, size)
-        except OSError as error:
+            return scratch.scratch_tensor(n * size, dtype).view(n, size)
+        except (OSError, RuntimeError) as error:  # torch's own of a map that fails
             warnings.warn(
                 f"directions are held in memory, {needed / 1e9:.1f} GB, because the folder for "
-                f"temporary files has no room for them ({error.strerror}); set TMPDIR",
-                stacklevel=5,
+                f"temporary files cannot hold them ({error}); set TMPDIR",
+                stacklevel=4,
             )
     return empty_rows(n, parameters)
+
+
+def _form(parameters: Sequence[Tensor]) -> tuple[int, torch.dtype, torch.device]:
+    """Return length, precision and device of rows for the entries of parameters."""
+    size, first = sum(shard_of(p).numel() for p in parameters), parameters[0]
+    if sum(p.numel() for p in parameters) > LARGE:
+        return size, first.dtype, first.device
+    return size, torch.float64, torch.device("cpu")
 
 
 def views(row: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
