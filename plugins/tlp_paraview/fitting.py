@@ -150,6 +150,26 @@ def frame_of(view: Any) -> tuple[float, float, float, float]:
     return FRAME if _has_color_bar(view) else BARE_FRAME
 
 
+def look_at(
+    view: Any, middle: tuple[float, float], distance: float, pixel: float, size: tuple[int, int]
+) -> None:
+    """Move a 2D camera so that a point is in the middle of the axes of a profile.
+
+    Args:
+        view: a render view.
+        middle: x and y of the point.
+        distance: distance of the camera from the profile.
+        pixel: width of a pixel of the view, in the units of x and y.
+        size: width and height of the view, in pixels.
+    """
+    left, right, bottom, top = frame_of(view)
+    x = middle[0] - ((left + right) / 2 - 0.5) * size[0] * pixel
+    y = middle[1] - ((bottom + top) / 2 - 0.5) * size[1] * pixel
+    view.CameraFocalPoint = [x, y, 0.0]
+    view.CameraPosition = [x, y, distance]
+    view.CameraParallelScale = pixel * size[1] / 2
+
+
 def camera_was_moved(view: Any) -> bool:
     """Return whether the camera of a view was moved since it was fitted."""
     return roles.fitted_camera(view) not in (None, camera_state(view))
@@ -248,14 +268,10 @@ def _fit_profile(profile: Any, view: Any, size: tuple[int, int], *, moves_camera
             _fit_colors(profile, shown, view, ranges.average_loss)
 
     if moves_camera:
-        y = (low + high) / 2 * scale * stretch - ((bottom + top) / 2 - 0.5) * size[1] * pixel
-        x = width / 2 - ((left + right) / 2 - 0.5) * size[0] * pixel
         view.InteractionMode = "2D"
         view.CameraParallelProjection = 1
-        view.CameraFocalPoint = [x, y, 0.0]
-        view.CameraPosition = [x, y, width * 4]
         view.CameraViewUp = [0.0, 1.0, 0.0]
-        view.CameraParallelScale = pixel * size[1] / 2
+        look_at(view, (width / 2, (low + high) / 2 * scale * stretch), width * 4, pixel, size)
         roles.set_fitted_camera(view, camera_state(view))
 
     seen = 2 * view.CameraParallelScale / size[1]  # of a pixel, also where a user has zoomed
@@ -270,21 +286,21 @@ def _fit_profile(profile: Any, view: Any, size: tuple[int, int], *, moves_camera
     bounds = [0.0, width, low * scale * stretch, high * scale * stretch]
     if camera_was_moved(view) and _looks_straight(view):
         bounds = _part_seen(bounds, view, size)
+        low, high = (end / (scale * stretch) for end in bounds[2:])
+    styles.label_axis(grid, "Y", (low, high))
     grid.CustomBounds = [*bounds, 0.0, 0.0]
-    styles.label_axis(grid, "Y", (bounds[2] / (scale * stretch), bounds[3] / (scale * stretch)))
 
 
 def _looks_straight(view: Any) -> bool:
     """Return whether a view shows a profile as a plane, not turned and not in perspective."""
     place, focus = np.array(view.CameraPosition), np.array(view.CameraFocalPoint)
-    is_turned = not np.allclose(place[:2], focus[:2]) or not np.allclose(
-        view.CameraViewUp, (0, 1, 0)
-    )
-    return bool(view.CameraParallelProjection) and not is_turned and bool(place[2] > focus[2])
+    is_in_front = np.allclose(place[:2], focus[:2]) and place[2] > focus[2]
+    is_upright = np.allclose(view.CameraViewUp, (0, 1, 0))
+    return bool(view.CameraParallelProjection and is_in_front and is_upright)
 
 
 def _part_seen(bounds: list[float], view: Any, size: tuple[int, int]) -> list[float]:
-    """Return the part of the axes that is inside the frame of a view; all if none of it is.
+    """Return the part of each axis that is inside the frame of a view, or all if none of it is.
 
     Axes outside a view would have labels that nobody sees, and more of them the closer the look:
     a picture of a narrow basin would take seconds.
@@ -298,9 +314,8 @@ def _part_seen(bounds: list[float], view: Any, size: tuple[int, int]) -> list[fl
             for end in frame[2 * axis : 2 * axis + 2]
         )
         ends = max(bounds[2 * axis], low), min(bounds[2 * axis + 1], high)
-        if ends[0] >= ends[1]:
-            return bounds
-        part[2 * axis : 2 * axis + 2] = ends
+        if ends[0] < ends[1]:
+            part[2 * axis : 2 * axis + 2] = ends
     return part
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from paraview import servermanager, simple
 
 from tlp_core import array_names as names
@@ -84,14 +83,10 @@ def _bounds_of_selected(shown: Any) -> tuple[float, float, float, float] | None:
 def _look_at(view: Any, bounds: tuple[float, float, float, float]) -> None:
     """Show bounds whole, or from their lower end up if they would be too narrow."""
     left, right, low, high = bounds
-    size, frame = np.array(view.ViewSize), np.array(fitting.frame_of(view)).reshape(2, 2)
-    room = (frame[:, 1] - frame[:, 0]) * size  # in pixels
-    whole = _ROOM * max((right - left) / room[0], (high - low) / room[1])
+    size, frame = tuple(view.ViewSize), fitting.frame_of(view)
+    width, height = (frame[1] - frame[0]) * size[0], (frame[3] - frame[2]) * size[1]
+    whole = _ROOM * max((right - left) / width, (high - low) / height)
     pixel = min(whole, (right - left) / _NARROWEST)
-    middle = (low + high) / 2 if pixel == whole else low + (0.5 - _LOW) * room[1] * pixel
-    place = np.array([(left + right) / 2, middle])
-    place -= (frame.mean(axis=1) - 0.5) * size * pixel  # the middle of the view
-    view.CameraFocalPoint = [*place, 0.0]
-    view.CameraPosition = [*place, view.CameraPosition[2]]
-    view.CameraParallelScale = pixel * size[1] / 2
+    y = (low + high) / 2 if pixel == whole else low + (0.5 - _LOW) * height * pixel
+    fitting.look_at(view, ((left + right) / 2, y), view.CameraPosition[2], pixel, size)
     fitting.fit(view, keep_camera=True)  # so that the discs keep their size on the screen
