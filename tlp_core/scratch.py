@@ -1,7 +1,7 @@
-"""Tensors in a file without a name instead of in memory, for what is used from end to end.
+"""Tensors in a temporary file instead of in memory, for what is read from one end to the other.
 
-The file is gone when the process ends, however it ends. What the system keeps of it in memory is
-given up where something else needs the room.
+The file has no name, so it is gone when the process ends. The system keeps parts of it in memory as
+long as nothing else needs the room.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def scratch_tensor(size: int, dtype: torch.dtype) -> Tensor:
     The folder is that for temporary files (environment variable ``TMPDIR``).
 
     Raises:
-        OSError: if there is no room for it.
+        OSError: if there is no room for the file.
+        RuntimeError: if it cannot be mapped into memory.
     """
     with tempfile.NamedTemporaryFile(prefix=_PREFIX) as file:
         os.posix_fallocate(file.fileno(), 0, size * dtype.itemsize)

@@ -122,7 +122,7 @@ def test_bridges_are_as_short_as_can_be(case):
 
 
 def test_approximate_neighbors_are_joined_and_their_recall_is_reported(monkeypatch):
-    """With pynndescent's search replaced by one whose errors are known: it takes a minute here."""
+    """By a search whose errors are known, because pynndescent takes a minute to compile."""
 
     def search(points, n_neighbors, random_state):
         assert random_state == 5
