@@ -1,5 +1,7 @@
 """Charts of rows: what tells networks apart, and what axes say."""
 
+import itertools
+
 import pytest
 
 from tlp_core.experiments import charts
@@ -34,7 +36,7 @@ def test_seeds_have_shapes_and_the_first_parameter_colours(drawn):
     assert len(points) == len(ROWS)
     assert len({line.get_marker() for line in points}) == 3
     assert len({line.get_color() for line in points}) == 2
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    labels = [text.get_text() for text in axes.figure.legends[0].get_texts()]
     assert labels == ["beta 1", "beta 10", "seed 0", "seed 1", "seed 2"]
 
 
@@ -43,7 +45,10 @@ def test_without_a_second_parameter_of_several_values_all_points_have_one_shape(
     for parameters in (["beta"], ["beta", "seed"]):
         axes = drawn(one, "beta", "error", parameters)
         assert {line.get_marker() for line in axes.lines} == {"o"}
-        assert [text.get_text() for text in axes.get_legend().get_texts()] == ["beta 1", "beta 10"]
+        assert [text.get_text() for text in axes.figure.legends[0].get_texts()] == [
+            "beta 1",
+            "beta 10",
+        ]
 
 
 def test_a_logarithmic_axis_of_few_decades_labels_more_than_powers_of_ten(drawn):
@@ -61,3 +66,16 @@ def test_rows_without_a_value_of_the_second_parameter_have_a_shape_of_their_own(
     rows = [{k: v for k, v in row.items() if k != "seed" or v} for row in ROWS]  # seed 0 lacks it
     axes = drawn(rows, "beta", "error", ["beta", "seed"])
     assert len({line.get_marker() for line in axes.lines if len(line.get_xdata())}) == 3
+
+
+def test_a_long_legend_moves_no_chart_and_covers_none(tmp_path, monkeypatch):
+    kept, save = [], charts._save
+    monkeypatch.setattr(charts, "_save", lambda *parts: kept.append(parts[1]) or save(*parts))
+    rows = [{"seed": s, "step": t, "a": s + t, "b": t, "c": s} for s in range(10) for t in (0, 1)]
+    charts.draw_training(rows, ["a", "b", "c"], ["seed"], tmp_path / "chart.png")
+    boxes = [axes.get_position() for axes in kept[0]]
+    gaps = [above.y0 - below.y1 for above, below in itertools.pairwise(boxes)]
+    assert gaps == [pytest.approx(gaps[0])] * 2
+    figure = kept[0][0].figure
+    right = max(axes.get_tightbbox().x1 for axes in kept[0])
+    assert right < figure.legends[0].get_window_extent().x0

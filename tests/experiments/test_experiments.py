@@ -17,7 +17,7 @@ from tlp_core.experiments import EXPERIMENTS, claims, definition, named_experime
 from tlp_core.experiments.definition import Experiment, Look, Network
 from tlp_core.experiments.results import low_volume, tree_of
 from tlp_core.experiments.rows import add_row, read_rows, write_table
-from tlp_core.experiments.run import gather_rows, run_experiment, write_results
+from tlp_core.experiments.run import gather_rows, run_experiment, write_results, write_rows
 from tlp_core.experiments.transitions import change_date
 from tlp_core.problems import pinn_convection
 from tlp_core.progress import silent
@@ -443,8 +443,8 @@ def test_the_volume_below_half_the_rise_of_a_parabola_is_known(n, fraction):
     assert low_volume(landscape) == pytest.approx(fraction, rel=0.05)
 
 
-def test_grokking_dates_both_jumps():
-    from tlp_core.experiments.grokking import grokking_claims
+def test_grokking_dates_both_jumps(tmp_path):
+    from tlp_core.experiments.grokking import GROKKING, grokking_claims
 
     rng = np.random.default_rng(0)
     rows = [
@@ -470,6 +470,15 @@ def test_grokking_dates_both_jumps():
     assert found["volume below half the rise changes with the transition"].verdict == "undecided"
     for name in ("number of minima", "top eigenvalue"):
         assert found[f"{name} changes with the transition"].count == 0
+
+    write_rows(GROKKING, tmp_path, rows)
+    dates = {(row["series"], row["seed"]): row["step"] for row in read_rows(tmp_path / "dates.csv")}
+    assert (dates["test accuracy", 3], dates["half-width", 3]) == (2100, 2700)
+    assert {series for series, _seed in dates} == {
+        "test accuracy",
+        "half-width",
+        "volume below half the rise",
+    }
 
 
 @pytest.mark.parametrize("place", [1000, 4500])

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -240,10 +240,10 @@ def _save(figure: Figure, panels: Sequence[Axes], path: Path) -> Path:
     from PIL import Image
 
     handles, labels = panels[0].get_legend_handles_labels()
-    unique: Mapping[str, Any] = dict(zip(labels, handles))
-    panels[0].legend(
-        unique.values(), unique.keys(), loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False
-    )
+    if unique := dict(zip(labels, handles)):
+        legend = figure.legend(unique.values(), unique.keys(), loc="upper right", frameon=False)
+        taken = legend.get_window_extent().width / figure.bbox.width
+        figure.set_layout_engine("constrained", rect=(0, 0, 0.99 - taken, 1))
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="0.9", linewidth=0.6)

@@ -26,7 +26,7 @@ from tlp_core.experiments import EXPERIMENTS, named_experiment
 from tlp_core.experiments.charts import draw_charts
 from tlp_core.experiments.claims import Claim, correct_claims, markdown_table
 from tlp_core.experiments.pivot import fill_tables
-from tlp_core.experiments.run import gather_rows, write_claims, write_rows
+from tlp_core.experiments.run import date_rows, gather_rows, write_claims, write_rows
 from tlp_core.experiments.selection import named_values, resolutions_of
 
 _START, _END = re.compile(r"<!-- claims of (\S+)(.*)-->"), re.compile(r"<!-- end of (\S+) -->")
@@ -74,7 +74,7 @@ def remake_page(page: Path, *, report: Callable[[str], None] = print) -> dict[st
     import matplotlib  # noqa: F401, before a file is written
 
     results = page.with_suffix("")
-    text = fill_tables(_text_of(page), results)
+    text = _text_of(page)
     tables = _tables_in(text, page)
     experiments = {table.name: named_experiment(table.name) for table in tables}
     folders = {table.name: results / table.name for table in tables}
@@ -89,6 +89,9 @@ def remake_page(page: Path, *, report: Callable[[str], None] = print) -> dict[st
         )
         for table in tables
     }
+    made = {f"{name}/dates.csv": date_rows(experiments[name], each) for name, each in rows.items()}
+    text = fill_tables(text, results, made)
+    tables = _tables_in(text, page)  # whose lines are others now
     claims = {name: experiments[name].claims(found) for name, found in rows.items()}
     together = iter(correct_claims([claim for each in claims.values() for claim in each]))
     corrected = {name: [next(together) for _ in each] for name, each in claims.items()}

@@ -35,15 +35,16 @@ SHOWN: Mapping[str, Callable[[Sequence[float]], tuple[float, ...]]] = {
 """How several values at one place are combined."""
 
 
-def fill_tables(text: str, folder: Path) -> str:
+def fill_tables(text: str, folder: Path, made: Mapping[str, Sequence[Row]] | None = None) -> str:
     """Return the text of a page whose tables of numbers are made again from files of rows.
 
     Args:
         text: the page, in Markdown.
         folder: folder of the files that the page names.
+        made: rows of files that are made with the page, by their names. Default: none.
 
     Raises:
-        FileNotFoundError: if a file does not exist.
+        FileNotFoundError: if a file does not exist, and is not made.
         ValueError: if a table has no end, an option is wrong, or no row has the values.
     """
     if len(_START.findall(text)) != len(_PLACE.findall(text)):
@@ -51,10 +52,10 @@ def fill_tables(text: str, folder: Path) -> str:
             "each line '<!-- table of FILE … -->' of a page must be followed by "
             "'<!-- end of the table -->', and one is not"
         )
-    return _PLACE.sub(lambda place: _filled(place, folder), text)
+    return _PLACE.sub(lambda place: _filled(place, folder, made or {}), text)
 
 
-def _filled(place: re.Match[str], folder: Path) -> str:
+def _filled(place: re.Match[str], folder: Path, made: Mapping[str, Sequence[Row]]) -> str:
     name, words, _ = place.groups()
     parser = argparse.ArgumentParser(exit_on_error=False, add_help=False, allow_abbrev=False)
     for option in ("--value", "--rows", "--columns"):
@@ -72,10 +73,10 @@ def _filled(place: re.Match[str], folder: Path) -> str:
             f"the options in {first!r} must be --value, --rows and --columns, and may be --where "
             f"and --show, got {', '.join(unknown) or 'not all'}"
         )
-    if not (folder / name).is_file():
+    if name not in made and not (folder / name).is_file():
         raise FileNotFoundError(f"a table must be made of a file, and {folder / name} is none")
     table = pivot_table(
-        read_rows(folder / name),
+        made[name] if name in made else read_rows(folder / name),
         value=options.value,
         rows=options.rows,
         columns=options.columns,

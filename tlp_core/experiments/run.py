@@ -10,6 +10,7 @@ interrupted run is resumed, also on another machine where networks and landscape
     landscapes/beta10_seed1_step500_3D_r41.zarr   landscapes, which ParaView's reader opens
     landscapes.csv                                table of the landscapes, for small multiples
     descriptors.csv                               rows of all landscapes of a complete run
+    dates.csv                                     steps of changes, if the experiment dates them
     claims.csv, claims.md                         tests of the papers' claims
 """
 
@@ -38,7 +39,7 @@ from tlp_core.directions.random import random_directions
 from tlp_core.experiments.claims import Claim, correct_claims, markdown_table
 from tlp_core.experiments.definition import Experiment, Look, Network, Training
 from tlp_core.experiments.results import tree_of
-from tlp_core.experiments.rows import Row, add_row, read_rows, write_table
+from tlp_core.experiments.rows import Row, add_row, group_rows, read_rows, write_table
 from tlp_core.landscape.landscape import Landscape
 from tlp_core.model_state import evaluation_state
 from tlp_core.problem import NonFiniteLossError, Problem, convert_problem, mean_loss
@@ -344,7 +345,7 @@ def write_results(experiment: Experiment, folder: Path, rows: Sequence[Row]) -> 
 
 
 def write_rows(experiment: Experiment, folder: Path, rows: Sequence[Row]) -> None:
-    """Write the tables ``descriptors.csv`` and ``landscapes.csv``.
+    """Write ``descriptors.csv`` and ``landscapes.csv``, and ``dates.csv`` if there are dates.
 
     Args:
         experiment: the experiment.
@@ -352,10 +353,43 @@ def write_rows(experiment: Experiment, folder: Path, rows: Sequence[Row]) -> Non
         rows: rows of the landscapes.
     """
     write_table(folder / "descriptors.csv", rows)
-    (network, *_) = experiment.networks("full")
-    columns = ("landscape", *network.parameters, "step", "look")
+    columns = ("landscape", *_parameters(experiment), "step", "look")
     sampled = [row for row in rows if "number_of_samples" in row]
     write_table(folder / "landscapes.csv", [{c: row[c] for c in columns} for row in sampled])
+    if dates := date_rows(experiment, rows):
+        write_table(folder / "dates.csv", dates)
+
+
+def date_rows(experiment: Experiment, rows: Sequence[Row]) -> list[Row]:
+    """Return a row for each change of a series in the training of a network, with its step.
+
+    Args:
+        experiment: the experiment.
+        rows: rows of the landscapes.
+
+    Returns:
+        Rows with the columns ``look``, the parameters of the network, ``series`` and ``step``;
+        none where a series does not change.
+    """
+    names = _parameters(experiment)
+    return [
+        {
+            "look": look,
+            **dict(zip(names, network)),
+            "series": column.replace("_", " "),
+            "step": step,
+        }
+        for (look,), found in group_rows(rows, ["look"]).items()
+        for column, steps in experiment.dates(found).items()
+        for network, step in steps.items()
+        if step == step
+    ]
+
+
+def _parameters(experiment: Experiment) -> list[str]:
+    """Return the names of the parameters that identify a network."""
+    (network, *_) = experiment.networks("full")
+    return list(network.parameters)
 
 
 def write_claims(folder: Path, claims: Sequence[Claim]) -> None:
