@@ -375,20 +375,26 @@ def _bootstrap_interval(pairs: Values) -> tuple[float, float]:
     """Return the 95 % interval of a rank correlation by the BCa bootstrap (Efron 1987).
 
     Of a rank correlation that is zero, it excludes zero on one side in 2.8 % of 400 simulated
-    claims of eight cases (2.5 % are promised). Where all resamples agree, BCa does not exist, and
+    claims of eight cases (2.5 % are promised). Of 200 of eight or 24 cases with a rank correlation
+    of 0, 0.5 or 0.9, it covers it in 92 to 97 %. Where all resamples agree, BCa does not exist, and
     the percentiles are returned. The correlation of a resample of equal values counts as 0.
     """
 
-    def of(chosen: npt.NDArray[np.int64]) -> float:
-        value = spearman(pairs[chosen])
-        return value if np.isfinite(value) else 0.0
+    def of(chosen: npt.NDArray[np.int64], axis: int) -> Values:
+        one, other = (
+            ranks - ranks.mean(axis, keepdims=True)
+            for ranks in (rankdata(column[chosen], axis=axis) for column in pairs.T)
+        )
+        squares = (one**2).sum(axis) * (other**2).sum(axis)
+        correlations: Values = np.nan_to_num((one * other).sum(axis) / np.sqrt(squares))
+        return correlations.clip(-1, 1)
 
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         warnings.simplefilter("ignore", DegenerateDataWarning)
         result = bootstrap(
             (np.arange(len(pairs)),),
             of,
-            vectorized=False,
+            vectorized=True,
             n_resamples=_RESAMPLES,
             method="BCa",
             random_state=0,
@@ -445,9 +451,14 @@ def _correlation_power(count: int) -> float:
 
 
 def _rank_correlations(pairs: Values) -> Values:
-    """Return the rank correlations of sets of pairs, (2, S, C), as an array (S,)."""
-    one, other = rankdata(pairs, axis=2) - (pairs.shape[2] + 1) / 2
+    """Return the rank correlations of sets of pairs without ties, (2, S, C), as an array (S,)."""
+    one, other = _ranks(pairs) - (pairs.shape[2] + 1) / 2
     return np.asarray((one * other).sum(1) / (one * one).sum(1))
+
+
+def _ranks(values: Values) -> npt.NDArray[np.int64]:
+    """Return ranks from 1 along the last axis, of values without ties."""
+    return np.asarray(values.argsort(axis=-1).argsort(axis=-1) + 1)
 
 
 @lru_cache
@@ -477,7 +488,7 @@ def _difference_power(ones: int, others: int) -> float:
     middle = ones * (ones + others + 1) / 2
 
     def distances(values: Values) -> Values:
-        found: Values = np.abs(rankdata(values, axis=1)[:, :ones].sum(axis=1) - middle)
+        found: Values = np.abs(_ranks(values)[:, :ones].sum(axis=1) - middle)
         return found
 
     null = distances(rng.standard_normal((5 * _SIMULATIONS, ones + others)))
