@@ -58,7 +58,6 @@ def run(
     environment = {
         **os.environ,
         "HOME": str(home),
-        "NUMBA_CACHE_DIR": str(numba_cache()),
         "PYTHONUNBUFFERED": "1",  # otherwise errors precede what was printed earlier
     }
     done = subprocess.run(
@@ -141,8 +140,3 @@ def has_ttk(folder: Path) -> bool:
     if done.code:
         raise RuntimeError(done.text)
     return "ttk None" not in done.text
-
-
-def numba_cache() -> Path:
-    """Return a folder that keeps compiled code from one test to the next."""
-    return ROOT / "build" / "numba"

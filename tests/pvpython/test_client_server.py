@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.paraview_programs import ERROR_LINE, launcher, numba_cache, run, xvfb_run
+from tests.paraview_programs import ERROR_LINE, launcher, run, xvfb_run
 from tlp_core import Landscape, landscape_profile
 from tlp_core.topology.landscape_tree import landscape_tree
 
@@ -99,7 +99,6 @@ def server(request, tmp_path):
         "OMPI_ALLOW_RUN_AS_ROOT": "1",
         "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
         "OMPI_MCA_mpi_yield_when_idle": "1",  # waiting processes would hold the cores
-        "NUMBA_CACHE_DIR": str(numba_cache()),
         "HOME": str(tmp_path),
     }
     with open(log, "w") as file:

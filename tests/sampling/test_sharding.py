@@ -20,6 +20,7 @@ from tlp_core import (
 )
 from tlp_core.choices import NORMALIZATIONS
 from tlp_core.cli.main import main
+from tlp_core.cli.output import INCOMPLETE
 from tlp_core.directions.flat import draw
 from tlp_core.directions.hessian.critical_sharpness import critical_sharpness
 from tlp_core.problem import mean_loss, shard_problem
@@ -29,6 +30,9 @@ from tlp_core.sampling.settings import RunSettings
 from tlp_core.shards import deal
 
 transformers = pytest.importorskip("transformers")
+
+GRID = ["--method", "random", "--normalization", "layer", "-n", "3", "-r", "5", "-q"]
+"""Options of 125 samples."""
 
 ARGUMENTS = {"length": 8, "tokens": 88, "batch": 4}
 """11 sequences in three batches, the last of three sequences: one rank of two has none of it."""
@@ -200,13 +204,19 @@ def test_two_groups_of_two_ranks_sample_the_landscape_of_one_process(problem, tm
     assert four.provenance["checkpoint_hash"] == one.provenance["checkpoint_hash"]
 
 
-def test_a_killed_rank_ends_all_and_the_same_command_resumes_the_store(network, tmp_path):
-    options = ["--method", "random", "--normalization", "layer", "-n", "3", "-r", "5", "-q"]
+@pytest.fixture
+def sample(network, tmp_path):
+    """Return a function that samples with a model on two ranks into a store of a given name."""
 
-    def sample(name, *more):
-        command = ["sample", network, *options, *more, "--shards", "2"]
-        return launch(2, "-m", "tlp_core", *command, "-o", str(tmp_path / name))
+    def run(name, *more):
+        command = ["sample", network, *GRID, *more, "--shards", "2", "-o", str(tmp_path / name)]
+        return launch(2, "-m", "tlp_core", *command)
 
+    return run
+
+
+@pytest.mark.exhaustive
+def test_a_killed_rank_ends_all_and_the_same_command_resumes_the_store(sample, tmp_path):
     done = sample("a.zarr", "-a", "killed=100")
     assert done.returncode == 1
     assert "rank 0 ends the run" in done.stderr
@@ -214,13 +224,22 @@ def test_a_killed_rank_ends_all_and_the_same_command_resumes_the_store(network, 
     assert 0 < Landscape.open(tmp_path / "a.zarr").evaluated.sum() < 125
     done = sample("a.zarr")
     assert done.returncode == 0, done.stderr
-    assert main(["sample", network, *options, "-o", str(tmp_path / "b.zarr")]) == 0
+    assert Landscape.open(tmp_path / "a.zarr").is_complete
+
+
+def test_a_store_is_resumed_with_its_own_loss_only(sample, network, tmp_path):
+    done = sample("a.zarr", "--time-budget", "0.01")
+    assert f"exitcode  : {INCOMPLETE} " in done.stderr  # of each rank; that of torchrun is 1
+    assert 0 < Landscape.open(tmp_path / "a.zarr").evaluated.sum() < 125
+    done = sample("a.zarr", "-a", "beyond=2.0")  # the model's own loss is the same
+    assert done.returncode == 1
+    assert "its loss, data or arguments have changed; choose another path" in done.stderr
+    done = sample("a.zarr")
+    assert done.returncode == 0, done.stderr
+    assert main(["sample", network, *GRID, "-o", str(tmp_path / "b.zarr")]) == 0
     resumed, one = (Landscape.open(tmp_path / name) for name in ("a.zarr", "b.zarr"))
     assert resumed.is_complete
     assert np.allclose(resumed.loss, one.loss, rtol=1e-5)
-    other = sample("a.zarr", "-a", "beyond=2.0")  # the model's own loss is the same
-    assert other.returncode == 1
-    assert "its loss, data or arguments have changed; choose another path" in other.stderr
 
 
 def test_the_landscapes_of_a_training_are_those_of_one_process(network, tmp_path):
