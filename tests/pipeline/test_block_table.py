@@ -202,11 +202,13 @@ def test_alpha_is_the_mean_of_the_matrices_of_the_group(monkeypatch, capsys):
 
         def analyze(self):
             assert log.level == logging.ERROR
+            root.addHandler(logging.NullHandler())  # of whose kind the package leaves one, too
             print("SMALL N")
             names = ["blocks.0.feed.0", "blocks.1.feed.0", "blocks.1.feed.2"]
             return {"longname": names, "alpha": [9.0, 2.0, 4.0]}
 
-    log = logging.getLogger("weightwatcher")
+    log, root = logging.getLogger("weightwatcher"), logging.getLogger()
+    handlers = list(root.handlers)
     fake = types.SimpleNamespace(WeightWatcher=WeightWatcher)
     monkeypatch.setitem(sys.modules, "weightwatcher", fake)
     problem = load_problem("character-gpt", arguments=ARGUMENTS)
@@ -214,7 +216,7 @@ def test_alpha_is_the_mean_of_the_matrices_of_the_group(monkeypatch, capsys):
     assert mean_alpha(alphas, problem, "blocks.1.*") == 3.0
     assert mean_alpha(alphas, problem, None) == 5.0
     assert np.isnan(mean_alpha(alphas, problem, "tokens*"))
-    assert log.level == logging.NOTSET
+    assert (log.level, root.handlers) == (logging.NOTSET, handlers)
     assert "SMALL N" not in capsys.readouterr().out  # lines of results stand there
 
 

@@ -200,11 +200,11 @@ def weight_watcher_alphas(problem: Problem) -> dict[str, float]:
     Raises:
         ModuleNotFoundError: if weightwatcher is not installed.
     """
-    with redirect_stdout(io.StringIO()):  # it prints a line for each small matrix
+    # it prints a line for each small matrix
+    with redirect_stdout(io.StringIO()), _quiet(logging.getLogger("weightwatcher")):
         import weightwatcher
 
-        with _only_errors(logging.getLogger("weightwatcher")):
-            details = weightwatcher.WeightWatcher(model=problem.model).analyze()
+        details = weightwatcher.WeightWatcher(model=problem.model).analyze()
     return {f"{name}.weight": float(a) for name, a in zip(details["longname"], details["alpha"])}
 
 
@@ -222,13 +222,17 @@ def mean_alpha(alphas: Mapping[str, float], problem: Problem, pattern: str | Non
 
 
 @contextmanager
-def _only_errors(log: logging.Logger) -> Iterator[None]:
-    level = log.level
+def _quiet(log: logging.Logger) -> Iterator[None]:
+    """Let a package log errors only, and keep it from logging for all others, as it does."""
+    root = logging.getLogger()
+    kept, level, level_of_root = list(root.handlers), log.level, root.level
     log.setLevel(logging.ERROR)
     try:
         yield
     finally:
         log.setLevel(level)
+        root.handlers[:] = kept
+        root.setLevel(level_of_root)
 
 
 class _Table:
