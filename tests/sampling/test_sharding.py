@@ -25,7 +25,7 @@ from tlp_core.directions.flat import draw
 from tlp_core.directions.hessian.critical_sharpness import critical_sharpness
 from tlp_core.problem import mean_loss, shard_problem
 from tlp_core.problems.weights import load_checkpoint
-from tlp_core.sampling.partition import part_of_process
+from tlp_core.sampling.partition import SinglePart, part_of_process
 from tlp_core.sampling.settings import RunSettings
 from tlp_core.shards import deal
 
@@ -289,6 +289,16 @@ def test_shards_need_ranks(monkeypatch):
         part_of_process(shards=2)
     with pytest.raises(ValueError, match="shards must be >= 1, got 0"):
         RunSettings(shards=0)
+
+
+def test_tasks_of_srun_that_do_not_know_each_other_are_warned(monkeypatch):
+    for name in ("MASTER_ADDR", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_SIZE", "MPI_LOCALNRANKS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    assert isinstance(part_of_process(), SinglePart)  # in a script of sbatch, without srun
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    with pytest.warns(UserWarning, match="each of the 2 tasks of srun samples alone; set MASTER_"):
+        assert isinstance(part_of_process(), SinglePart)
 
 
 @pytest.mark.parametrize("count", [1, 4, 5, 8])

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol, TypeVar
@@ -34,6 +35,9 @@ Item = TypeVar("Item")
 
 _RANK_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_SIZE", "MPI_LOCALNRANKS")
 """Set by mpiexec of Open MPI, MPICH and others: without one of them, mpi4py is not imported."""
+
+_TASKS = "SLURM_STEP_NUM_TASKS"
+"""Set by srun, but not in a script of sbatch, whose commands run once."""
 
 
 class Part(Protocol):
@@ -199,7 +203,7 @@ def part_of_process(part: tuple[int, int] | None = None, shards: int = 1) -> Par
 
     Args:
         part: (k, m) for the k-th job of an array of m; None for a rank's part in a run of MPI or
-            torch, else all.
+            torch, else all. Several tasks of srun that do not know each other are warned.
         shards: number of ranks of torch that hold one model together, >= 1.
 
     Raises:
@@ -217,7 +221,15 @@ def part_of_process(part: tuple[int, int] | None = None, shards: int = 1) -> Par
     if part is not None:
         return SinglePart(part)
     if not any(int(os.environ.get(name, "1")) > 1 for name in _RANK_VARIABLES):
-        return TorchPart() if is_distributed() else SinglePart()
+        if is_distributed():
+            return TorchPart()
+        if (tasks := int(os.environ.get(_TASKS, "1"))) > 1:
+            warnings.warn(
+                f"each of the {tasks} tasks of srun samples alone; set MASTER_ADDR and MASTER_PORT "
+                "if they shall share one landscape",
+                stacklevel=2,
+            )
+        return SinglePart()
     try:
         from mpi4py import MPI
     except ImportError as error:
