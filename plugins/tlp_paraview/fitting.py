@@ -116,7 +116,8 @@ def shared_ranges_in(view: Any, profile: Any) -> Ranges | None:
     basins = basins_in(view)
     if has_own_range(profile) or not basins:
         return None
-    return Ranges(tuple(profile.LossRange), styles.span_of(basins[0].LookupTable))
+    shared = roles.shared_colors(basins[0]) or styles.span_of(basins[0].LookupTable)
+    return Ranges(tuple(profile.LossRange), shared)
 
 
 def basins_in(view: Any) -> list[Any]:
@@ -192,14 +193,16 @@ def recolor(view: Any) -> None:
 def fit_camera(view: Any, size: tuple[int, int] | None = None) -> None:
     """Move the camera so that all of a landscape is visible, with labels and colour bar.
 
-    The direction of view does not change.
+    The direction of view does not change. Nothing is rendered, since this may be in the midst of a
+    screenshot, whose size a view would lose.
 
     Args:
-        view: a render view.
+        view: a render view that was rendered before, so that it knows the bounds of what it shows.
         size: width and height in pixels. Default: the size of the view.
     """
     width, height = size or tuple(view.ViewSize)
-    simple.ResetCamera(view)
+    view.ResetCamera()
+    view.SMProxy.SynchronizeCameraProperties()  # as a rendering would
     focus, place = np.array(view.CameraFocalPoint), np.array(view.CameraPosition)
     sight = (place - focus) * _MARGIN * max(1.0, height / width)
     right = np.cross(view.CameraViewUp, sight)
@@ -321,14 +324,10 @@ def _part_seen(bounds: list[float], view: Any, size: tuple[int, int]) -> list[fl
 
 def _fit_colors(profile: Any, shown: Any, view: Any, own: tuple[float, float]) -> None:
     """Fit the colours of basins to the axis; profiles that share a range keep it."""
-    colors, logarithmic = shown.LookupTable, bool(profile.LogarithmicLoss)
-    if has_own_range(profile):
-        styles.rescale(colors, own, logarithmic=logarithmic)
-        _label_bars(view, colors, own)
-    else:
-        span = styles.span_of(colors)
-        styles.rescale(colors, span, logarithmic=logarithmic)
-        _label_bars(view, colors, span)
+    shared = None if has_own_range(profile) else roles.shared_colors(shown)
+    span = shared or own
+    styles.rescale(shown.LookupTable, span, logarithmic=bool(profile.LogarithmicLoss))
+    _label_bars(view, shown.LookupTable, span)
 
 
 def _label_bars(view: Any, colors: Any, span: tuple[float, float]) -> None:

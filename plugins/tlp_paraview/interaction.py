@@ -29,12 +29,15 @@ _attached: dict[str, Any] = {}
 """Objects with observers, by the id of their proxy; the dictionary keeps them alive."""
 
 
-def attach() -> int:
+def attach(*, render: bool = True) -> int:
     """Link the selections of all profiles, and fit their views whenever they change.
 
     Selecting basins, or the minima and saddles where they begin, selects their samples, and
     selecting samples selects their basins. Views are fitted again after a resize of the window, and
     after a change of the drawn profile.
+
+    Args:
+        render: render all views. Default: True.
 
     Returns:
         The number of profiles in the session.
@@ -52,7 +55,8 @@ def attach() -> int:
         key = view.GetGlobalIDAsString()
         if key not in _attached and (fitting.profiles_in(view) or _has_samples(view)):
             _attached[key] = _Fitter(view)
-    simple.RenderAllViews()
+    if render:
+        simple.RenderAllViews()
     return len(profiles)
 
 

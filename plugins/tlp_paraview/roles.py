@@ -15,6 +15,7 @@ from paraview import servermanager
 _KEY = "TLPRole"
 _CAMERA = "TLPFittedCamera"
 _CONTENT = "TLPContent"
+_COLORS = "TLPSharedColors"
 
 
 _HELPER = "helper of a view"
@@ -82,6 +83,17 @@ def set_content(view: Any, content: str) -> None:
 def content_of(view: Any) -> str | None:
     """Return the text of :func:`set_content`; None if there is none."""
     return view.SMProxy.GetAnnotation(_CONTENT)
+
+
+def set_shared_colors(shown: Any, span: tuple[float, float] | None) -> None:
+    """Remember the range of colours that basins share with others; None if they share none."""
+    shown.SMProxy.SetAnnotation(_COLORS, "" if span is None else " ".join(map(repr, span)))
+
+
+def shared_colors(shown: Any) -> tuple[float, float] | None:
+    """Return the range of :func:`set_shared_colors`; None if there is none."""
+    low, _, high = (shown.SMProxy.GetAnnotation(_COLORS) or "").partition(" ")
+    return (float(low), float(high)) if high else None
 
 
 def set_fitted_camera(view: Any, camera: str) -> None:

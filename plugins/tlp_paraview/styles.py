@@ -35,7 +35,8 @@ KINDS = {
 
 
 def empty_view() -> Any:
-    """Return a new white render view that is in no layout yet."""
+    """Return a new white render view that is in no layout yet, and whose camera is placed by us."""
+    simple._DisableFirstRenderCameraReset()  # which the first Render of a script does
     view = simple.CreateView("RenderView")
     view.UseColorPaletteForBackground = 0
     view.Background = WHITE

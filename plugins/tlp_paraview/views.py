@@ -94,6 +94,7 @@ def show_landscape(
     fitting.set_size(layout, size)
     _fill_views(pipeline, native, profile, ranges)
     fitting.fit_layout(layout, size)
+    interaction.attach(render=False)
     simple.SetActiveView(profile)
     simple.SetActiveSource(pipeline.profile)
     return layout
@@ -174,6 +175,7 @@ def compare_profiles(
     for pipeline, view, heading in zip(pipelines, places, texts):
         show_profile(pipeline, view, ranges, heading=heading)
     fitting.fit_layout(layout, size)
+    interaction.attach(render=False)
     return layout
 
 
@@ -325,6 +327,7 @@ def show_profile(
     )
     if not bare:
         styles.show_color_bar(blues, "average loss", view, span)
+    roles.set_shared_colors(basins, ranges.average_loss if ranges is not None else None)
     styles.disable_lighting(basins)
     knows_noise = names.Q_VALUE in pipeline.basins.CellData.keys()  # noqa: SIM118
     if knows_noise:
@@ -366,15 +369,22 @@ def show_tree(pipeline: Pipeline) -> Any:
     Returns:
         The layout.
     """
+    shared = (
+        fitting.shared_ranges_in(view, pipeline.profile)
+        for view in simple.GetRenderViews()
+        if interaction.shows(view, pipeline.profile)
+    )
+    ranges = next((each for each in shared if each is not None), None)
     view = styles.empty_view()
     layout = simple.CreateLayout("Merge tree")
     layout.AssignView(0, view)
-    show_profile(pipeline, view)
+    show_profile(pipeline, view, ranges)
     simple.Show(pipeline.basins, view).Opacity = 0.3
     simple.Hide(pipeline.outline, view)
     branches = roles.mark(simple.Show(pipeline.branches, view), Role.BRANCHES)
     styles.set_color(branches, styles.BLACK, LineWidth=2.0)
     fitting.fit_layout(layout, SIZE)
+    interaction.attach(render=False)
     return layout
 
 
@@ -670,4 +680,5 @@ def _look_from(view: Any, direction: tuple[float, float, float]) -> None:
     view.CameraViewUp = [0.0, 0.0, 1.0]
     view.CameraFocalPoint = [0.0, 0.0, 0.0]
     view.CameraPosition = list(direction)
+    simple.Render(view)
     fitting.fit_camera(view)
