@@ -205,7 +205,8 @@ def _show_embedding(port: Any, view: Any) -> None:
     order = port.PointData[names.STEP]
     array, title = (names.TREE_ID, "tree") if order is None else (names.STEP, "step")
     bounds = port.GetDataInformation().GetBounds()
-    width = max(bounds[1] - bounds[0], bounds[3] - bounds[2]) or 1.0
+    extent = max(bounds[1] - bounds[0], bounds[3] - bounds[2])
+    width = extent or 1.0
     if order is not None:
         line = simple.Show(port, view)
         line.SetRepresentationType("Wireframe")
@@ -218,7 +219,8 @@ def _show_embedding(port: Any, view: Any) -> None:
     colors = styles.color_by_loss(shown, ("POINTS", array), span)
     styles.show_color_bar(colors, title, view, span)
     held = port.FieldData[names.EMBEDDED_FRACTION].GetRange(0)[0]
-    styles.show_text(f"embedding in the plane, which holds {held:.0%} of the variance", view)
+    holds = f", which holds {held:.0%} of the variance" if extent > 0 else ": all are equal"
+    styles.show_text(f"embedding in the plane{holds}", view)
     styles.show_axes(view, ("", "", ""), (1.0, 1.0, 1.0))
     grid = view.AxesGrid
     grid.AxesToLabel = 3  # only left and bottom

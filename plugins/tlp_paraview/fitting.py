@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from paraview import servermanager, simple
 
 from tlp_core import array_names as names
@@ -51,6 +52,9 @@ _MARGIN = 1.6
 _SHIFT = 0.04
 """Fraction of its distance by which the camera moves right, so that the colour bar is free."""
 
+_LEVELS = (0.02, 0.1, 0.3)
+"""Fractions of the samples that the three surfaces enclose in the view of three directions."""
+
 _LETTER = 0.52
 """Width of an average letter divided by the height of its font."""
 
@@ -70,12 +74,10 @@ class Ranges:
 
 def ranges_of(profile: Any) -> Ranges | None:
     """Return the ranges of a profile as it is drawn now; None if it is empty."""
-    if not profile.GetDataInformation(0).GetNumberOfPoints():
+    loss, average = profile.FieldData[names.LOSS_RANGE], profile.CellData[names.AVERAGE_LOSS]
+    if loss is None or average is None or not profile.GetDataInformation(0).GetNumberOfPoints():
         return None
-    return Ranges(
-        loss=profile.FieldData[names.LOSS_RANGE].GetRange(0),
-        average_loss=profile.CellData[names.AVERAGE_LOSS].GetRange(0),
-    )
+    return Ranges(loss.GetRange(0), average.GetRange(0))
 
 
 def extent_of(profile: Any) -> tuple[Any, ...]:
@@ -190,6 +192,44 @@ def recolor(view: Any) -> None:
             _label_bars(view, shown.LookupTable, losses.GetRange(0))
 
 
+def fit_slice(view: Any, part: Any) -> None:
+    """Tell which slice of a landscape a view shows, and fit its contour surfaces to it.
+
+    Args:
+        view: the view of :func:`~tlp_paraview.views.show_native`.
+        part: proxy of its TLP Landscape Slice.
+    """
+    samples = servermanager.Fetch(part, idx=0)
+    if not samples.GetNumberOfPoints():  # after an error
+        return
+    coordinates = versions.point_array(samples, names.COORDINATES)
+    n = coordinates.shape[1]
+    axes = [axis for axis in part.Directions if axis][: min(n, 3)]
+    for place, axis in zip("XYZ", axes):
+        setattr(view.AxesGrid, f"{place}Title", f"direction {axis}")
+    others = [axis for axis in range(1, n + 1) if axis not in axes]
+    places = ", ".join(f"direction {axis} is {coordinates[0, axis - 1]:.3g}" for axis in others)
+    for shown in roles.visible(view, Role.HEADING):
+        whole = shown.Input.Text.partition(";")[0]
+        shown.Input.Text = f"{whole}; slice where {places}" if others else whole
+    contours = [
+        shown
+        for shown in roles.visible(view, Role.LANDSCAPE)
+        if getattr(shown.Input, "Isosurfaces", None) is not None
+    ]
+    levels = contour_levels(samples)
+    for shown, level in zip(contours, levels):
+        shown.Input.Isosurfaces = [float(level)]
+        inner = styles.span_of(shown.LookupTable)[0], float(levels[-1])
+        styles.rescale(shown.LookupTable, inner)
+        _label_bars(view, shown.LookupTable, inner)
+
+
+def contour_levels(samples: Any) -> npt.NDArray[np.float64]:
+    """Return the losses of the contour surfaces of samples, ascending, without equal ones."""
+    return np.unique(np.quantile(versions.point_array(samples, names.LOSS), _LEVELS))
+
+
 def fit_camera(view: Any, size: tuple[int, int] | None = None) -> None:
     """Move the camera so that all of a landscape is visible, with labels and colour bar.
 
@@ -244,7 +284,7 @@ def _fit_fonts(view: Any, size: tuple[int, int]) -> None:
     for bar in roles.visible(view, Role.COLOR_BAR):
         bar.TitleFontSize, bar.LabelFontSize = _points(font), _points(0.85 * font)
         bar.ScalarBarThickness = max(6, round(0.9 * font))
-    for shown in roles.visible(view, Role.TEXT, Role.LOSS_TITLE):
+    for shown in roles.visible(view, Role.TEXT, Role.HEADING, Role.LOSS_TITLE):
         letters = len(getattr(shown.Input, "Text", ""))  # the source of a time has no text
         longest = size[0] * 0.95 / (_LETTER * max(letters, 1))
         shown.FontSize = _points(min(font, longest))
@@ -384,7 +424,7 @@ def _font(size: tuple[int, int]) -> float:
 def _is_legend(view: Any) -> bool:
     """Return whether a view shows texts and colour bars only."""
     return all(
-        roles.role_of(proxy) in (Role.TEXT, Role.COLOR_BAR)
+        roles.role_of(proxy) in (Role.TEXT, Role.HEADING, Role.COLOR_BAR)
         for proxy in roles.proxies_in(view)
         if roles.is_visible(proxy)
     )

@@ -109,6 +109,8 @@ class _ProfileLinks:
         """Link the filters downstream that show samples or critical points of this profile."""
         for proxy in simple.GetSources().values():
             if _xml_name(proxy) == "TLPLandscapeSlice" and comes_from(proxy, self._profile):
+                if (proxy.GetGlobalIDAsString(), 0) not in self._linked:
+                    proxy.SMProxy.AddObserver("UpdateEvent", self._moved_slice(proxy))
                 self._link(proxy, 0, 1)
             elif _xml_name(proxy) in _MOVING_FILTERS and comes_from(proxy, self._profile):
                 self._link(proxy, 0)
@@ -124,6 +126,15 @@ class _ProfileLinks:
                 fitting.fit(view, keep_camera=True)
             elif fitting.has_own_range(self._profile) and shows(view, self._profile):
                 fitting.recolor(view)
+
+    def _moved_slice(self, part: Any) -> Any:
+        def updated(_proxy: Any, _event: str) -> None:
+            with self._guard() as first:
+                views = [view for view in simple.GetRenderViews() if shows(view, part)]
+                for view in views if first else ():
+                    fitting.fit_slice(view, part)
+
+        return updated
 
     def _link(self, proxy: Any, *ports: int) -> None:
         new_ports = [p for p in ports if (proxy.GetGlobalIDAsString(), p) not in self._linked]

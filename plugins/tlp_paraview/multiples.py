@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from paraview import simple
 
-from tlp_core import Landscape
+from tlp_core import Landscape, checks
 from tlp_core.choices import PROFILE_WIDTHS, ProfileWidth
 from tlp_core.landscape.table import LandscapeTable, arrange, find_runs
 from tlp_paraview import fitting, pipeline, styles, versions, views
 from tlp_paraview.commands import exit_code, run_command
 from tlp_paraview.files import find_file
+from tlp_paraview.fitting import Ranges
 from tlp_paraview.pipeline import Pipeline
 
 CELL = (420, 320)
@@ -58,6 +59,7 @@ def show_multiples(
 
     Raises:
         FileNotFoundError: if the environment variable TLP_TTK_PLUGIN names no file.
+        ValueError: if the width is unknown, or the size has no room for the legend.
     """
     (rows, row_values), (columns, column_values) = table.rows, table.columns
     title = " and ".join(filter(None, (rows, columns)))
@@ -91,7 +93,14 @@ def show_grid(
 
     Returns:
         The layout.
+
+    Raises:
+        ValueError: if the width is unknown, or the size has no room for the legend.
     """
+    checks.choice(width, PROFILE_WIDTHS, name="width")
+    size = size or (CELL[0] * len(cells[0]) + _LEGEND, CELL[1] * len(cells))
+    if size[0] <= _LEGEND or size[1] < 1:
+        raise ValueError(f"the width of multiples must be above {_LEGEND} pixels, got {size[0]}")
     pipelines = [cell[1] for line in cells for cell in line if cell and cell[1] is not None]
     for built in pipelines:
         built.profile.Width, built.profile.LogarithmicLoss = width, int(logarithmic)
@@ -99,7 +108,6 @@ def show_grid(
     ranges = views.shared_ranges(pipelines)
     grid = [[styles.empty_view() for _ in line] for line in cells]
     legend = styles.empty_view()
-    size = size or (CELL[0] * len(cells[0]) + _LEGEND, CELL[1] * len(cells))
     layout = versions.grid_layout(title, grid, legend, _LEGEND / size[0])
     for line, places in zip(cells, grid):
         for cell, view in zip(line, places):
@@ -107,10 +115,11 @@ def show_grid(
                 continue
             heading, built = cell
             if built is None or fitting.ranges_of(built.profile) is None:
-                styles.show_text(f"{heading}: no landscape", view)
+                lacking = "landscape" if built is None else "profile"
+                styles.show_text(f"{heading}: no {lacking}", view)
             else:
                 views.show_profile(built, view, ranges, heading=heading, bare=True)
-    _show_legend(legend, grid, width, fitting.LOSS_TITLES[int(logarithmic)])
+    _show_legend(legend, grid, ranges, width, fitting.LOSS_TITLES[int(logarithmic)])
     fitting.fit_layout(layout, size)
     return layout
 
@@ -132,15 +141,17 @@ def _pipeline(run: Any, threshold: float) -> Pipeline:
     return pipeline.build(reader, threshold=threshold)
 
 
-def _show_legend(view: Any, grid: list[list[Any]], width: str, height: str) -> None:
+def _show_legend(
+    view: Any, grid: list[list[Any]], ranges: Ranges | None, width: str, height: str
+) -> None:
     """Show the colour bar of all profiles, and the meaning of their axes."""
     basins = [shown for line in grid for cell in line for shown in fitting.basins_in(cell)]
-    if basins:
+    if basins and ranges is not None:
         for shown in basins[1:]:
             shown.LookupTable = basins[0].LookupTable
         colors = basins[0].LookupTable
-        span = styles.span_of(colors)
-        styles.show_color_bar(colors, "average loss", view, span, position=(0.2, 0.2))
+        place = (0.2, 0.2)
+        styles.show_color_bar(colors, "average loss", view, ranges.average_loss, position=place)
     texts = (("• minimum", styles.RED), ("• saddle", styles.ORANGE))
     for place, (words, color) in enumerate(texts):
         styles.show_text(words, view, color=color, position=(0.1, 0.88 - 0.06 * place))

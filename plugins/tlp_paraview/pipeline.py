@@ -194,11 +194,21 @@ def build(
     """
     if not raise_errors:
         return _build(source, threshold, use_ttk)
+    with raised_errors():
+        return _build(source, threshold, use_ttk)
+
+
+@contextmanager
+def raised_errors() -> Iterator[None]:
+    """Raise the errors that filters print in the block.
+
+    Raises:
+        RuntimeError: at the end of the block, with the errors.
+    """
     with pipeline_errors() as errors:
-        built = _build(source, threshold, use_ttk)
+        yield
     if errors:
         raise RuntimeError("; ".join(dict.fromkeys(map(_without_place, errors))))
-    return built
 
 
 def _without_place(message: str) -> str:
@@ -245,14 +255,22 @@ def _behind_tree(
     simplification.UpdatePipeline()
     ports = _ports(simplification)
     profile = simple.TLPLandscapeProfile(registrationName="Profile", **ports, **scalars)
-    descriptors = simple.TLPLandscapeDescriptors(registrationName="Descriptors", **ports, **scalars)
+    descriptors = _descriptors(simplification)
     profile.UpdatePipeline()
     descriptors.UpdatePipeline()
     return Pipeline(source, graph, tree, simplification, profile, descriptors, tree_filter)
 
 
+def _descriptors(tree: Any) -> Any:
+    return simple.TLPLandscapeDescriptors(
+        registrationName="Descriptors", ScalarField=["POINTS", names.LOSS], **_ports(tree)
+    )
+
+
 def find_pipeline(profile: Any) -> Pipeline | None:
     """Return the pipeline of a profile, such as one of a state file; None if filters are missing.
+
+    Descriptors that were deleted are made again, because titles need them.
 
     Args:
         profile: proxy of a TLP Landscape Profile.
@@ -264,11 +282,12 @@ def find_pipeline(profile: Any) -> Pipeline | None:
     source = _producer(graph, "Input")
     tables = [proxy for proxy in simple.GetSources().values() if _has_name(proxy, DESCRIPTORS)]
     followers = [table for table in tables if _producer(table, "Nodes") == last]
-    if source is None or not followers:
+    if source is None:
         return None
     simplification = last if is_simplified else None
     label = tree.SMProxy.GetXMLLabel()
-    return Pipeline(source, graph, tree, simplification, profile, followers[0], label)
+    descriptors = followers[0] if followers else _descriptors(last)
+    return Pipeline(source, graph, tree, simplification, profile, descriptors, label)
 
 
 def replace_crashing_tree(pipeline: Pipeline) -> Pipeline:

@@ -35,6 +35,7 @@ class Role(StrEnum):
     SELECTABLE = "samples that are visible if selected"
     COLOR_BAR = "color bar"
     TEXT = "text"
+    HEADING = "heading of a landscape"
     LOSS_TITLE = "title of the loss axis"
 
 

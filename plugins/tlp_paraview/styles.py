@@ -23,6 +23,9 @@ _SHORT = 300.0
 _DIGITS, _MAX_DIGITS = 3, 12
 """Smallest and largest number of digits of a label."""
 
+_MOST_WRITTEN_OUT = 1e6
+"""Numbers of this size and above are labelled by a power of ten."""
+
 BLACK, WHITE, GREY = [0.0] * 3, [1.0] * 3, [0.8] * 3
 RED, ORANGE = list(profile.RED), list(profile.ORANGE)
 
@@ -137,10 +140,14 @@ def label_color_bar(bar: Any, span: tuple[float, float]) -> None:
         bar: the colour bar.
         span: lowest and highest value of its colours.
     """
-    is_one_value = span[0] == span[1]
-    digits = 0 if is_one_value else digits_for(span)
+    is_one_value, largest = span[0] == span[1], max(map(abs, span))
+    digits = digits_for(span)
+    if 1 <= largest < _MOST_WRITTEN_OUT:
+        digits = max(digits, int(np.log10(largest)) + 1)
     bar.RangeLabelFormat = versions.number_format(digits)
-    bar.AutomaticLabelFormat = 1  # 6.1 shows a format of printf in a state as it is
+    # only where the labels between need more digits: 6.1 shows a format of a state as it is
+    bar.AutomaticLabelFormat = int(digits <= _DIGITS)
+    bar.LabelFormat = versions.number_format(digits)
     bar.UseCustomLabels, bar.AddRangeLabels = 1, int(not is_one_value)
     bar.CustomLabels = (
         [span[0]] if is_one_value else ticks_between(span, bar.LookupTable.UseLogScale)
@@ -310,16 +317,17 @@ def show_network(points: Any, view: Any, radius: float = 1.0) -> Any:
     return shown
 
 
-def show_columns(table: Any, view: Any, across: str) -> Any:
+def show_columns(table: Any, view: Any, across: str, *, kind: str = "Row Data") -> Any:
     """Show the columns of a table in a chart, and return the representation.
 
     Args:
         table: the table.
         view: a chart view.
         across: name of the column along the horizontal axis.
+        kind: ParaView's name of the kind of its arrays. Default: ``Row Data``.
     """
     shown = simple.Show(table, view, "XYChartRepresentation")
-    shown.AttributeType = "Row Data"
+    shown.AttributeType = kind
     shown.UseIndexForXAxis, shown.XArrayName = 0, across
     return shown
 

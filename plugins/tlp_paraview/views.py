@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import numpy as np
 from paraview import servermanager, simple
 
 from tlp_core import array_names as names
@@ -30,9 +29,11 @@ from tlp_paraview.pipeline import (
     find_pipeline,
     load_plugin,
     number_of_directions,
+    raised_errors,
     replace_crashing_tree,
     steps_of,
     title,
+    upstream,
 )
 from tlp_paraview.roles import Role
 
@@ -44,9 +45,6 @@ ANIMATIONS = (".png", ".jpg", ".ogv", ".avi")
 _NATIVE, _PROFILE = "landscape:", "profile:"
 """Kinds of views, at the start of their content."""
 
-_LEVELS = (0.02, 0.1, 0.3)
-"""Fractions of the samples that the three surfaces enclose in the view of three directions."""
-
 _SURFACE = 0.75
 """Opacity of a surface, through which the minima behind it are seen."""
 
@@ -55,6 +53,9 @@ _VEIL = 0.7
 
 _RADIUS = 0.012
 """Radius of minima and saddles, as a fraction of the width of the landscape."""
+
+_SMALL = 0.6
+"""Radius of samples that are shown as points, divided by that of minima and saddles."""
 
 _OPACITIES = (0.4, 0.3, 0.15)
 """Opacities of the three surfaces."""
@@ -114,6 +115,7 @@ def update_views(pipeline: Pipeline, *, new_steps: Sequence[float] | None = None
     Returns:
         Whether views were built again.
     """
+    pipeline.profile.UpdatePipeline()
     if fitting.ranges_of(pipeline.profile) is None:
         return False
     pair = [_find_view(pipeline, kind) for kind in (_NATIVE, _PROFILE)]
@@ -144,6 +146,27 @@ def update_all_views() -> None:
             update_views(replace_crashing_tree(found))
 
 
+def show_again(selected: Any) -> Any:
+    """Show the landscape of a pipeline whose views were closed.
+
+    Args:
+        selected: proxy of its source, or of one of its filters.
+
+    Returns:
+        The new layout; None if the profile is drawn in a view, or there is none.
+    """
+    for profile in all_profiles():
+        found = find_pipeline(profile)
+        parts = vars(found).values() if found is not None else ()
+        if any(selected.SMProxy == getattr(part, "SMProxy", None) for part in parts):
+            drawn = (p for view in simple.GetRenderViews() for p in fitting.profiles_in(view))
+            if any(each.SMProxy == profile.SMProxy for each in drawn):
+                return None
+            _delete_helpers_of_closed_views()
+            return show_landscape(found)
+    return None
+
+
 def compare_profiles(
     pipelines: Sequence[Pipeline],
     *,
@@ -162,15 +185,22 @@ def compare_profiles(
         The layout.
 
     Raises:
-        ValueError: if there is no pipeline, or another number of headings.
+        ValueError: if there is no pipeline, another number of headings, or a profile with a
+            logarithmic axis beside losses that are not positive.
     """
     if not pipelines:
         raise ValueError("there must be at least one profile to compare, got none")
     if headings is not None and len(headings) != len(pipelines):
         raise ValueError(f"there must be {len(pipelines)} headings, got {len(headings)}")
+    ranges = shared_ranges(pipelines)
+    is_logarithmic = any(int(pipeline.profile.LogarithmicLoss) for pipeline in pipelines)
+    if ranges is not None and is_logarithmic and not ranges.loss[0] > 0:
+        raise ValueError(
+            f"profiles beside one with a logarithmic axis must have losses above 0, got "
+            f"{ranges.loss[0]:.6g}"
+        )
     places = [styles.empty_view() for _ in pipelines]
     layout = versions.row_layout("Profiles", places)
-    ranges = shared_ranges(pipelines)
     texts = headings or [None] * len(pipelines)
     for pipeline, view, heading in zip(pipelines, places, texts):
         show_profile(pipeline, view, ranges, heading=heading)
@@ -205,9 +235,10 @@ def compare_stores(
     places, built = [Path(path) for path in paths], []
     for place in places:
         reader = simple.TLPLandscapeReader(registrationName=place.stem, FileName=[str(place)])
-        built.append(build(reader, threshold=threshold, raise_errors=True))
-        built[-1].profile.LogarithmicLoss = int(logarithmic)
-        built[-1].profile.UpdatePipeline()
+        with raised_errors():
+            built.append(build(reader, threshold=threshold))
+            built[-1].profile.LogarithmicLoss = int(logarithmic)
+            built[-1].profile.UpdatePipeline()
     headings = [f"{place.name}: {title(each)}" for place, each in zip(places, built)]
     return compare_profiles(built, headings=headings, size=size)
 
@@ -402,27 +433,34 @@ def show_persistence_diagram(pipeline: Pipeline) -> Any:
     layout.AssignView(0, view)
     styles.title_chart(view, ("loss at birth", "loss at death"))
     shown = styles.show_columns(pipeline.diagram, view, names.BIRTH)
-    shown.SeriesVisibility = [names.BIRTH, names.DEATH]
-    shown.SeriesLabel = [names.DEATH, "branches", names.BIRTH, "diagonal"]
-    shown.SeriesLineStyle = [names.DEATH, "0", names.BIRTH, "1"]
-    shown.SeriesMarkerStyle = [names.DEATH, "4", names.BIRTH, "0"]
-    shown.SeriesMarkerSize = [names.DEATH, "9", names.BIRTH, "1"]
-    shown.SeriesColor = [
-        text
-        for name, color in ((names.DEATH, styles.RED), (names.BIRTH, styles.BLACK))
-        for text in (name, *map(str, color))
-    ]
+    shown.SeriesVisibility = [names.DEATH]
+    shown.SeriesLabel = [names.DEATH, "branches"]
+    shown.SeriesLineStyle = [names.DEATH, "0"]
+    shown.SeriesMarkerStyle = [names.DEATH, "4"]
+    shown.SeriesMarkerSize = [names.DEATH, "9"]
+    shown.SeriesColor = [names.DEATH, *map(str, styles.RED)]
     view.ChartTitle, view.ChartTitleFontSize = title(pipeline), 18
     view.ShowLegend, view.LegendLocation, view.LegendFontSize = 1, "BottomRight", 14
     ranges = fitting.ranges_of(pipeline.profile)
     if ranges is not None:
         low, high = ranges.loss
+        _show_diagonal(view, low, high)
         margin = 0.05 * (high - low)
         view.LeftAxisUseCustomRange = view.BottomAxisUseCustomRange = 1
         view.LeftAxisRangeMinimum = view.BottomAxisRangeMinimum = low - margin
         view.LeftAxisRangeMaximum = view.BottomAxisRangeMaximum = high + margin
     layout.SetSize(*SIZE)
     return layout
+
+
+def _show_diagonal(view: Any, low: float, high: float) -> None:
+    """Show where births are deaths, over the whole range of the losses."""
+    ends = {"Point1": [low, low, 0.0], "Point2": [high, high, 0.0]}
+    line = roles.mark_helper(simple.Line(registrationName="Diagonal", Resolution=1, **ends))
+    shown = styles.show_columns(line, view, "Points_X", kind="Point Data")
+    shown.SeriesVisibility = ["Points_Y"]
+    shown.SeriesLabel = ["Points_Y", "diagonal"]
+    shown.SeriesColor = ["Points_Y", *map(str, styles.BLACK)]
 
 
 def show_native(pipeline: Pipeline, view: Any, span: tuple[float, float] | None = None) -> None:
@@ -439,7 +477,6 @@ def show_native(pipeline: Pipeline, view: Any, span: tuple[float, float] | None 
     """
     n = number_of_directions(pipeline.source)
     count = pipeline.source.GetDataInformation().GetNumberOfPoints()
-    heading = f"{count:,} samples in {n} direction{'s' if n > 1 else ''}"
     losses = pipeline.source.PointData[names.LOSS]
     span = span or (losses.GetRange(0) if losses is not None else (0.0, 1.0))
     part = _make_slice(pipeline) if n > 1 and _is_grid(pipeline.source) else None
@@ -449,9 +486,10 @@ def show_native(pipeline: Pipeline, view: Any, span: tuple[float, float] | None 
         _show_surface(pipeline, part, view, span)
     else:
         _show_contours(part, view, span)
-        if n > 3:
-            heading += "; slice where the others are 0"
-    styles.show_text(heading, view)
+    heading = f"{count:,} samples in {n} direction{'s' if n > 1 else ''}"
+    styles.show_text(heading, view, role=Role.HEADING)
+    if part is not None:
+        fitting.fit_slice(view, part)
 
 
 def _fill_views(pipeline: Pipeline, native: Any, profile: Any, ranges: Ranges | None) -> None:
@@ -501,6 +539,27 @@ def _clear(view: Any) -> None:
         while proxy is not None and roles.is_helper(proxy):
             helpers[proxy.GetGlobalIDAsString()] = proxy
             proxy = getattr(proxy, "Input", None)
+    _delete(helpers)
+
+
+def _delete_helpers_of_closed_views() -> None:
+    """Delete the filters that were made for views that a user has closed since."""
+    shown = {
+        proxy.GetGlobalIDAsString()
+        for view in simple.GetRenderViews()
+        for representation in roles.proxies_in(view)
+        for proxy in upstream(representation)
+    }
+    helpers = {
+        proxy.GetGlobalIDAsString(): proxy
+        for proxy in simple.GetSources().values()
+        if roles.is_helper(proxy) and proxy.GetGlobalIDAsString() not in shown
+    }
+    _delete(helpers)
+
+
+def _delete(helpers: dict[str, Any]) -> None:
+    """Delete filters by their ids; nothing else may follow them."""
     while helpers:  # those at the end of the pipeline first
         last = next(
             key
@@ -540,8 +599,8 @@ def go_to_first_profile(pipeline: Pipeline, steps: Sequence[float]) -> None:
             pipeline.descriptors.UpdatePipeline(step)
             return
     raise RuntimeError(
-        "a pipeline must have a profile to be shown, got an empty one; correct the error that the "
-        "source reports, apply the change, and show the pipeline again"
+        "a pipeline must have a profile to be shown, got an empty one; correct the error that a "
+        "filter reports, apply the change, and show the pipeline again"
     )
 
 
@@ -600,8 +659,7 @@ def _warp_by_loss(samples: Any, name: str, scale: float) -> Any:
 
 def _show_contours(part: Any, view: Any, span: tuple[float, float]) -> None:
     samples = servermanager.Fetch(part, idx=0)
-    losses = versions.point_array(samples, names.LOSS)
-    levels = np.unique(np.quantile(losses, _LEVELS))
+    levels = fitting.contour_levels(samples)
     if span[0] == span[1]:
         styles.show_text(f"all losses are {span[0]:.3g}", view, location="Lower Center")
     for i, level in enumerate(levels):
@@ -643,14 +701,15 @@ def _show_points(pipeline: Pipeline, view: Any, span: tuple[float, float]) -> No
     curve = number_of_directions(pipeline.source) == 1
     scale = _height(pipeline, span) if curve else 1.0
     samples = _warp_by_loss(pipeline.samples, "Curve", scale) if curve else pipeline.samples
-    shown = simple.Show(samples, view)
-    shown.SetRepresentationType("Point Gaussian")
+    radius = _RADIUS * _width(pipeline)
+    shown = styles.show_discs(samples, view, _SMALL * radius)
     colors = styles.color_by_loss(shown, ("POINTS", names.LOSS), span)
+    styles.disable_lighting(shown)
     roles.mark(shown, Role.LANDSCAPE)
     styles.show_color_bar(colors, "loss", view, span)
     network = pipeline.network_sample
     place = _warp_by_loss(network, "Network on the Curve", scale) if curve else network
-    square = styles.show_network(place, view, _RADIUS * _width(pipeline))
+    square = styles.show_network(place, view, radius)
     roles.mark(square, Role.LANDSCAPE_POINTS)
     third = "loss" if curve else "direction 3"
     styles.show_axes(view, ("direction 1", "direction 2", third), (1, 1, scale))

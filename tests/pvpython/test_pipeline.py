@@ -831,6 +831,105 @@ Landscape(well, np.ones(2), evaluated, nearest).save("geometric")
 print("faint", "geometric", shown("geometric").AxesGrid.XTitle)
 """
 
+SCRIPTED = """
+# what a script changes after it has shown a landscape, and views that were closed
+import runpy
+import numpy as np
+from tlp_core import Landscape
+from tlp_paraview import fitting, pipeline, roles, views
+
+x = np.linspace(-1, 1, 9)
+wells = 0.1 + (np.square(x)[:, None] - 0.3) ** 2 + np.square(x) + 0.1 * x[:, None]
+for step, scale in ((0, 1.0), (5, 40.0)):
+    Landscape(scale * wells, np.ones(2), np.ones((9, 9), dtype=bool)).save(f"of_{step}.zarr")
+built = pipeline.build(TLPLandscapeReader(FileName=["of_0.zarr"]))
+layout = views.show_landscape(built, size=(800, 450))
+native, view = fitting.views_of(layout)
+
+
+def picture(name, size):
+    SaveScreenshot(name, layout, ImageResolution=size)
+    return [round(each, 3) for each in view.AxesGrid.CustomBounds[2:4]]
+
+
+camera = fitting.camera_state(native)
+for number in range(3):
+    picture(f"sized_{number}.png", [600, 338])
+print("cameras", fitting.camera_state(native) == camera)
+Render(native)
+print("first render", fitting.camera_state(native) == camera)
+scale = lambda: view.AxesGrid.DataScale[1]
+seen = lambda: [round(end / scale(), 3) for end in picture("seen.png", [400, 225])]
+print("linear", seen())
+built.profile.LogarithmicLoss = 1
+print("logarithmic", seen(), [source.Text for source in GetSources().values()
+                              if getattr(source, "Text", "").startswith("log")])
+built.profile.LogarithmicLoss, built.profile.UseLossRange = 0, 1
+built.profile.LossRange = [0, 9]
+print("range", seen())
+built.profile.UseLossRange = 0
+
+views.close_views()
+SetActiveSource(built.source)
+helpers = len(GetSources())
+runpy.run_path(MACRO)
+print("shown again", len(GetRenderViews()), len(GetSources()) == helpers)
+Delete(pipeline.find_pipeline(built.profile).descriptors)
+built.source.FileName = ["of_5.zarr"]
+SetActiveSource(built.source)
+runpy.run_path(MACRO)
+shown = fitting.basins_in(GetRenderViews()[-1])[0]
+print("other file", shown.LookupTable.RGBPoints[0] > 4)
+views.close_views()
+
+series = pipeline.build(TLPLandscapeReader(FileName=["of_0.zarr", "of_5.zarr"]))
+views.show_landscape(series, size=(800, 450))
+tree = views.show_tree(series)
+(shown,) = fitting.basins_in(fitting.views_of(tree)[0])
+before = list(shown.LookupTable.RGBPoints)
+GetAnimationScene().AnimationTime = 1
+RenderAllViews()
+print("tree", before == list(shown.LookupTable.RGBPoints), before[-4] > 10 * before[0])
+one = pipeline.build(TLPLossLandscape(Problem="quadratic-bowl", Resolution=9))
+views.show_profile(one, CreateRenderView())
+one.profile.UseLossRange, one.profile.LossRange = 1, [0, 99]
+views.compare_profiles([one])
+(bar,) = roles.visible(GetActiveView(), roles.Role.COLOR_BAR)
+print("one basin", bar.AddRangeLabels, len(bar.CustomLabels))
+Landscape(wells - 1, np.ones(2), np.ones((9, 9), dtype=bool)).save("negative.zarr")
+negative = pipeline.build(TLPLandscapeReader(FileName=["negative.zarr"]))
+built.profile.LogarithmicLoss = 1
+try:
+    views.compare_profiles([built, negative])
+except ValueError as error:
+    print("refused:", error)
+try:
+    views.compare_stores("of_0.zarr", "none.zarr", logarithmic=True)
+except RuntimeError as error:
+    print("refused:", error)
+"""
+
+SLICED = """
+from tlp_paraview import fitting, pipeline, views
+
+source = TLPLossLandscape(Resolution=5, Arguments="n=4", NumberOfDirections=4)
+layout = views.show_landscape(pipeline.build(source), size=(800, 450))
+part, view = FindSource("Slice"), fitting.views_of(layout)[0]
+
+
+def shown():
+    (words,) = [t.Text for t in GetSources().values() if "samples" in getattr(t, "Text", "")]
+    levels = [s.Isosurfaces[0] for s in GetSources().values() if hasattr(s, "Isosurfaces")]
+    return words, view.AxesGrid.XTitle, max(levels)
+
+
+print("slice", *shown(), sep=" | ")
+part.Position = [1.0]
+print("slice", *shown(), sep=" | ")
+part.Directions, part.Position = [4, 2, 0], [0.0, 0.5]
+print("slice", *shown(), sep=" | ")
+"""
+
 COMPARED = """
 import numpy as np
 from tlp_core import Landscape
@@ -1098,6 +1197,8 @@ def drawn(tmp_path_factory):
         "blocks": BLOCKS,
         "colors": COLORS,
         "faint": FAINT,
+        "scripted": f"MACRO = {str(MACRO)!r}\n" + SCRIPTED,
+        "sliced": SLICED,
         "compared": COMPARED,
         "ensemble": ENSEMBLE,
         "marks": MARKS,
@@ -1105,6 +1206,37 @@ def drawn(tmp_path_factory):
     }
     folder = tmp_path_factory.mktemp("drawn")
     return {**run_snippets(snippets, folder, display=True), "folder": folder}
+
+
+def test_a_script_gets_axes_and_colours_of_what_it_changed(drawn):
+    text = drawn["scripted"].text
+    for number in range(3):
+        with Image.open(drawn["folder"] / f"sized_{number}.png") as picture:
+            assert picture.size == (600, 338)
+    for line in ("cameras True", "first render True", "shown again 2 True", "other file True"):
+        assert line in text
+    assert "linear [0.052, 1.69]" in text
+    assert "logarithmic [-1.28, 0.228] ['log10 loss']" in text
+    assert "range [0.0, 9.0]" in text
+    assert "tree True True" in text
+    assert "one basin 0 1" in text
+    refused = [line for line in text.splitlines() if line.startswith("refused:")]
+    assert "must have losses above 0, got -0.9" in refused[0]
+    assert "none.zarr" in refused[1]
+
+
+def test_a_view_tells_which_slice_it_shows(drawn):
+    lines = [line.split(" | ")[1:] for line in drawn["sliced"].text.splitlines() if "|" in line]
+    found = [line for line in lines if len(line) == 3]
+    assert [line[:2] for line in found] == [
+        ["625 samples in 4 directions; slice where direction 4 is 0", "direction 1"],
+        ["625 samples in 4 directions; slice where direction 4 is 1", "direction 1"],
+        [
+            "625 samples in 4 directions; slice where direction 1 is 0, direction 3 is 0.5",
+            "direction 4",
+        ],
+    ]
+    assert float(found[1][2]) > float(found[0][2]) + 0.9  # the square of the position is added
 
 
 def test_views_follow_a_source_that_has_changed(drawn):
@@ -1192,7 +1324,7 @@ def test_colours_go_with_the_axis_and_labels_differ(drawn):
     labels = [line[1:] for line in lines if line and line[0] == "labels"]
     version = re.search(r"version (\d+)\.(\d+)", drawn["colors"].text)
     ends = ("{:.3g}", "{:.6g}") if tuple(map(int, version.groups())) >= (6, 1) else ("%.3g", "%.6g")
-    wells, flat = (["wells", ends[0], "1", "'Mixed'", "2"], ["flat", ends[1], "1", "'Fixed'", "5"])
+    wells, flat = (["wells", ends[0], "1", "'Mixed'", "2"], ["flat", ends[1], "0", "'Fixed'", "5"])
     assert labels == [wells, flat]
     titles = dict(re.findall(r"title (\w+) '(.*)'", drawn["colors"].text))
     for name, label in (("wells", "20"), ("flat", "2.3035")):  # beside the longest label
@@ -1271,8 +1403,8 @@ def test_views_keep_settings_and_work_after_errors(drawn):
     lines = done.text.splitlines()
     printed = [line.removeprefix("printed ") for line in lines if "printed " in line]
     assert printed == [
-        "a pipeline must have a profile to be shown, got an empty one; correct the error that the "
-        "source reports, apply the change, and show the pipeline again",
+        "a pipeline must have a profile to be shown, got an empty one; correct the error that a "
+        "filter reports, apply the change, and show the pipeline again",
         "an animation must end in .png, .jpg, .ogv, .avi, got a.xyz",
         "an animation must be written to an existing folder, found none for nowhere/a.png; "
         "create it",

@@ -1,7 +1,8 @@
 """Macro that builds graph, merge tree, profile and views behind the selected source or reader.
 
 If there is a profile already, for example after opening a state file, it links the selections
-again, fits the views to their windows, and builds those again whose source has changed.
+again, fits the views to their windows, and builds those again whose source has changed. If the
+views of the selected source were closed, they are shown again.
 """
 
 from paraview.simple import GetActiveSource
@@ -17,6 +18,8 @@ with trace.hidden():
         print(f"merge tree: {built.tree_filter}")
     else:
         views.update_all_views()
+        if source is not None:
+            views.show_again(source)
     is_growing = follow.follow()
     if not interaction.attach() and not is_growing:
         raise RuntimeError(
