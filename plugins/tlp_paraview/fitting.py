@@ -118,8 +118,8 @@ def shared_ranges_in(view: Any, profile: Any) -> Ranges | None:
     basins = basins_in(view)
     if has_own_range(profile) or not basins:
         return None
-    shared = roles.shared_colors(basins[0]) or styles.span_of(basins[0].LookupTable)
-    return Ranges(tuple(profile.LossRange), shared)
+    own = styles.span_of(basins[0].LookupTable)
+    return Ranges(tuple(profile.LossRange), roles.shared_colors(basins[0]) or own)
 
 
 def basins_in(view: Any) -> list[Any]:

@@ -16,6 +16,7 @@ _KEY = "TLPRole"
 _CAMERA = "TLPFittedCamera"
 _CONTENT = "TLPContent"
 _COLORS = "TLPSharedColors"
+_OWN = "none"
 
 
 _HELPER = "helper of a view"
@@ -88,13 +89,19 @@ def content_of(view: Any) -> str | None:
 
 def set_shared_colors(shown: Any, span: tuple[float, float] | None) -> None:
     """Remember the range of colours that basins share with others; None if they share none."""
-    shown.SMProxy.SetAnnotation(_COLORS, "" if span is None else " ".join(map(repr, span)))
+    shown.SMProxy.SetAnnotation(_COLORS, _OWN if span is None else " ".join(map(repr, span)))
 
 
 def shared_colors(shown: Any) -> tuple[float, float] | None:
-    """Return the range of :func:`set_shared_colors`; None if there is none."""
-    low, _, high = (shown.SMProxy.GetAnnotation(_COLORS) or "").partition(" ")
-    return (float(low), float(high)) if high else None
+    """Return the range of :func:`set_shared_colors`; None if there is none.
+
+    In a state of an earlier version, which does not tell, it is the range of the colour map.
+    """
+    found = shown.SMProxy.GetAnnotation(_COLORS)
+    if found is None:
+        points = shown.LookupTable.RGBPoints
+        return float(points[0]), float(points[-4])
+    return None if found == _OWN else tuple(map(float, found.split()))
 
 
 def set_fitted_camera(view: Any, camera: str) -> None:
