@@ -66,14 +66,16 @@ def show_landscape(
 ) -> Any:
     """Show a landscape and its profile side by side in a new layout.
 
+    The views are fitted again when the profile or the slice changes, and selections are linked:
+    see :func:`~tlp_paraview.interaction.attach`.
+
     Args:
         pipeline: the pipeline to show.
         size: width and height of both views together, in pixels. Default: 1600 x 900. Ignored in
             the GUI, where the window has its own size.
         step_range: range of the loss axis and of the colours, for a training with several steps.
             ``all steps``: one range for all steps, which are all evaluated. ``each step``: a range
-            for each step, which :func:`~tlp_paraview.interaction.attach` updates when the step
-            changes.
+            for each step, when it is shown.
             The height of a surface is always that of the first step. Default: ``all steps``.
 
     Returns:
