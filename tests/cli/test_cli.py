@@ -291,6 +291,10 @@ def test_a_result_goes_to_a_device_and_leaves_it(store, capsys):
         ),
         (["--method", "gradient", "--tolerance", "1e-9"], "--tolerance has no meaning with"),
         (["--solutions", "no.pt"], "--solutions has no meaning with --method pyhessian"),
+        (
+            ["--method", "checkpoints", "--solutions", "no.pt", "-n", "3"],
+            "--directions must be the number of the solutions, 1, with --method checkpoints, got 3",
+        ),
         (["--region", "ball"], "--region has no meaning with a grid"),
         (["--scattered", "5", "-r", "7"], "--resolution has no meaning with --scattered"),
         (

@@ -16,6 +16,7 @@ from torch import nn
 
 from tlp_core import Problem, describe, hessian_directions, hessian_trace, load_problem
 from tlp_core.cli.main import main
+from tlp_core.cli.output import INCOMPLETE
 from tlp_core.directions.hessian.critical_sharpness import NoSharpnessError, critical_sharpness
 from tlp_core.landscape.landscape import Landscape
 from tlp_core.landscape.table import arrange, find_runs
@@ -235,9 +236,30 @@ def test_each_step_is_loaded_once_and_analysed_once(training, monkeypatch):
     alphas = {"blocks.0.feed.0.weight": 2.0, "blocks.1.feed.0.weight": 4.0}
     place = "tlp_core.pipeline.block_table.weight_watcher_alphas"
     monkeypatch.setattr(place, counted("analysed", lambda _: alphas))
+    monkeypatch.setattr("tlp_core.pipeline.block_table.find_spec", lambda _name: True)
     assert run(training, "--groups", "block ?", "--trace-vectors", "0", "--alpha") == 0
     assert [float(row["alpha"]) for row in rows_of(training)] == [2.0, 4.0, 2.0, 4.0]
     assert calls == {"loaded": 2, "analysed": 2}
+
+
+def test_a_group_with_samples_left_has_no_row_until_they_are_there(training, capsys):
+    one = ("-n", "2", "--groups", "block 0", "--trace-vectors", "0", "--no-sharpness")
+    assert run(training, *one, "--part", "1/2") == INCOMPLETE
+    assert "rows are not written, because their landscapes have samples left" in (
+        capsys.readouterr().err
+    )
+    assert not (training / "blocks.csv").exists() or not rows_of(training)
+    assert run(training, *one, "--part", "2/2") == 0
+    assert len(rows_of(training)) == 2
+    assert run(training, *one) == 0
+    assert len(rows_of(training)) == 2
+
+
+def test_a_table_with_alpha_needs_the_package_at_its_start(training, monkeypatch, capsys):
+    monkeypatch.setattr("tlp_core.pipeline.block_table.find_spec", lambda _name: None)
+    assert run(training, "--alpha") == 1
+    assert "pip install weightwatcher" in capsys.readouterr().err
+    assert not list(training.glob("*.landscapes"))
 
 
 def test_weights_that_have_changed_at_their_place_are_loaded_again(training):

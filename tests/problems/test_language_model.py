@@ -21,6 +21,7 @@ from tlp_core.landscape.series import find_checkpoints
 from tlp_core.model_state import select_parameters, trainable_parameters
 from tlp_core.problem import convert_problem, hash_batches, mean_loss
 from tlp_core.problems.parameter_groups import parameter_groups
+from tlp_core.problems.weight_files import model_folder
 from tlp_core.problems.weights import hash_checkpoint, load_checkpoint
 
 transformers = pytest.importorskip("transformers")
@@ -303,7 +304,11 @@ def test_bad_options_are_reported(options, error, message, models, tokens, tmp_p
     ("content", "message"),
     [
         (np.full(100, 32), "tokens must be from 0 to 31, the vocabulary of the model, got 32"),
-        (np.zeros(7, dtype=int), "must have at least 8 tokens, got 0"),
+        (np.zeros(7, dtype=int), "must have at least 8 tokens, got 7"),
+        (
+            np.zeros((9, 7), dtype=int),
+            "each sequence of the array must have at least 8 tokens, got",
+        ),
         (np.zeros(100), "must hold integers of shape .* got float64"),
         (np.zeros((2, 2, 2), dtype=int), "must hold integers of shape"),
         (b"nothing", "must be an array of tokens in NumPy's format, and is damaged"),
@@ -318,6 +323,32 @@ def test_bad_tokens_are_reported(content, message, models, tmp_path):
         np.save(path, content)
     with pytest.raises(ValueError, match=message):
         load(folder, str(path))
+
+
+def test_long_sequences_of_an_array_are_cut_into_pieces_of_the_length(models, tmp_path):
+    folder = trained(models, "gpt2", tmp_path) / "checkpoint-100"
+    pieces = np.random.default_rng(0).integers(0, 32, (6, 8))
+    losses = []
+    for name, array in (
+        ("pieces", pieces),
+        ("rows", pieces.reshape(2, 24)),
+        ("text", pieces.ravel()),
+    ):
+        np.save(tmp_path / f"{name}.npy", array)
+        losses.append(mean_loss(load(folder, str(tmp_path / f"{name}.npy"), length=8, tokens=48)))
+    assert losses[0] == losses[1] == losses[2]
+
+
+def test_a_hubs_cache_without_main_names_its_revisions(tmp_path):
+    cache = tmp_path / "models--a--b"
+    for step in (1, 2):
+        (cache / "snapshots" / f"hash{step}").mkdir(parents=True)
+        (cache / "refs").mkdir(exist_ok=True)
+        (cache / "refs" / f"step{step}").write_text(f"hash{step}")
+    with pytest.raises(
+        ValueError, match="must have a revision main, or only one, got step1, step2"
+    ):
+        model_folder(cache)
 
 
 def test_a_folder_without_a_model_is_reported(tmp_path):

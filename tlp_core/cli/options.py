@@ -102,7 +102,11 @@ def add_problem(command: argparse.ArgumentParser, *, with_checkpoint: bool = Tru
     """Add the options of problem and directions."""
     add_problem_only(command, with_checkpoint=with_checkpoint)
     command.add_argument(
-        "-n", "--directions", type=int, default=2, help="number of directions (default: 2)"
+        "-n",
+        "--directions",
+        type=int,
+        default=2,
+        help="number of directions (default: 2, or one for each of the --solutions)",
     )
     command.add_argument(
         "--method",
@@ -292,6 +296,15 @@ def refuse_ignored(options: argparse.Namespace) -> None:
     if method not in ("trajectory", "checkpoints"):
         ignored.setdefault(f"--method {method}", ())
         ignored[f"--method {method}"] += ("solutions",)
+    solutions = len(options.solutions)
+    if method == "checkpoints" and options.directions not in (
+        options.defaults["directions"],
+        solutions,
+    ):
+        raise ValueError(
+            f"--directions must be the number of the solutions, {solutions}, with --method "
+            f"checkpoints, got {options.directions}"
+        )
     if hasattr(options, "scattered"):
         what = "--scattered" if scattered else "a grid"
         ignored[what] = ("resolution", "nearest") if scattered else ("region",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from dataclasses import replace
 
 from tlp_core.atomic_files import require_file_place
@@ -24,6 +25,8 @@ from tlp_core.cli.options import (
 from tlp_core.cli.output import INCOMPLETE, log_to_stderr, print_result, summarize, write_rows
 from tlp_core.landscape.landscape import Landscape
 from tlp_core.progress import TerminalProgress, silent
+
+logger = logging.getLogger(__name__)
 
 
 def add_commands(commands: Parsers) -> None:
@@ -126,12 +129,26 @@ def measure_groups(options: argparse.Namespace) -> int:
     members = find_checkpoints(options.checkpoints)
     is_first = part_of_process(options.part, options.shards).is_first()
     progress = TerminalProgress("tlp blocks") if is_first else silent
-    rows = measure_blocks(options.output, settings, members, blocks, progress=progress)
+    left: list[tuple[float, str]] = []
+    rows = measure_blocks(
+        options.output,
+        settings,
+        members,
+        blocks,
+        progress=progress,
+        unfinished=lambda *row: left.append(row),
+    )
     for row in rows:
         if is_first:
             print_result(row, as_json=options.json)
     progress(1.0, f"{len(members)} steps")
-    return 0
+    if left and is_first:
+        logger.warning(
+            "%d rows are not written, because their landscapes have samples left; the same "
+            "command adds them",
+            len(left),
+        )
+    return INCOMPLETE if left else 0
 
 
 def _is_part_complete(store: str, landscape: Landscape, part: tuple[int, int] | None) -> bool:
@@ -282,7 +299,7 @@ def _add_blocks(commands: Parsers) -> None:
         "--trace-vectors",
         type=int,
         default=10,
-        help="random vectors of the trace, 0 for no trace (default: 10)",
+        help="most random vectors of the trace, 10 or more, or 0 for no trace (default: 10)",
     )
     command.add_argument(
         "--no-sharpness",

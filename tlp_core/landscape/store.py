@@ -45,6 +45,13 @@ EVALUATION = "evaluation"
 AUTOCAST_NOISE = "autocast_noise"
 """Key of the persistence in the provenance below which basins may come from autocast."""
 
+_REASONS = {
+    "metrics": " (other weights, batches or arguments)",
+    "eigenvalues": " (other weights or batches; where only the last digits differ, as between "
+    "machines, make the directions once by tlp directions, and give --directions-file to all)",
+}
+"""What a difference of a value in the provenance means, for an error message."""
+
 _NOT_COMPARED = {
     EVALUATION,
     AUTOCAST_NOISE,
@@ -346,7 +353,7 @@ class LandscapeStore:
                 what = f"the store {self._folder}" if self._folder else "the losses in memory"
                 raise ValueError(
                     f"{what} must belong to this landscape, but its {name} is {there.get(name)} "
-                    f"instead of {here.get(name)}; choose another path"
+                    f"instead of {here.get(name)}{_REASONS.get(name, '')}; choose another path"
                 )
 
     @classmethod

@@ -13,10 +13,11 @@ import io
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass, fields, replace
 from fnmatch import fnmatchcase
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,7 @@ def measure_blocks(
     *,
     progress: Progress = silent,
     should_stop: ShouldStop = lambda: False,
+    unfinished: Callable[[float, str], None] = lambda _step, _group: None,
 ) -> Iterator[Row]:
     """Write the table of all groups at all steps, and yield each row that is new.
 
@@ -91,12 +93,17 @@ def measure_blocks(
         blocks: what is measured.
         progress: called with the fraction done, 0 to 1, and a text.
         should_stop: called before each row.
+        unfinished: called with the step and the name of each group whose landscape has samples
+            left, after a time budget or for other parts. It has no row yet; another call adds it.
 
     Raises:
         ValueError: if the table belongs to other settings or is damaged, or no group has the name.
+        ModuleNotFoundError: if α is wanted, and weightwatcher is not installed.
         ValueError, TypeError, RuntimeError, OSError: as :meth:`TrainingSampler.sample`.
     """
     writes = part_of_process(settings.run.part, settings.run.shards).is_first()
+    if blocks.alpha and find_spec("weightwatcher") is None:
+        raise ModuleNotFoundError("α needs the package weightwatcher; pip install weightwatcher")
     table = _Table(Path(path), writes)
     folder = Path(path).with_suffix(".landscapes")
     settings = replace(settings, run=replace(settings.run, store=str(folder)))
@@ -113,7 +120,12 @@ def measure_blocks(
                 return
             done = (number + place / len(groups)) / len(checkpoints)
             progress(done, f"step {format_step(member.step)}, {group}")
-            row = {STEP: member.step, GROUP: group, **_measure(sampler, own, member, blocks)}
+            landscape = sampler.sample(own, member)
+            if not landscape.is_complete:
+                unfinished(member.step, group)
+                continue
+            measured = _measure(sampler, own, member, blocks, landscape)
+            row = {STEP: member.step, GROUP: group, **measured}
             if blocks.alpha:
                 problem = sampler.problem(settings, member)
                 alphas = weight_watcher_alphas(problem) if alphas is None else alphas
@@ -141,10 +153,13 @@ def _key_of(
 
 
 def _measure(
-    sampler: TrainingSampler, settings: LandscapeSettings, member: Member, blocks: BlockSettings
+    sampler: TrainingSampler,
+    settings: LandscapeSettings,
+    member: Member,
+    blocks: BlockSettings,
+    landscape: Landscape,
 ) -> dict[str, Any]:
-    """Return what is measured of one group at one step."""
-    landscape = sampler.sample(settings, member)
+    """Return what is measured of one group at one step, beside its landscape."""
     pattern = settings.directions.parameters
     problem = sampler.problem(settings, member)
     with select_parameters(problem.model, pattern):
@@ -158,6 +173,7 @@ def _measure(
             parameters=pattern,
             product=settings.directions.product,
             max_vectors=blocks.trace_vectors,
+            seed=settings.directions.seed,
         )
         row |= {"trace": trace.value, "trace error": trace.standard_error}
     if blocks.sharpness:

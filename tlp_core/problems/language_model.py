@@ -332,13 +332,12 @@ def _check_configuration(folder: Path, config: Any) -> None:
 def _sequences(text: str, *, place: Path, length: int) -> npt.NDArray[Any]:
     """Return the sequences of a text or an array of tokens, (N, T) integers."""
     tokens = open_tokens(text) if Path(text).suffix == ".npy" else _tokenized(text, place)
-    if tokens.ndim == 2:
-        tokens = tokens[:, :length]
-    else:
-        tokens = tokens[: len(tokens) // length * length].reshape(-1, length)
-    if not len(tokens) or tokens.shape[1] < 2:
-        raise ValueError(f"the text must have at least {length} tokens, got {tokens.size}")
-    return tokens
+    if length < 2 or not tokens.size or tokens.shape[-1] < length:
+        of_each = "each sequence of the array" if tokens.ndim == 2 else "the text"
+        found = tokens.shape[-1] if tokens.size else 0
+        raise ValueError(f"{of_each} must have at least {max(length, 2)} tokens, got {found}")
+    whole = tokens[..., : tokens.shape[-1] // length * length]
+    return whole.reshape(-1, length)
 
 
 def _tokenized(text: str, place: Path) -> npt.NDArray[Any]:

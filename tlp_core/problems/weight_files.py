@@ -61,8 +61,16 @@ def model_folder(place: Path) -> Path:
     """Return the folder of a model: of a hub's cache, that of ``main``, or of its only revision.
 
     Any other place is returned as it is.
+
+    Raises:
+        ValueError: if a hub's cache has several revisions, and none is ``main``.
     """
     revisions = hub_revisions(place) if place.is_dir() else {}
+    if len(set(revisions.values())) > 1 and "main" not in revisions:
+        raise ValueError(
+            f"{place} must have a revision main, or only one, got {', '.join(revisions)}; name "
+            "one, or a folder of its snapshots"
+        )
     return revisions.get("main") or next(iter(revisions.values()), place)
 
 

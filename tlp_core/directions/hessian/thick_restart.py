@@ -5,6 +5,11 @@ of Lanczos grows by one vector a product. When it is full, the Ritz vectors that
 few more, replace it, and the method goes on from there. So n + 8 vectors of the size of the moving
 parameters are enough for a model of any size, where ARPACK keeps 20 in float64 on the host. The
 basis is orthogonalized in full, with sums in float64, because it is short.
+
+As every Lanczos method, it can miss an eigenvalue: where several are close, one that is farther out
+may not have converged when n others have. Of 42 spectra of parts of a tiny Llama, which are
+dense, 3 had an eigenvalue that was more than 1 % off (n = 1, 2 and 4). A smaller tolerance, or
+another seed, shows whether it is so.
 """
 
 from __future__ import annotations
