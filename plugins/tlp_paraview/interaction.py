@@ -64,10 +64,11 @@ class _Fitter:
     """An observer that fits a view after each resize; a camera that the user moved stays.
 
     After each movement of the camera of a profile, its axes are those of the part that is seen.
+    The observers of a window may not hold the view, which holds the window: both would stay.
     """
 
     def __init__(self, view: Any) -> None:
-        self._view, self._size = view, (0, 0)
+        self._key, self._size = view.GetGlobalIDAsString(), (0, 0)
         window = versions.render_window(view)
         if window is not None:
             window.AddObserver("WindowResizeEvent", self._resized)
@@ -77,17 +78,25 @@ class _Fitter:
         view.SMProxy.AddObserver("ResetCameraEvent", self._moved)
         self._resized(window, "")
 
+    def _view(self) -> Any:
+        """Return the view; None if it was closed."""
+        views = simple.GetRenderViews()
+        return next((view for view in views if view.GetGlobalIDAsString() == self._key), None)
+
     def _moved(self, _object: Any, _event: str) -> None:
-        if min(self._size) > 1 and fitting.profiles_in(self._view):
-            fitting.fit(self._view, self._size, keep_camera=True)
+        view = self._view()
+        if view is not None and min(self._size) > 1 and fitting.profiles_in(view):
+            fitting.fit(view, self._size, keep_camera=True)
 
     def _resized(self, window: Any, _event: str) -> None:
-        size = tuple(window.GetSize() if window is not None else self._view.ViewSize)
+        if (view := self._view()) is None:
+            return
+        size = tuple(window.GetSize() if window is not None else view.ViewSize)
         if size != self._size and min(size) > 1:
             self._size = size
-            fitting.fit(self._view, size, keep_camera=True)
-            if not fitting.profiles_in(self._view) and not fitting.camera_was_moved(self._view):
-                fitting.fit_camera(self._view, size)
+            fitting.fit(view, size, keep_camera=True)
+            if not fitting.profiles_in(view) and not fitting.camera_was_moved(view):
+                fitting.fit_camera(view, size)
 
 
 class _ProfileLinks:

@@ -833,6 +833,7 @@ print("faint", "geometric", shown("geometric").AxesGrid.XTitle)
 
 SCRIPTED = """
 # what a script changes after it has shown a landscape, and views that were closed
+import gc
 import runpy
 import numpy as np
 from tlp_core import Landscape
@@ -907,6 +908,19 @@ try:
     views.compare_stores("of_0.zarr", "none.zarr", logarithmic=True)
 except RuntimeError as error:
     print("refused:", error)
+
+built.profile.LogarithmicLoss = 0
+built.profile.UpdatePipeline()
+
+
+def show_and_close():
+    for each in fitting.views_of(views.show_landscape(built, size=(400, 200))):
+        each.GetRenderWindow().AddObserver("DeleteEvent", lambda *_: print("window freed"))
+    views.close_views()
+
+
+show_and_close()
+gc.collect()
 """
 
 SLICED = """
@@ -1223,6 +1237,7 @@ def test_a_script_gets_axes_and_colours_of_what_it_changed(drawn):
     refused = [line for line in text.splitlines() if line.startswith("refused:")]
     assert "must have losses above 0, got -0.9" in refused[0]
     assert "none.zarr" in refused[1]
+    assert text.count("window freed") == 2  # an observer that holds its view would keep both
 
 
 def test_a_view_tells_which_slice_it_shows(drawn):

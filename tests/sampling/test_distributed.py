@@ -101,7 +101,7 @@ def test_a_killed_rank_ends_all_ranks_and_one_process_resumes_the_store(
     problem_file, one_process, tmp_path
 ):
     store = tmp_path / "a.zarr"
-    command = ["sample", problem_file, "-a", "killed=40", "-o", str(store), *OPTIONS]
+    command = ["sample", problem_file, "-a", "killed=5", "-o", str(store), *OPTIONS]
     done = launch(2, "-m", "tlp_core", *command)
     assert done.returncode == 1
     # rank 0 meets the closed connection, unless the launcher ends it before
@@ -118,7 +118,7 @@ def test_a_killed_rank_is_noticed_without_a_launcher(problem_file, tmp_path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    command = ["sample", problem_file, "-a", "killed=30", "-o", str(tmp_path / "a.zarr"), *OPTIONS]
+    command = ["sample", problem_file, "-a", "killed=5", "-o", str(tmp_path / "a.zarr"), *OPTIONS]
     ranks = [
         subprocess.Popen(
             [sys.executable, "-m", "tlp_core", *command],
