@@ -119,6 +119,18 @@ def test_each_row_is_what_the_functions_return(training):
     assert int(row["parameters"]) == 8 * 24 + 8 * 8
 
 
+def test_feed_forward_layers_without_a_module_of_their_own_are_a_group():
+    """As in OPT, whose blocks hold them directly."""
+
+    def block():
+        layers = {"self_attn": nn.Linear(2, 2), "fc1": nn.Linear(2, 4), "fc2": nn.Linear(4, 2)}
+        return nn.ModuleDict({**layers, "final_layer_norm": nn.LayerNorm(2)})
+
+    groups = parameter_groups(nn.ModuleList([block(), block()]))
+    assert groups["block 1 feed-forward"] == "1.fc1.*,1.fc2.*"
+    assert groups["block 1 attention"] == "1.self_attn.*"
+
+
 def test_a_table_that_was_cut_off_is_resumed(training, capsys):
     assert run(training, "--groups", "block ?") == 0
     path = training / "blocks.csv"

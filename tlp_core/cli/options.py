@@ -228,7 +228,10 @@ def add_samples(command: argparse.ArgumentParser, resolution: str) -> None:
         "--part", type=_part, metavar="K/M", help="evaluate the k-th of m parts, for job arrays"
     )
     command.add_argument(
-        "--time-budget", type=float, metavar="SECONDS", help="time after which sampling stops"
+        "--time-budget",
+        type=float,
+        metavar="SECONDS",
+        help="time after which the sampling of a landscape stops",
     )
     add_quiet(command)
 

@@ -8,7 +8,7 @@ from torch import nn
 
 _PARTS = {
     "attention": ("attention", "attn"),
-    "feed-forward": ("mlp", "feed", "ffn", "moe", "expert"),
+    "feed-forward": ("mlp", "feed", "ffn", "moe", "expert", "fc1", "fc2"),
 }
 """Parts of a block, by what their names or classes contain."""
 
