@@ -136,6 +136,7 @@ def test_p_values_are_corrected_for_their_number():
     ] * 4
 
 
+@pytest.mark.exhaustive
 def test_claims_without_an_effect_are_rarely_decided():
     """Of 200 experiments with four claims each, at most 5 % may decide one (here: + 2 sigma)."""
     rng = np.random.default_rng(0)
@@ -162,7 +163,12 @@ def test_the_interval_of_a_mean_covers_what_it_promises(count):
     assert np.mean([c.low <= 0 <= c.high for c in found]) == pytest.approx(0.95, abs=0.015)
 
 
-@pytest.mark.parametrize("rho", [0, 0.5, 0.9])
+EXHAUSTIVE = pytest.mark.exhaustive
+
+
+@pytest.mark.parametrize(
+    "rho", [pytest.param(0, marks=EXHAUSTIVE), 0.5, pytest.param(0.9, marks=EXHAUSTIVE)]
+)
 def test_the_interval_of_a_correlation_covers_what_it_promises(monkeypatch, rho):
     """Of 200 simulated claims of eight cases; with so few resamples, 95 % are not reached."""
     monkeypatch.setattr(claims, "_RESAMPLES", 100)

@@ -481,7 +481,7 @@ def test_grokking_dates_both_jumps(tmp_path):
     }
 
 
-@pytest.mark.parametrize("place", [1000, 4500])
+@pytest.mark.parametrize("place", [1000, pytest.param(4500, marks=pytest.mark.exhaustive)])
 def test_noise_does_not_change_with_a_transition(place):
     """Its dates lie in the middle of the steps, before a late event and after an early one."""
     from tlp_core.experiments.grokking import grokking_claims

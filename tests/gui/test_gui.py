@@ -603,6 +603,7 @@ report(at_once=at_once, coarse=coarse, profiles=profiles, notes=notes, active=ac
 """
 
 
+@pytest.mark.exhaustive
 def test_sampling_in_the_background_and_files_that_grow_are_followed(launcher, tmp_path):
     (tmp_path / "slow.py").write_text(SLOW)
     problem = load_problem("quadratic-bowl")

@@ -79,7 +79,14 @@ def undisturbed_end():
     return train()
 
 
-@pytest.mark.parametrize("directions", ["random", "gradient", "eigenvectors"])
+@pytest.mark.parametrize(
+    "directions",
+    [
+        pytest.param("random", marks=pytest.mark.exhaustive),
+        pytest.param("gradient", marks=pytest.mark.exhaustive),
+        "eigenvectors",
+    ],
+)
 def test_a_training_ends_in_the_same_bytes(directions, undisturbed_end, tmp_path):
     end = train(tmp_path, schedule=50, resolution=5, share=None, directions=directions)
     assert end == undisturbed_end

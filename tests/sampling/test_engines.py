@@ -63,7 +63,9 @@ def test_a_large_tensor_moves_in_pieces_and_gives_the_same_bytes(
 
 
 @pytest.mark.parametrize("name", ["single", "batched", pytest.param("compiled", marks=COMPILER)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, pytest.param(torch.float64, marks=pytest.mark.exhaustive)]
+)
 def test_the_center_is_the_models_own_loss_to_the_last_bit(small_problem, name, dtype):
     model = small_problem.model.to(dtype)
     batches = [tuple(t.to(dtype) for t in batch) for batch in small_problem.batches]

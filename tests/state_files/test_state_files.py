@@ -210,7 +210,7 @@ def test_each_use_has_a_state_file():
     assert all(f"\n## {stem}\n" in text for stem in stems)
 
 
-QUICK_SCRIPTS = ("two_wells", "small_multiples", "your_model")
+QUICK_SCRIPTS = ("two_wells", "your_model")
 
 
 @pytest.mark.parametrize(
