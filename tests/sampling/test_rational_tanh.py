@@ -70,7 +70,13 @@ def small_network():
 
 @COMPILER
 @pytest.mark.parametrize(
-    "make", [small_network, partial(pinn_convection.make_problem, collocation=20)]
+    "make",
+    [
+        small_network,
+        pytest.param(
+            partial(pinn_convection.make_problem, collocation=20), marks=pytest.mark.exhaustive
+        ),
+    ],
 )
 def test_losses_of_a_compiled_network_are_those_of_one_at_a_time(make):
     """Also of a physics-informed network, whose loss has derivatives in the inputs."""
