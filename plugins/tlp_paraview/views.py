@@ -545,19 +545,16 @@ def _clear(view: Any) -> None:
 
 
 def _delete_helpers_of_closed_views() -> None:
-    """Delete the filters that were made for views that a user has closed since."""
-    shown = {
-        proxy.GetGlobalIDAsString()
-        for view in simple.GetRenderViews()
-        for representation in roles.proxies_in(view)
-        for proxy in upstream(representation)
-    }
-    helpers = {
-        proxy.GetGlobalIDAsString(): proxy
-        for proxy in simple.GetSources().values()
-        if roles.is_helper(proxy) and proxy.GetGlobalIDAsString() not in shown
-    }
-    _delete(helpers)
+    """Delete the filters that were made for views that a user has closed since.
+
+    Those stay that a view of any kind shows, or that are followed by a filter of the user.
+    """
+    every = simple.GetSources().values()
+    ends = [shown for view in simple.GetViews() for shown in roles.proxies_in(view)]
+    ends += [proxy.SMProxy for proxy in every if not roles.is_helper(proxy)]
+    used = {proxy.GetGlobalIDAsString() for end in ends for proxy in upstream(end)}
+    helpers = {proxy.GetGlobalIDAsString(): proxy for proxy in every if roles.is_helper(proxy)}
+    _delete({key: proxy for key, proxy in helpers.items() if key not in used})
 
 
 def _delete(helpers: dict[str, Any]) -> None:

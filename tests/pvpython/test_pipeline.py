@@ -870,11 +870,17 @@ built.profile.LossRange = [0, 9]
 print("range", seen())
 built.profile.UseLossRange = 0
 
-views.close_views()
+views.show_persistence_diagram(built)
+for each in GetRenderViews():
+    Delete(each)
+del each, native, view
+mine = Threshold(registrationName="mine", Input=FindSource("Slice"))
 SetActiveSource(built.source)
 helpers = len(GetSources())
 runpy.run_path(MACRO)
-print("shown again", len(GetRenderViews()), len(GetSources()) == helpers)
+print("shown again", len(GetRenderViews()), len(GetSources()) - helpers)
+print("kept", FindSource("Diagonal") is not None, mine.Input.SMProxy.GetXMLName())
+Delete(mine)
 Delete(pipeline.find_pipeline(built.profile).descriptors)
 built.source.FileName = ["of_5.zarr"]
 SetActiveSource(built.source)
@@ -1227,7 +1233,13 @@ def test_a_script_gets_axes_and_colours_of_what_it_changed(drawn):
     for number in range(3):
         with Image.open(drawn["folder"] / f"sized_{number}.png") as picture:
             assert picture.size == (600, 338)
-    for line in ("cameras True", "first render True", "shown again 2 True", "other file True"):
+    for line in (
+        "cameras True",
+        "first render True",
+        "shown again 2 1",
+        "kept True TLPLandscapeSlice",
+        "other file True",
+    ):
         assert line in text
     assert "linear [0.052, 1.69]" in text
     assert "logarithmic [-1.28, 0.228] ['log10 loss']" in text
