@@ -1,6 +1,7 @@
 """Causal language models of Hugging Face: made on the spot, in the layouts that users have."""
 
 import json
+import mmap
 import shutil
 
 import numpy as np
@@ -20,6 +21,7 @@ from tlp_core import (
 from tlp_core.landscape.series import find_checkpoints
 from tlp_core.model_state import select_parameters, trainable_parameters
 from tlp_core.problem import convert_problem, hash_batches, mean_loss
+from tlp_core.problems.language_model import _sequences
 from tlp_core.problems.parameter_groups import parameter_groups
 from tlp_core.problems.weight_files import model_folder
 from tlp_core.problems.weights import hash_checkpoint, load_checkpoint
@@ -337,6 +339,17 @@ def test_long_sequences_of_an_array_are_cut_into_pieces_of_the_length(models, tm
         np.save(tmp_path / f"{name}.npy", array)
         losses.append(mean_loss(load(folder, str(tmp_path / f"{name}.npy"), length=8, tokens=48)))
     assert losses[0] == losses[1] == losses[2]
+
+
+def test_a_large_array_of_sequences_stays_on_the_disk(tmp_path):
+    """Also if its rows are no multiple of the length, as 2,048 tokens and a target are."""
+    np.save(tmp_path / "rows.npy", np.arange(3 * 17).reshape(3, 17))
+    found = _sequences(str(tmp_path / "rows.npy"), place=tmp_path, length=8)
+    assert found[2, 1].tolist() == list(range(42, 50))
+    base = found
+    while getattr(base, "base", None) is not None:
+        base = base.base
+    assert isinstance(base, mmap.mmap)
 
 
 def test_a_hubs_cache_without_main_names_its_revisions(tmp_path):

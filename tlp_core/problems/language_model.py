@@ -7,6 +7,7 @@ and renamed layers are those of the library. No code of a checkpoint is run.
 from __future__ import annotations
 
 import copy
+import math
 import os
 import warnings
 from collections.abc import Callable, Collection, Mapping
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -129,9 +131,10 @@ def causal_language_model(
     read = partial(_sequences, place=place, length=length)
     rng, count, vocabulary = np.random.default_rng(seed), tokens // length, _vocabulary_size(model)
 
-    def batches_of(sequences: npt.NDArray[Any]) -> list[Tensor]:
-        chosen = rng.choice(len(sequences), min(count, len(sequences)), replace=False)
-        rows = np.asarray(sequences[np.sort(chosen)], dtype=np.int64)
+    def batches_of(sequences: npt.NDArray[Any], part: slice = slice(None)) -> list[Tensor]:
+        places = range(math.prod(sequences.shape[:2]))[part]
+        chosen = places.start + rng.choice(len(places), min(count, len(places)), replace=False)
+        rows = sequences[np.divmod(np.sort(chosen), sequences.shape[1])].astype(np.int64)
         if rows.min() < 0 or rows.max() >= vocabulary:
             raise ValueError(
                 f"tokens must be from 0 to {vocabulary - 1}, the vocabulary of the model, "
@@ -140,12 +143,13 @@ def causal_language_model(
         return list(torch.split(torch.from_numpy(rows), batch))
 
     sequences = read(text)
-    split = len(sequences) - int(held_out * len(sequences))
-    validation = batches_of(sequences[split:]) if split < len(sequences) else []
+    total = math.prod(sequences.shape[:2])
+    split = total - int(held_out * total)
+    validation = batches_of(sequences, slice(split, None)) if split < total else []
     return Problem(
         model,
         next_token_loss,
-        batches_of(sequences[:split]),
+        batches_of(sequences, slice(split)),
         name=_name_of(Path(folder), revision),
         metrics=_validation_loss(validation),
         other_batches={name: batches_of(read(path)) for name, path in (losses or {}).items()},
@@ -330,14 +334,16 @@ def _check_configuration(folder: Path, config: Any) -> None:
 
 
 def _sequences(text: str, *, place: Path, length: int) -> npt.NDArray[Any]:
-    """Return the sequences of a text or an array of tokens, (N, T) integers."""
+    """Return the sequences of a text or an array of tokens, (rows, sequences of a row, length).
+
+    They are a view: an array of any size stays on the disk. A text is one row.
+    """
     tokens = open_tokens(text) if Path(text).suffix == ".npy" else _tokenized(text, place)
-    if length < 2 or not tokens.size or tokens.shape[-1] < length:
+    if not tokens.size or tokens.shape[-1] < length:
         of_each = "each sequence of the array" if tokens.ndim == 2 else "the text"
         found = tokens.shape[-1] if tokens.size else 0
-        raise ValueError(f"{of_each} must have at least {max(length, 2)} tokens, got {found}")
-    whole = tokens[..., : tokens.shape[-1] // length * length]
-    return whole.reshape(-1, length)
+        raise ValueError(f"{of_each} must have at least {length} tokens, got {found}")
+    return sliding_window_view(np.atleast_2d(tokens), length, axis=1)[:, ::length]
 
 
 def _tokenized(text: str, place: Path) -> npt.NDArray[Any]:
