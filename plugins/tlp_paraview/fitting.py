@@ -118,8 +118,8 @@ def shared_ranges_in(view: Any, profile: Any) -> Ranges | None:
     basins = basins_in(view)
     if has_own_range(profile) or not basins:
         return None
-    own = styles.span_of(basins[0].LookupTable)
-    return Ranges(tuple(profile.LossRange), roles.shared_colors(basins[0]) or own)
+    span = styles.span_of(basins[0].LookupTable)
+    return Ranges(tuple(profile.LossRange), roles.shared_colors(basins[0], span) or span)
 
 
 def basins_in(view: Any) -> list[Any]:
@@ -204,7 +204,7 @@ def fit_slice(view: Any, part: Any) -> None:
         return
     coordinates = versions.point_array(samples, names.COORDINATES)
     n = coordinates.shape[1]
-    axes = [axis for axis in part.Directions if axis][: min(n, 3)]
+    axes = [axis for axis in part.Directions if axis][:n]
     for place, axis in zip("XYZ", axes):
         setattr(view.AxesGrid, f"{place}Title", f"direction {axis}")
     others = [axis for axis in range(1, n + 1) if axis not in axes]
@@ -364,8 +364,9 @@ def _part_seen(bounds: list[float], view: Any, size: tuple[int, int]) -> list[fl
 
 def _fit_colors(profile: Any, shown: Any, view: Any, own: tuple[float, float]) -> None:
     """Fit the colours of basins to the axis; profiles that share a range keep it."""
-    shared = None if has_own_range(profile) else roles.shared_colors(shown)
-    span = shared or own
+    span = own
+    if not has_own_range(profile):
+        span = roles.shared_colors(shown, styles.span_of(shown.LookupTable)) or own
     styles.rescale(shown.LookupTable, span, logarithmic=bool(profile.LogarithmicLoss))
     _label_bars(view, shown.LookupTable, span)
 

@@ -320,7 +320,7 @@ def replace_crashing_tree(pipeline: Pipeline) -> Pipeline:
 
 def is_landscape(source: Any) -> bool:
     """Return whether a proxy has losses and is not part of the pipeline of a profile."""
-    if any(_is_connected(source, profile) for profile in all_profiles()):
+    if any(is_connected(source, profile) for profile in all_profiles()):
         return False
     source.UpdatePipeline()
     return source.PointData[names.LOSS] is not None
@@ -337,7 +337,8 @@ def comes_from(proxy: Any, origin: Any) -> bool:
     return origin.SMProxy in upstream(proxy.SMProxy)
 
 
-def _is_connected(proxy: Any, profile: Any) -> bool:
+def is_connected(proxy: Any, profile: Any) -> bool:
+    """Return whether a proxy is before or behind a profile, or the profile itself."""
     return comes_from(proxy, profile) or comes_from(profile, proxy)
 
 

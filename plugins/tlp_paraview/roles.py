@@ -92,15 +92,16 @@ def set_shared_colors(shown: Any, span: tuple[float, float] | None) -> None:
     shown.SMProxy.SetAnnotation(_COLORS, _OWN if span is None else " ".join(map(repr, span)))
 
 
-def shared_colors(shown: Any) -> tuple[float, float] | None:
+def shared_colors(shown: Any, untold: tuple[float, float]) -> tuple[float, float] | None:
     """Return the range of :func:`set_shared_colors`; None if there is none.
 
-    In a state of an earlier version, which does not tell, it is the range of the colour map.
+    Args:
+        shown: the representation of the basins.
+        untold: the answer for a state of an earlier version, in which no range is remembered.
     """
     found = shown.SMProxy.GetAnnotation(_COLORS)
     if found is None:
-        points = shown.LookupTable.RGBPoints
-        return float(points[0]), float(points[-4])
+        return untold
     return None if found == _OWN else tuple(map(float, found.split()))
 
 

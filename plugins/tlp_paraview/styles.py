@@ -38,8 +38,8 @@ KINDS = {
 
 
 def empty_view() -> Any:
-    """Return a new white render view that is in no layout yet, and whose camera is placed by us."""
-    simple._DisableFirstRenderCameraReset()  # which the first Render of a script does
+    """Return a new white render view that is in no layout yet."""
+    simple._DisableFirstRenderCameraReset()  # a script's first Render would move the camera
     view = simple.CreateView("RenderView")
     view.UseColorPaletteForBackground = 0
     view.Background = WHITE
@@ -145,7 +145,7 @@ def label_color_bar(bar: Any, span: tuple[float, float]) -> None:
     if 1 <= largest < _MOST_WRITTEN_OUT:
         digits = max(digits, int(np.log10(largest)) + 1)
     bar.RangeLabelFormat = versions.number_format(digits)
-    # only where the labels between need more digits: 6.1 shows a format of a state as it is
+    # a format of our own only where labels need more digits: 6.1 shows that of a state as it is
     bar.AutomaticLabelFormat = int(digits <= _DIGITS)
     bar.LabelFormat = versions.number_format(digits)
     bar.UseCustomLabels, bar.AddRangeLabels = 1, int(not is_one_value)

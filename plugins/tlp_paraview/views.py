@@ -27,6 +27,7 @@ from tlp_paraview.pipeline import (
     build,
     comes_from,
     find_pipeline,
+    is_connected,
     load_plugin,
     number_of_directions,
     raised_errors,
@@ -152,21 +153,18 @@ def show_again(selected: Any) -> Any:
     """Show the landscape of a pipeline whose views were closed.
 
     Args:
-        selected: proxy of its source, or of one of its filters.
+        selected: proxy of its source, or of a filter before or behind its profile.
 
     Returns:
         The new layout; None if the profile is drawn in a view, or there is none.
     """
-    for profile in all_profiles():
-        found = find_pipeline(profile)
-        parts = vars(found).values() if found is not None else ()
-        if any(selected.SMProxy == getattr(part, "SMProxy", None) for part in parts):
-            drawn = (p for view in simple.GetRenderViews() for p in fitting.profiles_in(view))
-            if any(each.SMProxy == profile.SMProxy for each in drawn):
-                return None
-            _delete_helpers_of_closed_views()
-            return show_landscape(found)
-    return None
+    profile = next((each for each in all_profiles() if is_connected(selected, each)), None)
+    found = find_pipeline(profile) if profile is not None else None
+    drawn = [p.SMProxy for view in simple.GetRenderViews() for p in fitting.profiles_in(view)]
+    if found is None or profile.SMProxy in drawn:
+        return None
+    _delete_helpers_of_closed_views()
+    return show_landscape(found)
 
 
 def compare_profiles(
@@ -490,7 +488,7 @@ def show_native(pipeline: Pipeline, view: Any, span: tuple[float, float] | None 
         _show_contours(part, view, span)
     heading = f"{count:,} samples in {n} direction{'s' if n > 1 else ''}"
     styles.show_text(heading, view, role=Role.HEADING)
-    if part is not None:
+    if part is not None and n > 3:
         fitting.fit_slice(view, part)
 
 
