@@ -89,12 +89,14 @@ def remake_page(page: Path, *, report: Callable[[str], None] = print) -> dict[st
         )
         for table in tables
     }
-    made = {f"{name}/dates.csv": date_rows(experiments[name], each) for name, each in rows.items()}
-    text = fill_tables(text, results, made)
-    tables = _tables_in(text, page)  # whose lines are others now
     claims = {name: experiments[name].claims(found) for name, found in rows.items()}
     together = iter(correct_claims([claim for each in claims.values() for claim in each]))
     corrected = {name: [next(together) for _ in each] for name, each in claims.items()}
+    lines = text.splitlines(keepends=True)
+    for table in reversed(tables):  # so that the indices of the earlier ones stay
+        lines[table.first + 1 : table.last] = [f"\n{markdown_table(corrected[table.name])}\n"]
+    made = {f"{name}/dates.csv": date_rows(experiments[name], each) for name, each in rows.items()}
+    text = fill_tables("".join(lines), results, made)
     for name, folder in folders.items():
         write_rows(experiments[name], folder, rows[name])
         write_claims(folder, corrected[name])
@@ -105,11 +107,8 @@ def remake_page(page: Path, *, report: Callable[[str], None] = print) -> dict[st
         )
         for picture in drawn:
             report(f"wrote {picture}")
-    lines = text.splitlines(keepends=True)
-    for table in reversed(tables):  # so that the indices of the earlier ones stay
-        lines[table.first + 1 : table.last] = [f"\n{markdown_table(corrected[table.name])}\n"]
     with atomic_write(page) as temporary:
-        temporary.write_text("".join(lines), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
     return corrected
 
 

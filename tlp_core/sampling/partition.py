@@ -203,7 +203,8 @@ def part_of_process(part: tuple[int, int] | None = None, shards: int = 1) -> Par
 
     Args:
         part: (k, m) for the k-th job of an array of m; None for a rank's part in a run of MPI or
-            torch, else all. Several tasks of srun that do not know each other are warned.
+            torch, else all, with a warning if srun has started several processes that do not
+            know each other.
         shards: number of ranks of torch that hold one model together, >= 1.
 
     Raises:
@@ -224,10 +225,11 @@ def part_of_process(part: tuple[int, int] | None = None, shards: int = 1) -> Par
         if is_distributed():
             return TorchPart()
         if (tasks := int(os.environ.get(_TASKS, "1"))) > 1:
+            # not at the place of the call: Python prints a warning once for each place
             warnings.warn(
                 f"each of the {tasks} tasks of srun samples alone; set MASTER_ADDR and MASTER_PORT "
                 "if they shall share one landscape",
-                stacklevel=2,
+                stacklevel=1,
             )
         return SinglePart()
     try:
