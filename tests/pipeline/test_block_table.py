@@ -215,7 +215,7 @@ def test_alpha_is_the_mean_of_the_matrices_of_the_group(monkeypatch, capsys):
 
         def analyze(self):
             assert log.level == logging.ERROR
-            root.addHandler(logging.NullHandler())  # of whose kind the package leaves one, too
+            root.addHandler(logging.NullHandler())  # as the package does
             print("SMALL N")
             names = ["blocks.0.feed.0", "blocks.1.feed.0", "blocks.1.feed.2"]
             return {"longname": names, "alpha": [9.0, 2.0, 4.0]}

@@ -94,7 +94,7 @@ def measure_blocks(
         progress: called with the fraction done, 0 to 1, and a text.
         should_stop: called before each row.
         unfinished: called with the step and the name of each group whose landscape has samples
-            left, after a time budget or for other parts. It has no row yet; another call adds it.
+            left: those of other parts, or after a time budget. A later call adds its row.
 
     Raises:
         ValueError: if the table belongs to other settings or is damaged, or no group has the name.
@@ -239,7 +239,7 @@ def mean_alpha(alphas: Mapping[str, float], problem: Problem, pattern: str | Non
 
 @contextmanager
 def _quiet(log: logging.Logger) -> Iterator[None]:
-    """Let a package log errors only, and keep it from logging for all others, as it does."""
+    """Let a package log errors only, and undo what its import does to the root of all logs."""
     root = logging.getLogger()
     kept, level, level_of_root = list(root.handlers), log.level, root.level
     log.setLevel(logging.ERROR)

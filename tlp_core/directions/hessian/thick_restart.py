@@ -6,10 +6,9 @@ few more, replace it, and the method goes on from there. So n + 8 vectors of the
 parameters are enough for a model of any size, where ARPACK keeps 20 in float64 on the host. The
 basis is orthogonalized in full, with sums in float64, because it is short.
 
-As every Lanczos method, it can miss an eigenvalue: where several are close, one that is farther out
-may not have converged when n others have. Of 42 spectra of parts of a tiny Llama, which are
-dense, 3 had an eigenvalue that was more than 1 % off (n = 1, 2 and 4). A smaller tolerance, or
-another seed, shows whether it is so.
+Like every Lanczos method, it can miss an eigenvalue where several are close: n of them may converge
+before one that is larger. Measured on 42 dense spectra, of parts of a tiny Llama with n = 1, 2 and
+4: in three, an eigenvalue was more than 1 % off. A smaller tolerance, or another seed, shows it.
 """
 
 from __future__ import annotations
