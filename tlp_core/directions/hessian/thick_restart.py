@@ -7,8 +7,10 @@ parameters are enough for a model of any size, where ARPACK keeps 20 in float64 
 basis is orthogonalized in full, with sums in float64, because it is short.
 
 Like every Lanczos method, it can miss an eigenvalue where several are close: n of them may converge
-before one that is larger. Measured on 42 dense spectra, of parts of a tiny Llama with n = 1, 2 and
-4: in three, an eigenvalue was more than 1 % off. A smaller tolerance, or another seed, shows it.
+before one that is larger. So it goes on to a tenth of the residual that the accuracy asks for.
+Measured on 480 runs over dense spectra, most of a tiny Llama's parts, with n = 1, 2 and 4: an
+eigenvalue was more than 1 % off in 2 runs, and in 25 without the tenth, for 29 products instead of
+21.
 """
 
 from __future__ import annotations
@@ -28,6 +30,9 @@ MORE = 7
 _KEPT_MORE = 3
 """Ritz vectors beyond those that are wanted which survive a restart."""
 
+_CAUTION = 0.1
+"""Fraction of the residual that gives the wanted accuracy, at which a vector is accepted."""
+
 
 def thick_restart_lanczos(
     operator: HessianOperator,
@@ -46,7 +51,7 @@ def thick_restart_lanczos(
         order: which end of the spectrum.
         max_iterations: restarts, at most.
         tolerance: relative accuracy of the eigenvalues, whose error is that of the residual
-            squared: a vector is accepted at a residual of √tolerance · |λ|.
+            squared: a vector is accepted at a residual of √tolerance · |λ| / 10.
         seed: random seed of the start vector.
     """
     size = n + MORE
@@ -59,13 +64,13 @@ def thick_restart_lanczos(
         lambda count: torch.randn(count, generator=generator).numpy(),
     )
     basis[0].div_(norm(basis[0]))
-    kept = 0
+    kept, accepted = 0, _CAUTION * np.sqrt(tolerance)
     for _ in range(max_iterations):
         length = _extend(operator, basis, projected, kept)
         values, mixing = np.linalg.eigh(projected)
         wanted = wanted_values(values, n, order)
         residuals = length * np.abs(mixing[-1, wanted])
-        if length == 0 or (residuals <= np.sqrt(tolerance) * np.abs(values[wanted])).all():
+        if length == 0 or (residuals <= accepted * np.abs(values[wanted])).all():
             break
         survivors = wanted_values(values, n + _KEPT_MORE, order)
         rotate(mixing[:, survivors].T, basis[:size])
