@@ -1,7 +1,8 @@
 """Sources whose data grows: samplings in the background, and readers that follow their files.
 
-A timer of a view looks for new data in the GUI; :func:`wait` and :func:`wait_for_change` do in a
-script. The state of a source is its property DataState, which also reaches the client of a server.
+A timer of a view looks for new data in the GUI, and tells the progress in the view and, where it
+can, in the status bar; :func:`wait` and :func:`wait_for_change` look in a script. The state of a
+source is its property DataState, which also reaches the client of a server.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from paraview import simple
 
-from tlp_paraview import fitting, interaction, pipeline, styles, versions, views
+from tlp_paraview import fitting, interaction, pipeline, status_bar, styles, versions, views
 
 _EVERY = 1000
 """Time between two looks for new data, in milliseconds."""
@@ -31,6 +32,7 @@ class _Follower:
         self._notes: dict[str, Any] = {}
         self._timed: Any = None
         self._looked = 0.0
+        self._status = ""
         self._busy = False
 
     def start(self) -> bool:
@@ -69,7 +71,11 @@ class _Follower:
             for source, state in states:
                 if state:
                     self._show(source, state)
-            return any(state["is_running"] for _, state in states if state)
+            running = [state for _, state in states if state and state["is_running"]]
+            status = "; ".join(state["progress"] for state in running if state["progress"])
+            status_bar.show(status, before=self._status)
+            self._status = status
+            return bool(running)
         finally:
             simple.SetActiveSource(active)
             self._busy = False
@@ -180,7 +186,12 @@ def wait_for_change(
 
 
 def state_of(source: Any) -> dict[str, Any] | None:
-    """Return the state of a source: ``data``, ``text``, ``is_running``, ``error``; or None."""
+    """Return the state of a source, or None.
+
+    Returns:
+        ``data``, which changes with the data; ``text``, for a view; ``progress``, the same for the
+        status bar; ``is_running``; and ``error``.
+    """
     source.UpdatePropertyInformation()
     text = source.GetPropertyValue("DataState")
     return json.loads(text) if text else None

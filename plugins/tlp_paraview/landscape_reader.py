@@ -63,7 +63,8 @@ class TLPLandscapeReader(SeriesAlgorithm):
             data = self._fingerprint()
         except OSError:  # RequestData reports it
             data = ""
-        return json.dumps({"data": data, "text": "", "is_running": True, "error": ""})
+        state = {"data": data, "text": "", "progress": "", "is_running": True, "error": ""}
+        return json.dumps(state)
 
     def _places(self) -> list[str]:
         """Return the files, folders and patterns that hold the landscapes."""

@@ -254,10 +254,11 @@ class TLPLossLandscape(SeriesAlgorithm):
             return ""
         report = self._background.report()
         place = f"{report.resolution} points per axis: {report.fraction:.0%}, "
-        text = f"samples in the background: {place if report.resolution else ''}{report.text}"
+        progress = f"{place if report.resolution else ''}{report.text}" if report.is_running else ""
         state = {
             "data": f"{report.finished} {report.error} {report.is_running}",
-            "text": text if report.is_running else "",
+            "text": progress and f"samples in the background: {progress}",
+            "progress": progress,
             "is_running": report.is_running,
             "error": report.error,
         }

@@ -571,6 +571,13 @@ def wait(condition):
     while not condition() and time.monotonic() < end:
         settle(0.05)
 
+def status_text():
+    from PyQt5.QtWidgets import QApplication, QMainWindow
+
+    windows = QApplication.instance().topLevelWidgets()
+    (main,) = [each for each in windows if isinstance(each, QMainWindow) and each.isVisible()]
+    return main.statusBar().currentMessage()
+
 def texts():
     return [getattr(each, "Text", "") for each in simple.GetSources().values()]
 
@@ -586,11 +593,14 @@ wait(lambda: points(source))
 coarse, profiles = points(source), len(pipeline.all_profiles())
 wait(lambda: any("background" in text for text in texts()))
 notes = [text for text in texts() if "background" in text]
+wait(status_text)
+status = status_text()
 active = simple.GetActiveSource() == source
 source.SMProxy.InvokeCommand("StopSampling")
 wait(lambda: not follow.state_of(source)["is_running"])
 settle(1.5)
 stopped = points(source)
+ended = status_text()
 Path("step_0.zarr").symlink_to("first.zarr")
 reader = simple.TLPLandscapeReader(FileName=[str(Path("step_*.zarr").absolute())], FollowFiles=1)
 simple.SetActiveSource(reader)
@@ -599,6 +609,7 @@ before = len(pipeline.steps_of(reader))
 Path("step_1.zarr").symlink_to("second.zarr")
 wait(lambda: len(pipeline.steps_of(reader)) == 2)
 report(at_once=at_once, coarse=coarse, profiles=profiles, notes=notes, active=active,
+       status=status, ended=ended,
        stopped=stopped, before=before, after=pipeline.steps_of(reader))
 """
 
@@ -618,6 +629,8 @@ def test_sampling_in_the_background_and_files_that_grow_are_followed(launcher, t
     assert (printed["coarse"], printed["profiles"]) == (81, 1)
     assert printed["notes"][0].startswith("samples in the background: ")
     assert "points per axis: " in printed["notes"][0]
+    assert printed["status"].startswith("21 points per axis: ")
+    assert printed["ended"] == ""
     assert printed["active"]
     assert printed["stopped"] in (81, 441), "the finest complete grid stays"
     assert printed["before"] == 0
