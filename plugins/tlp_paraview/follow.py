@@ -229,7 +229,7 @@ def _update_views(source: Any, known_steps: int) -> None:
         for proxy in (found.profile, found.descriptors):
             proxy.UpdatePipeline()
         steps = pipeline.steps_of(source)
-        views.update_views(pipeline.replace_crashing_tree(found), new_steps=steps[known_steps:])
+        views.update_views(found, new_steps=steps[known_steps:])
     interaction.attach()
 
 

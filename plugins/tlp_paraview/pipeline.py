@@ -488,6 +488,8 @@ def _reason_against_ttk(graph: Any, tree: Any) -> str:
     """Return the reason why TTK's filter cannot be used on a graph; empty if it can be used."""
     if not tree.GetDataInformation(0).GetNumberOfPoints():
         return "the tree is empty"
+    if servermanager.ActiveConnection.GetNumberOfDataPartitions() > 1:
+        return "it hangs where ParaView runs with several processes"
     arcs = servermanager.Fetch(tree, idx=1)
     upper = vtk_to_numpy(arcs.GetCellData().GetArray(names.UP_NODE_ID))
     return reason_against_ttk(

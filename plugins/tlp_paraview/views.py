@@ -119,6 +119,7 @@ def update_views(pipeline: Pipeline, *, new_steps: Sequence[float] | None = None
         Whether views were built again.
     """
     pipeline.profile.UpdatePipeline()
+    pipeline = replace_crashing_tree(pipeline)
     if fitting.ranges_of(pipeline.profile) is None:
         return False
     pair = [_find_view(pipeline, kind) for kind in (_NATIVE, _PROFILE)]
@@ -146,7 +147,7 @@ def update_all_views() -> None:
     for profile in all_profiles():
         found = find_pipeline(profile)
         if found is not None:
-            update_views(replace_crashing_tree(found))
+            update_views(found)
 
 
 def show_again(selected: Any) -> Any:

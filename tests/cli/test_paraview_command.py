@@ -10,7 +10,13 @@ import pytest
 
 from tests.paraview_programs import ROOT, launcher, run
 from tlp_core.cli.main import main
-from tlp_core.cli.paraview import add_macros, check_paraview, find_program, separated
+from tlp_core.cli.paraview import (
+    add_macros,
+    check_paraview,
+    find_program,
+    find_ttk_plugin,
+    separated,
+)
 
 FOLDERS = ("tlp_core", "plugins", "state_files")
 MACROS = {"loss_landscape_profile.py", "zoom_into_basins.py"}
@@ -101,6 +107,43 @@ def test_macros_are_added_once(tmp_path, monkeypatch, capsys):
     add_macros()
     assert {macro.read_text() for macro in folder.iterdir()} == {"my own"}
     assert capsys.readouterr().err == ""
+
+
+TTK_STAND_IN = """<ServerManagerConfiguration><ProxyGroup name="filters">
+  <SourceProxy name="InTTKsPlace" class="vtkShrinkFilter"/>
+</ProxyGroup></ServerManagerConfiguration>"""
+
+LOADED = """
+from paraview import servermanager, simple
+known = servermanager.ActiveConnection.Session.GetProxyDefinitionManager()
+print("loaded", known.HasDefinition("filters", "InTTKsPlace"))
+"""
+
+
+@pytest.mark.paraview
+@pytest.mark.parametrize("by_tlp", [False, True])
+def test_ttks_plugin_is_loaded_at_the_start(tmp_path, by_tlp):
+    """A state file with TTK's filters opens only then."""
+    if by_tlp and shutil.which("pvpython") is None:
+        pytest.skip("no pvpython on PATH")
+    plugin = tmp_path / "TopologyToolKit" / "TopologyToolKit.xml"
+    plugin.parent.mkdir()
+    plugin.write_text(TTK_STAND_IN)
+    (tmp_path / "loaded.py").write_text(LOADED)
+    tlp = [sys.executable, "-m", "tlp_core", "pvpython", "--"]
+    command = tlp if by_tlp else [launcher("pvpython")]
+    done = run(["env", f"TLP_TTK_PLUGIN={plugin}", *command, "--dr", "loaded.py"], tmp_path)
+    assert "loaded True" in done.text
+
+
+def test_ttks_plugin_is_found_in_paraviews_folder(tmp_path, monkeypatch):
+    monkeypatch.delenv("TLP_TTK_PLUGIN", raising=False)
+    program = find_program("paraview", paraview_of(tmp_path, ""))
+    assert find_ttk_plugin(program) is None
+    plugin = tmp_path / "lib/x86/paraview-5.13/plugins/TopologyToolKit/TopologyToolKit.so"
+    plugin.parent.mkdir(parents=True)
+    plugin.touch()
+    assert find_ttk_plugin(program) == plugin
 
 
 @pytest.mark.paraview

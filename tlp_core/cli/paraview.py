@@ -30,6 +30,7 @@ PARAVIEW_VARIABLE = "TLP_PARAVIEW"
 """Environment variable with the folder of a ParaView."""
 
 _PLUGIN = "TopologicalLandscapeProfiles.xml"
+_TTK_VARIABLE, _TTK_PLUGIN = "TLP_TTK_PLUGIN", "TopologyToolKit.*"
 
 _NUMPY_LIMITS = (((5, 13), (2, 0)), ((6, 1), (2, 4)))
 """ParaView before the first version needs NumPy before the second; CMakeLists.txt has them, too."""
@@ -76,7 +77,7 @@ def separated(arguments: Sequence[str]) -> list[str]:
 def start(options: argparse.Namespace) -> int:
     """Start a program of ParaView in place of this one."""
     program, plugin = find_program(options.command, options.folder), find_plugin()
-    environment = paraview_environment(plugin)
+    environment = paraview_environment(plugin, find_ttk_plugin(program))
     check_paraview(find_program("pvpython", options.folder), environment)
     if options.command == "paraview":
         add_macros()
@@ -123,11 +124,30 @@ def find_plugin() -> Path:
     return found
 
 
-def paraview_environment(plugin: Path) -> dict[str, str]:
+def find_ttk_plugin(program: Path) -> Path | None:
+    """Return TTK's plugin, of the environment or of ParaView's plugins; None if there is none.
+
+    Args:
+        program: one of ParaView's programs.
+    """
+    named = os.environ.get(_TTK_VARIABLE)
+    if named:
+        return Path(named).resolve()
+    prefix, plugins = program.resolve().parent.parent, "paraview-*/plugins/TopologyToolKit"
+    found = [
+        each for lib in ("lib*", "lib/*") for each in prefix.glob(f"{lib}/{plugins}/{_TTK_PLUGIN}")
+    ]
+    return next(iter(sorted(found)), None)
+
+
+def paraview_environment(plugin: Path, ttk_plugin: Path | None) -> dict[str, str]:
     """Return the environment in which ParaView finds the suite, its packages and its plugin.
+
+    TTK's plugin is loaded at the start, too, because state files with TTK's filters need it.
 
     Args:
         plugin: the plugin's file.
+        ttk_plugin: TTK's, or None.
     """
     places = dict.fromkeys(
         str(place)
@@ -138,12 +158,16 @@ def paraview_environment(plugin: Path) -> dict[str, str]:
             sysconfig.get_path("platlib"),
         )
     )
-    before = {name: os.environ.get(name, "") for name in ("PYTHONPATH", "PV_PLUGIN_CONFIG_FILE")}
     own = {
         "PYTHONPATH": os.pathsep.join(places),
         "PV_PLUGIN_CONFIG_FILE": str(_write_plugin_list(plugin)),
     }
-    merged = {name: os.pathsep.join(filter(None, (own[name], before[name]))) for name in own}
+    if ttk_plugin is not None:
+        own["PV_PLUGIN_PATH"] = str(ttk_plugin.parent)
+    merged = {
+        name: os.pathsep.join(filter(None, (value, os.environ.get(name))))
+        for name, value in own.items()
+    }
     # without PASSIVE, waiting threads spin, and torch is four times slower inside ParaView
     return {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, **merged}
 
