@@ -274,6 +274,21 @@ def test_an_empty_output_is_refused_before_anything_is_done(capsys):
     assert "a path must have a name, got an empty one" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", [["sample", "two-wells", "-r", "3"], ["import", "a.npz"]])
+def test_a_new_store_has_the_ending_by_which_paraview_opens_it(command, tmp_path, capsys):
+    assert main([*command, "-o", str(tmp_path / "wells.npz")]) == 1
+    assert "a store must end in .zarr, by which ParaView opens it" in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_store_of_another_name_is_resumed(tmp_path, capsys):
+    store, options = tmp_path / "wells", ["-r", "3", "-q"]
+    assert main(["sample", "two-wells", *options, "-o", f"{store}.zarr"]) == 0
+    (tmp_path / "wells.zarr").rename(store)
+    assert main(["sample", "two-wells", *options, "-o", str(store)]) == 0
+    assert f"store={store} shape=3x3" in capsys.readouterr().out
+
+
 def test_a_result_goes_to_a_device_and_leaves_it(store, capsys):
     assert main(["profile", store, "-o", "/dev/null"]) == 1
     assert "must end in .csv or .npz" in capsys.readouterr().err

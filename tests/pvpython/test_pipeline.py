@@ -1159,7 +1159,8 @@ built.profile.UpdatePipeline()
 print("empty", built.graph.GetDataInformation().GetNumberOfPoints())
 views.update_views(built)
 again = pipeline.find_pipeline(built.profile)
-print("replaced", again.tree.SMProxy.GetXMLName(), again.profile.GetDataInformation().GetNumberOfCells())
+basins = again.profile.GetDataInformation().GetNumberOfCells()
+print("replaced", again.tree.SMProxy.GetXMLName(), basins)
 pipeline.ttk_filter = ttk_filter
 """
 

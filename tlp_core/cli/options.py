@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tlp_core.analysis.tree_settings import TreeSettings
@@ -44,6 +45,19 @@ Parsers = Any
 def add_output(command: argparse.ArgumentParser, text: str) -> None:
     """Add the path of the result."""
     command.add_argument("-o", "--output", required=True, type=_path, metavar="PATH", help=text)
+
+
+def require_store_name(path: str) -> None:
+    """Check the name of a new store, before hours are spent on its samples.
+
+    Args:
+        path: of the store, which may be there already, with any name.
+
+    Raises:
+        ValueError: if it has not the ending by which ParaView opens a store.
+    """
+    if not path.endswith(".zarr") and not Path(path).exists():
+        raise ValueError(f"a store must end in .zarr, by which ParaView opens it, got {path}")
 
 
 def add_command(

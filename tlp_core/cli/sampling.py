@@ -19,6 +19,7 @@ from tlp_core.cli.options import (
     evaluation_of,
     problem_and_directions,
     problem_of,
+    require_store_name,
     run_of,
     samples_of,
 )
@@ -44,6 +45,7 @@ def sample(options: argparse.Namespace) -> int:
     from tlp_core.sampling.partition import part_of_process
     from tlp_core.sampling.resources import keep_memory
 
+    require_store_name(options.output)
     keep_memory()
     log_to_stderr(quiet=options.quiet)
     if sorted(set(options.resolution)) != options.resolution:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from tlp_core.choices import SURFACE_QUANTITIES
-from tlp_core.cli.options import Parsers, add_command, add_json, add_output
+from tlp_core.cli.options import Parsers, add_command, add_json, add_output, require_store_name
 from tlp_core.cli.output import print_result, summarize
 from tlp_core.landscape.landscape import Landscape
 from tlp_core.pipeline.exchange import export_landscape, import_landscape
@@ -29,6 +29,7 @@ def print_info(options: argparse.Namespace) -> int:
 
 def import_store(options: argparse.Namespace) -> int:
     """Read another program's landscape into a store."""
+    require_store_name(options.output)
     landscape = import_landscape(
         options.file,
         quantity=options.quantity,
