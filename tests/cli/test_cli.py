@@ -311,6 +311,14 @@ def test_a_result_goes_to_a_device_and_leaves_it(store, capsys):
             "--directions must be the number of the solutions, 1, with --method checkpoints, got 3",
         ),
         (["--region", "ball"], "--region has no meaning with a grid"),
+        (
+            ["--directions-file", "no.npz", "--seed", "1"],
+            "--seed has no meaning with --directions-file",
+        ),
+        (
+            ["--method", "checkpoints", "-n", "1", "--solutions", "no.pt", "--seed", "1"],
+            "--seed has no meaning with --method checkpoints",
+        ),
         (["--scattered", "5", "-r", "7"], "--resolution has no meaning with --scattered"),
         (
             ["--directions-file", "d.npz", "-n", "3"],

@@ -313,6 +313,10 @@ def refuse_ignored(options: argparse.Namespace) -> None:
     if method not in ("trajectory", "checkpoints"):
         ignored.setdefault(f"--method {method}", ())
         ignored[f"--method {method}"] += ("solutions",)
+    if not scattered:  # their samples are drawn by the seed, too
+        for reason in ("--directions-file", "--method trajectory", "--method checkpoints"):
+            if reason in ignored:
+                ignored[reason] += ("seed",)
     solutions = len(options.solutions)
     if method == "checkpoints" and options.directions not in (
         options.defaults["directions"],
