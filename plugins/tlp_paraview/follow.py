@@ -32,7 +32,6 @@ class _Follower:
         self._notes: dict[str, Any] = {}
         self._timed: Any = None
         self._looked = 0.0
-        self._status = ""
         self._busy = False
 
     def start(self) -> bool:
@@ -72,9 +71,7 @@ class _Follower:
                 if state:
                     self._show(source, state)
             running = [state for _, state in states if state and state["is_running"]]
-            status = "; ".join(state["progress"] for state in running if state["progress"])
-            status_bar.show(status, before=self._status)
-            self._status = status
+            status_bar.show("; ".join(filter(None, (state["progress"] for state in running))))
             return bool(running)
         finally:
             simple.SetActiveSource(active)
@@ -189,8 +186,8 @@ def state_of(source: Any) -> dict[str, Any] | None:
     """Return the state of a source, or None.
 
     Returns:
-        ``data``, which changes with the data; ``text``, for a view; ``progress``, the same for the
-        status bar; ``is_running``; and ``error``.
+        ``data``, which changes with the data; ``text``, for a view; ``progress``, the part of
+        it for the status bar; ``is_running``; and ``error``.
     """
     source.UpdatePropertyInformation()
     text = source.GetPropertyValue("DataState")

@@ -304,7 +304,7 @@ def replace_crashing_tree(pipeline: Pipeline) -> Pipeline:
     graph = pipeline.graph
     has_samples = pipeline.source.GetDataInformation().GetNumberOfPoints() > 0
     is_refused = has_samples and not graph.GetDataInformation().GetNumberOfPoints()
-    if not (graph.CheckForTTK and is_refused):
+    if not (getattr(graph, "CheckForTTK", 0) and is_refused):
         return pipeline
     graph.CheckForTTK = 0
     tree = _built_in_tree(graph)

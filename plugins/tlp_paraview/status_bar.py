@@ -16,24 +16,21 @@ from typing import Any
 _BINDINGS = {"PyQt5": "libQt5Widgets.", "PyQt6": "libQt6Widgets."}
 """Packages, and the library that is in ParaView's memory if it uses that version of Qt."""
 
+_OWN_QT = ("Qt", "Qt5", "Qt6")
+"""Folders in which packages of PyPI bring their own Qt."""
+
+_SHOWN = 3000
+"""Time for which a text is shown, in milliseconds. Progress comes every second."""
+
 _MAIN_WINDOW = "pqClientMainWindow"
 """Name of ParaView's window. Its script editor is a main window, too."""
 
 
-def show(text: str, before: str) -> None:
-    """Show a text in the status bar of the window, if it can be reached.
-
-    Args:
-        text: the text, which stays until another is shown; empty to remove the one before.
-        before: the text that was shown before. What ParaView shows meanwhile is not removed.
-    """
-    bar = _bar()
-    if bar is None:
-        return
-    if text:
-        bar.showMessage(text)
-    elif before and bar.currentMessage() == before:
-        bar.clearMessage()
+def show(text: str) -> None:
+    """Show a text in the status bar of the window for some seconds, if it can be reached."""
+    bar = _bar() if text else None
+    if bar is not None:
+        bar.showMessage(text, _SHOWN)
 
 
 @cache
@@ -62,6 +59,6 @@ def _binding(libraries: str) -> str | None:
     for name, library in _BINDINGS.items():
         spec = find_spec(name) if library in libraries else None
         folders = (spec.submodule_search_locations or ()) if spec is not None else ()
-        if folders and not any((Path(each) / f"Qt{name[-1]}").exists() for each in folders):
+        if folders and not any((Path(f) / inner).exists() for f in folders for inner in _OWN_QT):
             return name
     return None

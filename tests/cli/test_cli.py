@@ -277,7 +277,8 @@ def test_an_empty_output_is_refused_before_anything_is_done(capsys):
 @pytest.mark.parametrize("command", [["sample", "two-wells", "-r", "3"], ["import", "a.npz"]])
 def test_a_new_store_has_the_ending_by_which_paraview_opens_it(command, tmp_path, capsys):
     assert main([*command, "-o", str(tmp_path / "wells.npz")]) == 1
-    assert "a store must end in .zarr, by which ParaView opens it" in capsys.readouterr().err
+    text = "the name of a new store must end in .zarr, or ParaView cannot open it"
+    assert text in capsys.readouterr().err
     assert not any(tmp_path.iterdir())
 
 
@@ -287,6 +288,13 @@ def test_a_store_of_another_name_is_resumed(tmp_path, capsys):
     (tmp_path / "wells.zarr").rename(store)
     assert main(["sample", "two-wells", *options, "-o", str(store)]) == 0
     assert f"store={store} shape=3x3" in capsys.readouterr().out
+    (tmp_path / "wells").rename(tmp_path / "later.r3.zarr")  # as if the rest had been interrupted
+    several = ["-r", "3,5", "-q", "-o", str(tmp_path / "later")]
+    assert main(["sample", "two-wells", *several]) == 0
+
+
+def test_a_store_may_be_named_as_a_folder(tmp_path):
+    assert main(["sample", "two-wells", "-r", "3", "-q", "-o", f"{tmp_path}/wells.zarr/"]) == 0
 
 
 def test_a_result_goes_to_a_device_and_leaves_it(store, capsys):
@@ -337,6 +345,15 @@ def test_options_that_are_ignored_are_refused_before_anything_is_written(
     assert main(["sample", "two-wells", "-o", str(tmp_path / "a.zarr"), *options]) == 1
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_blocks_draw_their_trace_by_the_seed_whatever_the_method(tmp_path, capsys):
+    command = ["blocks", "two-wells", "--checkpoints", "no.pt", "-o", str(tmp_path / "a.csv")]
+    command += ["--method", "checkpoints", "-n", "1", "--solutions", "no.pt", "--seed", "1"]
+    assert main(command) == 1
+    assert "no.pt" in capsys.readouterr().err, "a later error"
+    assert main([*command, "--trace-vectors", "0"]) == 1
+    assert "--seed has no meaning with --method checkpoints" in capsys.readouterr().err
 
 
 def test_outputs_that_cannot_be_written_are_one_true_sentence(tmp_path, capsys):

@@ -136,6 +136,15 @@ def test_ttks_plugin_is_loaded_at_the_start(tmp_path, by_tlp):
     assert "loaded True" in done.text
 
 
+def test_a_named_plugin_of_ttk_must_be_a_file(tmp_path, monkeypatch, capsys):
+    """ParaView would load all plugins of its folder."""
+    folder = paraview_of(tmp_path, "")
+    for named in (tmp_path / "none.so", tmp_path):
+        monkeypatch.setenv("TLP_TTK_PLUGIN", str(named))
+        assert main(["paraview", "--paraview", folder]) == 1
+        assert f"must name TTK's plugin file, got {named}" in capsys.readouterr().err
+
+
 def test_ttks_plugin_is_found_in_paraviews_folder(tmp_path, monkeypatch):
     monkeypatch.delenv("TLP_TTK_PLUGIN", raising=False)
     program = find_program("paraview", paraview_of(tmp_path, ""))

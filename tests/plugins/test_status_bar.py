@@ -19,8 +19,9 @@ def test_the_bindings_of_the_systems_qt_are_used(pyqt5):
     assert status_bar._binding(QT5) == "PyQt5"
 
 
-def test_bindings_with_a_qt_of_their_own_are_not_imported(pyqt5):
-    (pyqt5 / "Qt5").mkdir()
+@pytest.mark.parametrize("folder", ["Qt", "Qt5"])
+def test_bindings_with_a_qt_of_their_own_are_not_imported(pyqt5, folder):
+    (pyqt5 / folder).mkdir()
     assert status_bar._binding(QT5) is None
 
 
@@ -31,4 +32,4 @@ def test_bindings_of_another_qt_are_not_imported(pyqt5):
 
 def test_without_a_window_there_is_no_status_bar():
     assert status_bar._bar() is None
-    status_bar.show("some progress", before="")  # and no error
+    status_bar.show("some progress")  # and no error

@@ -1159,6 +1159,8 @@ built.profile.UpdatePipeline()
 print("empty", built.graph.GetDataInformation().GetNumberOfPoints())
 views.update_views(built)
 again = pipeline.find_pipeline(built.profile)
+passed = simple.PassArrays(Input=again.graph, PointDataArrays=["Loss"])
+print("from a graph", views.update_views(pipeline.build_from_graph(passed)))
 basins = again.profile.GetDataInformation().GetNumberOfCells()
 print("replaced", again.tree.SMProxy.GetXMLName(), basins)
 pipeline.ttk_filter = ttk_filter
@@ -1415,6 +1417,7 @@ def test_ttks_filter_is_replaced_where_it_would_crash(drawn):
     assert "crashes where the highest sample joins several basins" in error
     assert "empty 0" in done.text
     assert "replaced TLPMergeTree 3" in done.text
+    assert "from a graph False" in done.text, "it has no TLP Neighbor Graph"
 
 
 def test_a_landscape_of_equal_losses_shows_the_reason_instead_of_surfaces(drawn):

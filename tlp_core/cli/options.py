@@ -47,17 +47,21 @@ def add_output(command: argparse.ArgumentParser, text: str) -> None:
     command.add_argument("-o", "--output", required=True, type=_path, metavar="PATH", help=text)
 
 
-def require_store_name(path: str) -> None:
+def require_store_name(path: str, *coarse: str) -> None:
     """Check the name of a new store, before hours are spent on its samples.
 
     Args:
-        path: of the store, which may be there already, with any name.
+        path: of the store.
+        coarse: stores of coarser grids that are sampled first. If one of all these is there
+            already, its sampling is resumed, and it may have any name.
 
     Raises:
-        ValueError: if it has not the ending by which ParaView opens a store.
+        ValueError: if the name does not end in .zarr.
     """
-    if not path.endswith(".zarr") and not Path(path).exists():
-        raise ValueError(f"a store must end in .zarr, by which ParaView opens it, got {path}")
+    if Path(path).suffix != ".zarr" and not any(Path(each).exists() for each in (path, *coarse)):
+        raise ValueError(
+            f"the name of a new store must end in .zarr, or ParaView cannot open it, got {path}"
+        )
 
 
 def add_command(
@@ -313,7 +317,7 @@ def refuse_ignored(options: argparse.Namespace) -> None:
     if method not in ("trajectory", "checkpoints"):
         ignored.setdefault(f"--method {method}", ())
         ignored[f"--method {method}"] += ("solutions",)
-    if not scattered:  # their samples are drawn by the seed, too
+    if not scattered and not getattr(options, "trace_vectors", 0):  # which the seed draws, too
         for reason in ("--directions-file", "--method trajectory", "--method checkpoints"):
             if reason in ignored:
                 ignored[reason] += ("seed",)

@@ -30,7 +30,7 @@ PARAVIEW_VARIABLE = "TLP_PARAVIEW"
 """Environment variable with the folder of a ParaView."""
 
 _PLUGIN = "TopologicalLandscapeProfiles.xml"
-_TTK_VARIABLE, _TTK_PLUGIN = "TLP_TTK_PLUGIN", "TopologyToolKit.*"
+_TTK_VARIABLE = "TLP_TTK_PLUGIN"
 
 _NUMPY_LIMITS = (((5, 13), (2, 0)), ((6, 1), (2, 4)))
 """ParaView before the first version needs NumPy before the second; CMakeLists.txt has them, too."""
@@ -129,13 +129,24 @@ def find_ttk_plugin(program: Path) -> Path | None:
 
     Args:
         program: one of ParaView's programs.
+
+    Raises:
+        FileNotFoundError: if the environment variable names no file.
     """
     named = os.environ.get(_TTK_VARIABLE)
     if named:
-        return Path(named).resolve()
-    prefix, plugins = program.resolve().parent.parent, "paraview-*/plugins/TopologyToolKit"
+        if not Path(named).is_file():
+            raise FileNotFoundError(
+                f"{_TTK_VARIABLE} must name TTK's plugin file, got {named}; correct or unset it"
+            )
+        return Path(named).absolute()
+    prefix = program.resolve().parent.parent
     found = [
-        each for lib in ("lib*", "lib/*") for each in prefix.glob(f"{lib}/{plugins}/{_TTK_PLUGIN}")
+        place
+        for lib in ("lib*", "lib/*")
+        for inner in ("", "TopologyToolKit/")
+        for ending in ("so", "dylib", "dll")
+        for place in prefix.glob(f"{lib}/paraview-*/plugins/{inner}TopologyToolKit.{ending}")
     ]
     return next(iter(sorted(found)), None)
 
@@ -143,7 +154,8 @@ def find_ttk_plugin(program: Path) -> Path | None:
 def paraview_environment(plugin: Path, ttk_plugin: Path | None) -> dict[str, str]:
     """Return the environment in which ParaView finds the suite, its packages and its plugin.
 
-    TTK's plugin is loaded at the start, too, because state files with TTK's filters need it.
+    ParaView loads all plugins in the folder of TTK's at its start, because state files with TTK's
+    filters need it.
 
     Args:
         plugin: the plugin's file.

@@ -45,12 +45,12 @@ def sample(options: argparse.Namespace) -> int:
     from tlp_core.sampling.partition import part_of_process
     from tlp_core.sampling.resources import keep_memory
 
-    require_store_name(options.output)
     keep_memory()
     log_to_stderr(quiet=options.quiet)
     if sorted(set(options.resolution)) != options.resolution:
         raise ValueError(f"resolutions must ascend, as 11,21,41, got {options.resolution}")
     stores = [_coarse_store(options.output, r) for r in options.resolution[:-1]]
+    require_store_name(options.output, *stores)
     all_settings = [
         replace(
             problem_and_directions(options),
