@@ -489,7 +489,7 @@ def _reason_against_ttk(graph: Any, tree: Any) -> str:
     if not tree.GetDataInformation(0).GetNumberOfPoints():
         return "the tree is empty"
     if servermanager.ActiveConnection.GetNumberOfDataPartitions() > 1:
-        return "it hangs where ParaView runs with several processes"
+        return "TTK's filter hangs where ParaView runs with several processes"
     arcs = servermanager.Fetch(tree, idx=1)
     upper = vtk_to_numpy(arcs.GetCellData().GetArray(names.UP_NODE_ID))
     return reason_against_ttk(

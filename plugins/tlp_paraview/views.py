@@ -109,7 +109,7 @@ def update_views(pipeline: Pipeline, *, new_steps: Sequence[float] | None = None
 
     Another number of directions, another normalization or another range of the losses needs another
     picture of the landscape and other titles. A merge tree filter of TTK that would crash on the
-    landscape is replaced by TLP Merge Tree; :func:`pipeline.find_pipeline` finds it.
+    landscape is replaced by TLP Merge Tree; :func:`tlp_paraview.pipeline.find_pipeline` finds it.
 
     Args:
         pipeline: a pipeline that was shown before, also in a saved state file.
