@@ -121,7 +121,7 @@ print("loaded", known.HasDefinition("filters", "InTTKsPlace"))
 
 
 @pytest.mark.paraview
-@pytest.mark.parametrize("by_tlp", [False, True])
+@pytest.mark.parametrize("by_tlp", [False, pytest.param(True, marks=pytest.mark.exhaustive)])
 def test_ttks_plugin_is_loaded_at_the_start(tmp_path, by_tlp):
     """A state file with TTK's filters opens only then."""
     if by_tlp and shutil.which("pvpython") is None:

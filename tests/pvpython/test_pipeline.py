@@ -699,6 +699,7 @@ def test_a_stopped_command_reports_it_in_one_line(run_pvpython):
     assert "FATL" not in done.text
 
 
+@pytest.mark.exhaustive
 def test_an_experiment_writes_pictures_and_a_state_file(resnet_experiment, run_pvpython, tmp_path):
     """The command reuses the results of ``tlp experiment``, and draws them."""
     shutil.copytree(resnet_experiment.folder, tmp_path / "resnet")
