@@ -610,6 +610,7 @@ def test_a_limit_of_threads_reaches_the_linear_algebra_of_paraview(ran):
     assert "libraries True inside {1} restored True" in text
 
 
+@pytest.mark.exhaustive
 def test_the_demo_writes_its_files_and_trains_once(run_pvpython, tmp_path):
     first = run_pvpython(DEMO, display=True)
     assert first.code == 0, first.text
