@@ -293,7 +293,7 @@ def test_a_store_of_another_name_is_resumed(tmp_path, capsys):
     assert main(["sample", "two-wells", *several]) == 0
 
 
-def test_a_store_may_be_named_as_a_folder(tmp_path):
+def test_the_path_of_a_store_may_end_with_a_slash(tmp_path):
     assert main(["sample", "two-wells", "-r", "3", "-q", "-o", f"{tmp_path}/wells.zarr/"]) == 0
 
 

@@ -444,7 +444,7 @@ def test_lanczos_for_large_models_finds_the_subspace_of_the_dense_hessian(monkey
 
 
 def test_lanczos_for_large_models_misses_no_eigenvalue_among_close_ones(monkeypatch):
-    """At the residual that the accuracy alone asks for, it did for several of these seeds."""
+    """At the residual that the accuracy alone asks for, it misses one for four of these seeds."""
     for limit in (flat, lanczos):
         monkeypatch.setattr(limit, "LARGE", 0)
     rest = np.random.default_rng(0).uniform(-90, 90, 400)

@@ -68,14 +68,42 @@ def test_rows_without_a_value_of_the_second_parameter_have_a_shape_of_their_own(
     assert len({line.get_marker() for line in axes.lines if len(line.get_xdata())}) == 3
 
 
-def test_a_long_legend_moves_no_chart_and_covers_none(tmp_path, monkeypatch):
+@pytest.fixture
+def trained(monkeypatch, tmp_path):
+    """Return a function that draws a training, and returns its axes."""
     kept, save = [], charts._save
     monkeypatch.setattr(charts, "_save", lambda *parts: kept.append(parts[1]) or save(*parts))
+
+    def draw(*arguments):
+        charts.draw_training(*arguments, tmp_path / "chart.png")
+        return kept.pop()
+
+    return draw
+
+
+def test_the_legend_of_a_training_tells_colours_and_styles(trained):
+    rows = [{**row, "step": step} for row in ROWS for step in (0, 1)]
+    axes = trained(rows, ["error"], ["beta", "seed"])[0]
+    (legend,) = axes.figure.legends
+    entries = {
+        text.get_text(): (line.get_color(), line.get_linestyle())
+        for text, line in zip(legend.get_texts(), legend.get_lines())
+    }
+    assert list(entries) == ["beta 1", "beta 10", "seed 0", "seed 1", "seed 2"]
+    drawn = [
+        (line.get_color(), line.get_linestyle()) for line in axes.lines if len(line.get_xdata())
+    ]
+    networks = [(beta, seed) for beta in ("beta 1", "beta 10") for seed in range(3)]
+    for (beta, seed), look in zip(networks, drawn[:: len(drawn) // len(networks)]):
+        assert look == (entries[beta][0], entries[f"seed {seed}"][1])
+
+
+def test_a_long_legend_moves_no_chart_and_covers_none(trained):
     rows = [{"seed": s, "step": t, "a": s + t, "b": t, "c": s} for s in range(10) for t in (0, 1)]
-    charts.draw_training(rows, ["a", "b", "c"], ["seed"], tmp_path / "chart.png")
-    boxes = [axes.get_position() for axes in kept[0]]
+    panels = trained(rows, ["a", "b", "c"], ["seed"])
+    boxes = [axes.get_position() for axes in panels]
     gaps = [above.y0 - below.y1 for above, below in itertools.pairwise(boxes)]
     assert gaps == [pytest.approx(gaps[0])] * 2
-    figure = kept[0][0].figure
-    right = max(axes.get_tightbbox().x1 for axes in kept[0])
+    figure = panels[0].figure
+    right = max(axes.get_tightbbox().x1 for axes in panels)
     assert right < figure.legends[0].get_window_extent().x0

@@ -168,7 +168,8 @@ def draw_training(
     Args:
         table: a row for each checkpoint of each network.
         columns: names of the columns, each with a line for each network.
-        parameters: that identify a network; the first decides the colours of the lines.
+        parameters: that identify a network; the first decides the colours of the lines, the others
+            their styles.
         path: of the picture.
         dates: steps of changes, which are marked by rings. Default: none.
 
@@ -193,12 +194,18 @@ def draw_training(
             finite = np.isfinite(values)
             line = _STYLES[(place[network[1:]] + cycle[kind]) % len(_STYLES)]
             style = {"color": colors[kind], "linewidth": 1, "linestyle": line}
-            label = f"{parameters[0]} {kind}"
-            axes.plot(steps[finite], values[finite], marker=".", label=label, **style)
+            axes.plot(steps[finite], values[finite], marker=".", **style)
             dated = (dates or {}).get(column, {}).get(network, np.nan) + offset
             at = np.flatnonzero(steps == dated)
             axes.plot(steps[at], values[at], "o", mfc="none", mec=colors[kind], markersize=11)
         _scale(axes, column, _column(table, column), "y")
+    for kind, tone in colors.items():
+        line, label = _STYLES[cycle[kind] % len(_STYLES)], f"{parameters[0]} {kind}"
+        panels[0].plot([], [], line, marker=".", linewidth=1, color=tone, label=label)
+    if 1 < len(others) <= len(_STYLES):
+        for other, line in zip(others, _STYLES):
+            label = ", ".join(f"{name} {value}" for name, value in zip(parameters[1:], other))
+            panels[0].plot([], [], line, linewidth=1, color="0.4", label=label)
     if offset:
         panels[-1].set_xscale("log")
     panels[-1].set_xlabel("step + 1" if offset else "step")
@@ -233,15 +240,15 @@ def _scale(axes: Axes, name: str, values: Values, axis: str) -> None:
 
 
 def _save(figure: Figure, panels: Sequence[Axes], path: Path) -> Path:
-    """Add a legend with one entry for each label beside the charts, and write the picture.
+    """Add a legend beside the charts, and write the picture.
 
     It has a palette of colours, which takes a quarter of the bytes.
     """
     from PIL import Image
 
     handles, labels = panels[0].get_legend_handles_labels()
-    if unique := dict(zip(labels, handles)):
-        legend = figure.legend(unique.values(), unique.keys(), loc="upper right", frameon=False)
+    if labels:
+        legend = figure.legend(handles, labels, loc="upper right", frameon=False)
         taken = legend.get_window_extent().width / figure.bbox.width
         figure.set_layout_engine("constrained", rect=(0, 0, 0.99 - taken, 1))
     for axes in panels:
