@@ -1,8 +1,8 @@
 """Texts in the status bar of ParaView's window.
 
-ParaView's own Python has no way there. Qt's does, where it uses the Qt that ParaView has loaded:
-Debian's python3-pyqt5 and python3-pyqt6. PyQt of PyPI brings a Qt of its own, and two in one
-process crash, so it is not imported.
+ParaView's Python cannot reach the status bar. PyQt can, if it uses the same Qt libraries as
+ParaView, as Debian's python3-pyqt5 and python3-pyqt6 do. PyQt from PyPI brings its own Qt. Two Qt
+in one process crash, so such a PyQt is not imported.
 """
 
 from __future__ import annotations

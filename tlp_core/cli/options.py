@@ -52,8 +52,8 @@ def require_store_name(path: str, *coarse: str) -> None:
 
     Args:
         path: of the store.
-        coarse: stores of coarser grids that are sampled first. If one of all these is there
-            already, its sampling is resumed, and it may have any name.
+        coarse: stores of coarser grids that are sampled first. If any of these stores exists, the
+            sampling is resumed, and the name may be any.
 
     Raises:
         ValueError: if the name does not end in .zarr.
@@ -317,7 +317,7 @@ def refuse_ignored(options: argparse.Namespace) -> None:
     if method not in ("trajectory", "checkpoints"):
         ignored.setdefault(f"--method {method}", ())
         ignored[f"--method {method}"] += ("solutions",)
-    if not scattered and not getattr(options, "trace_vectors", 0):  # which the seed draws, too
+    if not scattered and not getattr(options, "trace_vectors", 0):  # the seed draws these, too
         for reason in ("--directions-file", "--method trajectory", "--method checkpoints"):
             if reason in ignored:
                 ignored[reason] += ("seed",)

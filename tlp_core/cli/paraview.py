@@ -154,7 +154,7 @@ def find_ttk_plugin(program: Path) -> Path | None:
 def paraview_environment(plugin: Path, ttk_plugin: Path | None) -> dict[str, str]:
     """Return the environment in which ParaView finds the suite, its packages and its plugin.
 
-    ParaView loads all plugins in the folder of TTK's at its start, because state files with TTK's
+    At its start, ParaView loads TTK's plugin and all others in its folder. State files with TTK's
     filters need it.
 
     Args:

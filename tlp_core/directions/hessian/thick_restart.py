@@ -31,7 +31,7 @@ _KEPT_MORE = 3
 """Ritz vectors beyond those that are wanted which survive a restart."""
 
 _CAUTION = 0.1
-"""Fraction of the residual that gives the wanted accuracy, at which a vector is accepted."""
+"""A vector is accepted at this fraction of the residual that would give the wanted accuracy."""
 
 
 def thick_restart_lanczos(
