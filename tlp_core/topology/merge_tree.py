@@ -213,11 +213,11 @@ def merge_tree(
     if flat.size < 2:
         raise ValueError(f"a merge tree needs at least two samples, got {flat.size}")
     _check_graph(flat, graph)
-    levels = shown_levels(flat)
+    all_are_finite = bool(_finite(flat).all())
     if ranks is not None:
         heights = checked_ranks(flat, ranks)
     else:
-        heights = flat if np.isfinite(flat).all() else ranks_from_finite(flat, graph)
+        heights = flat if all_are_finite else ranks_from_finite(flat, graph)
     sweep = _swept(heights, graph, progress)
     loose = int(np.count_nonzero(sweep.parent < 0)) - 1
     if loose:
@@ -227,7 +227,7 @@ def merge_tree(
         )
     return MergeTree(
         values=flat,
-        levels=levels,
+        levels=shown_levels(flat),
         node_vertex=sweep.node_sample,
         parent=sweep.parent,
         node_type=node_types(sweep.merged),
@@ -258,10 +258,15 @@ def shown_levels(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     Raises:
         ValueError: if no value is finite.
     """
-    finite = np.isfinite(values)
+    return np.where(finite := _finite(values), values, values.max(where=finite, initial=-np.inf))
+
+
+def _finite(values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Return which values are finite; raise a ValueError if none is."""
+    finite: npt.NDArray[np.bool_] = np.isfinite(values)
     if not finite.any():
         raise ValueError(f"at least one loss must be finite, got {values.size} that are not")
-    return np.where(finite, values, values[finite].max())
+    return finite
 
 
 def node_types(merged: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
