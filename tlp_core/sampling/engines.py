@@ -332,5 +332,7 @@ def _compile(worker: _Worker) -> _Worker:
     # torch compiles one function at most eight times, and then runs it uncompiled
     torch.compiler.reset()
     assert isinstance(worker, _Batched)
-    worker.losses_at = torch.compile(worker.losses_at, dynamic=False, options=compiler_options())
+    # outputs of a layer for many samples lie behind one another; channels last would copy them
+    options = {"layout_optimization": False, **compiler_options()}
+    worker.losses_at = torch.compile(worker.losses_at, dynamic=False, options=options)
     return worker
