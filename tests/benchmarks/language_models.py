@@ -139,7 +139,9 @@ def main():
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--tokens", type=int, default=1024)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--samples", type=int, default=0, help="default: 40, 400 of a small model")
+    parser.add_argument(
+        "--samples", type=int, default=0, help="default: 40, 4000 of the small model"
+    )
     parser.add_argument("--plain", type=int, default=40, help="largest number of plain samples")
     parser.add_argument("--part", choices=PARTS)
     options = parser.parse_args()
@@ -151,7 +153,7 @@ def main():
         if not options.folder:
             make_small_model(folder)
             options.folder, options.text = folder, f"{folder}/tokens.npy"
-            options.samples = options.samples or 400
+            options.samples = options.samples or 4000  # so many are compiled
         options.samples, results = options.samples or 40, {}
         for part in PARTS:
             values = [f"--{name}={value}" for name, value in vars(options).items()

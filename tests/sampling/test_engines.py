@@ -8,14 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from tlp_core import Problem, hessian_directions, sample_grid
+from tlp_core import Problem, hessian_directions, random_directions, sample_grid
 from tlp_core.model_state import preserve_model
 from tlp_core.problem import mean_loss
+from tlp_core.sampling import engine_choice
 from tlp_core.sampling.batch_norm import reestimate_batch_norm
 from tlp_core.sampling.engine_choice import choose_engine
 from tlp_core.sampling.engines import Engine, evaluator
 from tlp_core.sampling.resources import available_cores
 from tlp_core.sampling.settings import EvaluationSettings
+from tlp_core.sampling.work import Work
 
 COMPILER = pytest.mark.skipif(
     not (shutil.which("g++") or shutil.which("clang++")), reason="there is no C++ compiler"
@@ -171,6 +173,33 @@ def test_the_choice_depends_on_counts_and_not_on_the_clock(
             chosen.add(choose_engine(small_problem, directions, POINTS, samples=samples).engine)
     (engine,) = chosen
     assert engine.name in names
+
+
+@pytest.mark.parametrize(
+    ("values", "samples", "parameters", "tried"),
+    [
+        (2 * 10**5, 10**6, None, ["compiled", "single"]),
+        (2 * 10**5, 100, None, ["single"]),  # compiling would take longer than it saves
+        (2 * 10**5, 10**6, "0.*", ["single"]),  # which keeps outputs of what does not move
+        (10**6, 10**6, None, ["single"]),
+    ],
+)
+def test_large_calls_are_compiled_where_it_pays(
+    small_problem, values, samples, parameters, tried, monkeypatch
+):
+    directions = random_directions(small_problem, 2, parameters=parameters)
+    work = Work(calls=100, values=100 * values, flops=0, value_bytes=400 * values)
+    monkeypatch.setattr(engine_choice, "count_work", lambda _: work)
+    names = []
+
+    def run(trial, engine):
+        names.append(engine.name)
+        trial.seconds[engine] = 1.0
+        return engine.name == "single"
+
+    monkeypatch.setattr(engine_choice._Trial, "run", run)
+    choose_engine(small_problem, directions, POINTS, samples=samples)
+    assert names == tried
 
 
 def test_a_slow_loss_is_not_evaluated_to_choose_an_engine(directions, small_problem):

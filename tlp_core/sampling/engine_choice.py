@@ -39,7 +39,8 @@ _COMPILE_SECONDS = 60.0
 """Remaining work above which compiling, which takes 5 to 20 s, is tried."""
 
 _COMPILED_BATCH = 32
-"""Smallest batch that is compiled: larger ones were faster on all networks of the benchmark."""
+"""Smallest batch of small calls that is compiled: larger ones were faster on all networks of the
+benchmark."""
 
 _BATCH_SECONDS = 3.0
 """Work below which nothing faster than the engine ``single`` is tried."""
@@ -49,7 +50,15 @@ _VALUES_PER_CALL = 2**19
 On the networks of the benchmark the fastest batches were at 2^18 to 2^21 values."""
 
 _LARGE_CALL = 100_000
-"""Values per call of one sample above which many samples in one call bring nothing."""
+"""Values per call of one sample above which many samples in one call bring nothing by itself."""
+
+_LARGEST_COMPILED_CALL = 2**18
+"""Values per call of one sample above which compiling brings little: with 100,000 to 150,000
+(a ResNet-20, a GPT-2 of a million parameters) a sample took two thirds of the time, with 600,000 to
+1,700,000 (other transformers, a UNet) six sevenths or as much, on a CPU."""
+
+_LARGE_COMPILE_SECONDS = 600.0
+"""Remaining work of large calls above which compiling, which takes half a minute, is tried."""
 
 _SLOW_SAMPLE = 1.0
 """Seconds of one sample above which engines are neither tried nor measured."""
@@ -244,6 +253,7 @@ class _Trial:
             bases=bases,
         )
         self._problem, self._alphas, self._memory_limit = problem, alphas, memory_limit
+        self._all_move = len(directions.names) == len(dict(problem.model.named_parameters()))
         self._model_bytes = _model_bytes(problem)
         # losses far from the centre may be infinite in every engine, which checks nothing
         self._checked = np.stack([alphas[0], _NEAR * alphas[1]])
@@ -322,10 +332,20 @@ class _Trial:
         self.report.append(f"{engine}: not usable, evaluations in threads disturb each other")
         return False
 
+    @property
+    def _has_large_calls(self) -> bool:
+        return self.work.values_per_call > _LARGE_CALL
+
+    def _gains_if_compiled(self) -> bool:
+        """Return whether large calls gain; where few parameters move, kept outputs bring more."""
+        is_limited = self.work.values_per_call <= _LARGEST_COMPILED_CALL
+        return is_limited and self._all_move and _is_on_cpu(self._problem)
+
     def _suitable(self, samples: int) -> list[EngineName]:
         """Return the engines that suit so many samples, the best first."""
-        if self.work.values_per_call > _LARGE_CALL:
-            return ["single"]
+        if self._has_large_calls:
+            pays = self.work.seconds() * samples > _LARGE_COMPILE_SECONDS
+            return ["compiled", "single"] if pays and self._gains_if_compiled() else ["single"]
         if self.work.seconds() * samples <= _BATCH_SECONDS:
             return ["single"]
         if self.work.seconds(self._batch()) * samples <= _COMPILE_SECONDS:
@@ -344,7 +364,8 @@ class _Trial:
         if name == "batched":
             engine = Engine("batched", batch or self._batch(), self.workers)
         else:
-            suited = batch or max(self._batch(), _COMPILED_BATCH)
+            smallest = 1 if self._has_large_calls else _COMPILED_BATCH
+            suited = batch or max(self._batch(), smallest)
             engine = Engine("compiled", suited, threads=available_cores())
         if batch is not None:
             return engine
