@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+COLOR = re.compile("\x1b\\[[0-9;]*m")
 ERROR_LINE = re.compile(r"ERR\||Traceback|Segmentation|X Error")
 
 
@@ -24,8 +25,9 @@ class Result:
 
     @property
     def errors(self) -> list[str]:
-        """Lines of the output that report an error."""
-        return [line for line in self.text.splitlines() if ERROR_LINE.search(line)]
+        """Lines of the output that report an error, without the colours of a terminal."""
+        lines = COLOR.sub("", self.text).splitlines()
+        return [line for line in lines if ERROR_LINE.search(line)]
 
 
 def launcher(name: str) -> Path:

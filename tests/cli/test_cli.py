@@ -288,9 +288,6 @@ def test_a_store_of_another_name_is_resumed(tmp_path, capsys):
     (tmp_path / "wells.zarr").rename(store)
     assert main(["sample", "two-wells", *options, "-o", str(store)]) == 0
     assert f"store={store} shape=3x3" in capsys.readouterr().out
-    (tmp_path / "wells").rename(tmp_path / "later.r3.zarr")  # as if the rest had been interrupted
-    several = ["-r", "3,5", "-q", "-o", str(tmp_path / "later")]
-    assert main(["sample", "two-wells", *several]) == 0
 
 
 def test_the_path_of_a_store_may_end_with_a_slash(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from tlp_core import Landscape
+from tlp_core import Landscape, random_directions, sample_grid
 from tlp_core.landscape.store import LandscapeStore
 
 DISTANCE = np.array([1.0, 2.0, 3.0])
@@ -219,6 +219,16 @@ def test_chunks_of_further_losses_know_their_place(tmp_path):
     swap(other / "1/0/0", chunk_files(tmp_path / "a.zarr")[1])
     with pytest.raises(ValueError, match="damaged in 1 chunks"):
         Landscape.open(tmp_path / "a.zarr")
+
+
+def test_a_store_of_a_name_that_paraview_does_not_open_is_not_made(small_problem, tmp_path):
+    directions = random_directions(small_problem, 1)
+    landscape = sample_grid(small_problem, directions, resolution=3, distance=1.0)
+    with pytest.raises(ValueError, match=r"must end in \.zarr"):
+        landscape.save(tmp_path / "a.npz")
+    with pytest.raises(ValueError, match=r"must end in \.zarr"):
+        sample_grid(small_problem, directions, resolution=3, distance=1.0, store=tmp_path / "a")
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("missing", [0, 1])

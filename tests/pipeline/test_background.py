@@ -139,6 +139,10 @@ def test_an_error_is_one_sentence(tmp_path):
     nowhere = replace(settings, run=RunSettings(store="/proc/a.zarr"))
     with pytest.raises(OSError, match="must lie in a folder that can be written, got /proc/a"):
         BackgroundSampling(nowhere)
+    unnamed = replace(settings, run=RunSettings(store=str(tmp_path / "a.npz")))
+    for sample in (BackgroundSampling, LandscapeSampler().sample):
+        with pytest.raises(ValueError, match=r"a new store must end in \.zarr"):
+            sample(unnamed)
     with pytest.raises(ValueError, match="in the background must be on a grid"):
         BackgroundSampling(replace(settings, samples=ScatterSettings(count=8)))
 

@@ -226,13 +226,15 @@ def test_a_stopped_and_resumed_store_has_the_bytes_of_an_undisturbed_one(
 ):
     options = {"resolution": 5, "distance": 1.0}
     with pytest.warns(UserWarning, match="stopped"):
-        sample_grid(small_problem, directions, store=tmp_path / "a", time_budget=1e-9, **options)
-    for name in ("a", "b"):
+        sample_grid(
+            small_problem, directions, store=tmp_path / "a.zarr", time_budget=1e-9, **options
+        )
+    for name in ("a.zarr", "b.zarr"):
         sample_grid(small_problem, directions, store=tmp_path / name, **options)
     files = [
         {p.relative_to(tmp_path / name): p.read_bytes() for p in (tmp_path / name).rglob("*.*")}
         | {p.relative_to(tmp_path / name): p.read_bytes() for p in (tmp_path / name).rglob("c/*/*")}
-        for name in ("a", "b")
+        for name in ("a.zarr", "b.zarr")
     ]
     assert len(files[0]) >= 7
     assert files[0] == files[1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from tlp_core.analysis.tree_settings import TreeSettings
@@ -45,23 +44,6 @@ Parsers = Any
 def add_output(command: argparse.ArgumentParser, text: str) -> None:
     """Add the path of the result."""
     command.add_argument("-o", "--output", required=True, type=_path, metavar="PATH", help=text)
-
-
-def require_store_name(path: str, *coarse: str) -> None:
-    """Check the name of a new store, before hours are spent on its samples.
-
-    Args:
-        path: of the store.
-        coarse: stores of coarser grids that are sampled first. If any of these stores exists, the
-            sampling is resumed, and the name may be any.
-
-    Raises:
-        ValueError: if the name does not end in .zarr.
-    """
-    if Path(path).suffix != ".zarr" and not any(Path(each).exists() for each in (path, *coarse)):
-        raise ValueError(
-            f"the name of a new store must end in .zarr, or ParaView cannot open it, got {path}"
-        )
 
 
 def add_command(

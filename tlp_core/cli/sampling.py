@@ -19,12 +19,12 @@ from tlp_core.cli.options import (
     evaluation_of,
     problem_and_directions,
     problem_of,
-    require_store_name,
     run_of,
     samples_of,
 )
 from tlp_core.cli.output import INCOMPLETE, log_to_stderr, print_result, summarize, write_rows
 from tlp_core.landscape.landscape import Landscape
+from tlp_core.landscape.store import require_new_store
 from tlp_core.progress import TerminalProgress, silent
 
 logger = logging.getLogger(__name__)
@@ -49,8 +49,8 @@ def sample(options: argparse.Namespace) -> int:
     log_to_stderr(quiet=options.quiet)
     if sorted(set(options.resolution)) != options.resolution:
         raise ValueError(f"resolutions must ascend, as 11,21,41, got {options.resolution}")
+    require_new_store(options.output)  # before coarser grids are sampled
     stores = [_coarse_store(options.output, r) for r in options.resolution[:-1]]
-    require_store_name(options.output, *stores)
     all_settings = [
         replace(
             problem_and_directions(options),

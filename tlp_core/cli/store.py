@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 
 from tlp_core.choices import SURFACE_QUANTITIES
-from tlp_core.cli.options import Parsers, add_command, add_json, add_output, require_store_name
+from tlp_core.cli.options import Parsers, add_command, add_json, add_output
 from tlp_core.cli.output import print_result, summarize
 from tlp_core.landscape.landscape import Landscape
+from tlp_core.landscape.store import require_new_store
 from tlp_core.pipeline.exchange import export_landscape, import_landscape
 
 
@@ -29,7 +30,7 @@ def print_info(options: argparse.Namespace) -> int:
 
 def import_store(options: argparse.Namespace) -> int:
     """Read another program's landscape into a store."""
-    require_store_name(options.output)
+    require_new_store(options.output)
     landscape = import_landscape(
         options.file,
         quantity=options.quantity,

@@ -130,6 +130,7 @@ class Landscape:
 
         Raises:
             FileExistsError: if ``path`` exists.
+            ValueError: if its name does not end in .zarr.
         """
         LandscapeStore.write_all(
             path,

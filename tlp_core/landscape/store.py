@@ -372,7 +372,10 @@ class LandscapeStore:
 
         Raises:
             FileExistsError: if ``path`` exists.
+            ValueError: if its name does not end in .zarr, or for other than one array of losses for
+                each batch.
         """
+        require_new_store(path)
         folder, temporary = _new_and_temporary_folder(path)
         try:
             if len(batch_losses) != len(provenance.get(BATCH_SIZES, ())):
@@ -712,6 +715,20 @@ def _agree(name: str, there: Any, here: Any) -> bool:
     if name == MODEL_LOSS and isinstance(there, float) and isinstance(here, float):
         return math.isclose(there, here, rel_tol=_ROUNDING)
     return bool(there == here)
+
+
+def require_new_store(path: str | os.PathLike[str]) -> None:
+    """Check the path of a new store, before hours are spent on its samples; nothing if it exists.
+
+    Raises:
+        ValueError: if the name does not end in .zarr.
+        NotADirectoryError: for a store in a folder that is a file.
+    """
+    require_folder(path)
+    if Path(path).suffix != ".zarr" and not Path(path).exists():
+        raise ValueError(
+            f"the name of a new store must end in .zarr, or ParaView cannot open it, got {path}"
+        )
 
 
 def _new_and_temporary_folder(path: str | os.PathLike[str]) -> tuple[Path, Path]:

@@ -25,6 +25,7 @@ from pathlib import Path
 from tlp_core.atomic_files import atomic_write
 from tlp_core.landscape.landscape import Landscape
 from tlp_core.landscape.series import LANDSCAPE_ENDING
+from tlp_core.landscape.store import require_new_store
 from tlp_core.pipeline.settings import LandscapeSettings
 from tlp_core.sampling.settings import GridSettings
 
@@ -181,6 +182,7 @@ def _start(command: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
 
 def _require_store_place(store: str) -> None:
     """Check that a store can be written, before hours are spent on coarse grids."""
+    require_new_store(store)
     path = Path(store).resolve()
     existing = next(place for place in (path, *path.parents) if place.exists())
     try:

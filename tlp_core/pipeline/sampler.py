@@ -10,7 +10,7 @@ from tlp_core.directions.base import Directions
 from tlp_core.directions.methods import make_directions
 from tlp_core.directions.settings import DirectionSettings
 from tlp_core.landscape.landscape import Landscape
-from tlp_core.landscape.store import LandscapeStore
+from tlp_core.landscape.store import LandscapeStore, require_new_store
 from tlp_core.pipeline.problem_loader import ProblemLoader, Sharding
 from tlp_core.pipeline.settings import LandscapeSettings
 from tlp_core.problem import Problem
@@ -74,9 +74,10 @@ class LandscapeSampler:
         self._sampled_by_ranks = settings
         progress = progress if part.is_first() else silent
         with abort_all_on_error(part):
-            if part.is_first() and settings.run.store and Path(settings.run.store).exists():
-                # before hours are spent on directions
-                LandscapeStore.open(settings.run.store).check_chunks()
+            if part.is_first() and settings.run.store:  # before hours are spent on directions
+                require_new_store(settings.run.store)
+                if Path(settings.run.store).exists():
+                    LandscapeStore.open(settings.run.store).check_chunks()
             before = _before_samples(progress)
             problem, directions = self._find_directions(settings, part, before)
             plan = make_plan(self._samples(problem, directions, settings, part), len(directions))

@@ -30,6 +30,7 @@ from tlp_core.landscape.store import (
     MODEL_LOSS,
     Chunk,
     LandscapeStore,
+    require_new_store,
 )
 from tlp_core.model_state import own_squared_norm, pieces, preserve_model, trainable_parameters
 from tlp_core.problem import (
@@ -343,8 +344,10 @@ def _open_or_create_on_disk(
 ) -> tuple[LandscapeStore, Engine | None]:
     """Resume the store at a path, or create it; the first process creates it for all."""
     resume = partial(LandscapeStore.resume, path, plan.shape, plan.distances, provenance)
-    store = resume() if part.is_first() else None
-    engine = None
+    store = engine = None
+    if part.is_first():
+        require_new_store(path)
+        store = resume()
     if store is not None:
         store.check_chunks()
     if part.broadcast(part.is_first() and store is None) and part.is_in_first_group():
