@@ -252,6 +252,17 @@ def fit_camera(view: Any, size: tuple[int, int] | None = None) -> None:
     roles.set_fitted_camera(view, camera_state(view))
 
 
+def render(view: Any = None) -> None:
+    """Render a view, or all views.
+
+    The first call of ``simple.Render`` in a session resets the camera of the view, so that the
+    camera of a saved state would be lost.
+    """
+    for each in simple.GetViews() if view is None else (view,):
+        each.MakeRenderWindowInteractor(True)
+        each.StillRender()
+
+
 def fit_layout(layout: Any, size: tuple[int, int] | None = None) -> None:
     """Fit all views of a layout.
 

@@ -104,7 +104,7 @@ class _Follower:
             note = self._notes[key] = styles.show_text(text, shown[0], position=_NOTE)
             fitting.fit(shown[0], keep_camera=True)
         note.Text = text
-        simple.RenderAllViews()
+        fitting.render()
 
 
 _follower = _Follower()

@@ -1,7 +1,8 @@
 """Links between selections, and updates of views when the time or the window size changes.
 
-Observers end with the session, and a state file cannot save them. :func:`attach`, which the macro
-calls, adds them to all profiles and views of the session. Repeated calls add no second observer.
+Observers end with the session, and a state file cannot save them. :func:`attach` adds them to all
+profiles and views of the session: the macro calls it, the functions that show views do, and
+:mod:`~tlp_paraview.loaded_states`. Repeated calls add no second observer.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def attach(*, render: bool = True) -> int:
         if key not in _attached and (fitting.profiles_in(view) or _has_samples(view)):
             _attached[key] = _Fitter(view)
     if render:
-        simple.RenderAllViews()
+        fitting.render()
     return len(profiles)
 
 
@@ -183,7 +184,7 @@ class _ProfileLinks:
         for place in self._linked.values():
             if place != self._origin:
                 _select(*place, self._shows_basins(*place), basins, samples)
-        simple.RenderAllViews()
+        fitting.render()
 
     def _shows_basins(self, proxy: Any, port: int) -> bool:
         return port == 0 and bool(proxy.SMProxy == self._profile.SMProxy)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tlp_paraview import loaded_states
 from tlp_paraview.algorithm import output, report_errors
 from tlp_paraview.tree_algorithm import FormerlySimplifying, chosen_array
 
@@ -27,6 +28,7 @@ class TLPLandscapeProfile(FormerlySimplifying):
 
     def __init__(self) -> None:
         super().__init__()
+        loaded_states.watch()
         self._order, self._keep_places, self._width = 0, 1, 0
         self._logarithmic, self._loss_range = 0, (0.0, 1.0)
         self._tolerance, self._height_scale = 1e-4, 1.0

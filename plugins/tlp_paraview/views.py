@@ -738,5 +738,5 @@ def _look_from(view: Any, direction: tuple[float, float, float]) -> None:
     view.CameraViewUp = [0.0, 0.0, 1.0]
     view.CameraFocalPoint = [0.0, 0.0, 0.0]
     view.CameraPosition = list(direction)
-    simple.Render(view)
+    fitting.render(view)
     fitting.fit_camera(view)

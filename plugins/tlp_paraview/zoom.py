@@ -47,7 +47,7 @@ def zoom_into_basins(view: Any = None) -> bool:
     if bounds is None or fitting.camera_state(view) == before:
         fitting.fit(view)
         bounds = None
-    simple.Render(view)
+    fitting.render(view)
     return bounds is not None
 
 

@@ -394,14 +394,17 @@ OF_READING = "Input proxy does not support selection extraction."
 REOPENED = """
 LoadState("session.pvsm")
 settle()
-macro()
+moved = GetRenderViews()[0]
+moved.CameraPosition = [1.0, 2.0, 30.0]
 from paraview import servermanager
-from tlp_paraview import fitting, versions
+from tlp_paraview import versions
 profile = FindSource("Profile")
 ids = servermanager.sources.IDSelectionSource(FieldType="CELL", IDs=[0, 0])
 profile.SMProxy.SetSelectionInput(0, versions.appended_selection(ids), 0)
 settle()
-report(linked=selected("Surface"), steps=list(FindSource("Training").TimestepValues))
+report(linked=selected("Surface"))
+macro()
+report(camera=list(moved.CameraPosition), steps=list(FindSource("Training").TimestepValues))
 threshold = FindSource("Tree Simplification").PersistenceThreshold
 report(threshold=threshold, views=len(GetRenderViews()))
 report(frame=[round(e, 3) for e in GetRenderViews()[-1].AxesGrid.CustomBounds[:2]])
@@ -485,7 +488,7 @@ def test_time_and_slider_move_the_profile(worked):
     assert printed["fewer"] < printed["cells"]
 
 
-def test_a_saved_session_opens_and_the_macro_links_it_again(worked, launcher):
+def test_a_saved_session_opens_linked_and_keeps_its_camera(worked, launcher):
     done, printed = gui(launcher, worked[0], REOPENED)
     assert done.code == 0, done.text
     is_known = worked[2]["version"] == "6.1"
@@ -494,6 +497,7 @@ def test_a_saved_session_opens_and_the_macro_links_it_again(worked, launcher):
     assert printed["views"] >= 2
     assert printed["steps"] == [0, 5, 10, 20, 40, 80, 160, 320]
     assert len(printed["linked"]["SampleId"]) > 0
+    assert printed["camera"] == [1, 2, 30]
     assert printed["frame"] == [0, 225]
 
 

@@ -1,5 +1,7 @@
 """Tests of the choice of Qt's Python; tests/gui shows a text in the status bar itself."""
 
+from importlib.util import find_spec
+
 import pytest
 from tlp_paraview import status_bar
 
@@ -8,6 +10,10 @@ QT5 = "7f00-7f01 r-xp 00000000 00:00 0 /usr/lib/libQt5Widgets.so.5.15.8\n"
 
 @pytest.fixture
 def pyqt5(tmp_path, monkeypatch):
+    """Make a package of PyQt5 without files, and hide that of another Qt."""
+    monkeypatch.setattr(
+        status_bar, "find_spec", lambda name: find_spec(name) if name == "PyQt5" else None
+    )
     folder = tmp_path / "PyQt5"
     folder.mkdir()
     (folder / "__init__.py").touch()

@@ -210,6 +210,7 @@ def basins(samples, array, step):
     return [values(OutputPort(profile, 0), name, "Cell") for name in ("Size", "Birth", "Death")]
 
 
+raised = Elevation(Input=reader, LowPoint=[-1, 0, 0], HighPoint=[1, 0, 0])  # 6.1: not flat
 before = {
     "Calculator": Calculator(Input=reader, Function="Loss", ResultArrayName="Loss"),
     "Threshold": Threshold(Input=reader, Scalars=["POINTS", "Loss"], LowerThreshold=-1,
@@ -217,10 +218,10 @@ before = {
     "Transform": Transform(Input=reader, Transform="Transform"),
     "Pass Arrays": PassArrays(Input=reader, PointDataArrays=["Loss", "Coordinates"],
                               FieldDataArrays=["Shape", "Step"]),
-    "Append": AppendAttributes(Input=[reader, Elevation(Input=reader)]),
+    "Append": AppendAttributes(Input=[reader, raised]),
     "Interpolator": TemporalInterpolator(Input=reader),
     "Shift": TemporalShiftScale(Input=reader),
-    "Elevation": Elevation(Input=reader),
+    "Elevation": raised,
 }
 before["Transform"].Transform.Translate = [1.0, 2.0, 3.0]
 for name, proxy in before.items():

@@ -795,8 +795,8 @@ def shown(path):
 x = np.linspace(-1, 1, 41)
 narrow = 1 + np.square(x)[:, None] + np.square(x)
 narrow[33, 30] = -1  # one of 1,681 samples, with the lower half of the axis to itself
-Landscape(narrow, np.ones(2), np.ones(narrow.shape, dtype=bool)).save("narrow")
-view = shown("narrow")
+Landscape(narrow, np.ones(2), np.ones(narrow.shape, dtype=bool)).save("narrow.zarr")
+view = shown("narrow.zarr")
 SaveScreenshot("narrow.png", view, ImageResolution=(400, 400))
 view.ViewSize = (400, 400)
 profile = fitting.profiles_in(view)[0]
@@ -819,8 +819,8 @@ noise = np.random.default_rng(0).normal(size=(16, 21, 21))
 for name, batches in (("certain", well + 0 * noise), ("noisy", well + 3 * noise)):
     sizes = {"batch_sizes": [4] * 16}
     evaluated = np.ones(well.shape, dtype=bool)
-    Landscape(batches.mean(0), np.ones(2), evaluated, sizes, batch_losses=batches).save(name)
-    view = shown(name)
+    Landscape(batches.mean(0), np.ones(2), evaluated, sizes, batch_losses=batches).save(name + ".zarr")
+    view = shown(name + ".zarr")
     (faint,) = roles.visible(view, roles.Role.FAINT_BASINS)
     texts = [s.Text for s in GetSources().values() if hasattr(s, "Text")]
     SaveScreenshot(name + ".png", view, ImageResolution=(400, 400))
@@ -829,8 +829,8 @@ for name, batches in (("certain", well + 0 * noise), ("noisy", well + 3 * noise)
     print("faint", name, faint.Opacity < 1, has_legend, has_cells, view.AxesGrid.XTitle)
     views.close_views()
 nearest = {"nearest": 0.1}
-Landscape(well, np.ones(2), evaluated, nearest).save("geometric")
-print("faint", "geometric", shown("geometric").AxesGrid.XTitle)
+Landscape(well, np.ones(2), evaluated, nearest).save("geometric.zarr")
+print("faint", "geometric", shown("geometric.zarr").AxesGrid.XTitle)
 """
 
 SCRIPTED = """
