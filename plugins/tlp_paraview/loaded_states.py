@@ -24,9 +24,9 @@ def watch() -> None:
     module = vtkProcessModule.GetProcessModule()
     if module is None or module.GetProcessType() != vtkProcessModule.PROCESS_CLIENT:
         return
-    from paraview import servermanager
+    from paraview.modules.vtkRemotingServerManager import vtkSMProxyManager
 
-    manager = servermanager.vtkSMProxyManager.GetProxyManager().GetActiveSessionProxyManager()
+    manager = vtkSMProxyManager.GetProxyManager().GetActiveSessionProxyManager()
     if manager is not None and manager is not _watched.Get():
         manager.AddObserver("LoadStateEvent", _loaded)
         _watched.Set(manager)

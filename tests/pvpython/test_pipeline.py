@@ -819,7 +819,8 @@ noise = np.random.default_rng(0).normal(size=(16, 21, 21))
 for name, batches in (("certain", well + 0 * noise), ("noisy", well + 3 * noise)):
     sizes = {"batch_sizes": [4] * 16}
     evaluated = np.ones(well.shape, dtype=bool)
-    Landscape(batches.mean(0), np.ones(2), evaluated, sizes, batch_losses=batches).save(name + ".zarr")
+    landscape = Landscape(batches.mean(0), np.ones(2), evaluated, sizes, batch_losses=batches)
+    landscape.save(name + ".zarr")
     view = shown(name + ".zarr")
     (faint,) = roles.visible(view, roles.Role.FAINT_BASINS)
     texts = [s.Text for s in GetSources().values() if hasattr(s, "Text")]
