@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tlp_core import Problem, random_directions, sample_grid
+from tlp_core import Problem, random_directions, sample_grid, scratch
 from tlp_core.directions import flat
 from tlp_core.scratch import forget, is_supported, scratch_tensor
 
@@ -33,6 +33,13 @@ def test_entries_stay_after_they_were_taken_from_memory(tmp_path, monkeypatch):
     other = torch.arange(100_000)
     forget(other)
     assert torch.equal(other, torch.arange(100_000))
+
+
+@pytest.mark.skipif(not scratch._is_in_memory("/dev/shm"), reason="there is no folder in memory")
+def test_a_folder_in_memory_is_not_used(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/dev/shm")
+    file = scratch_tensor(10, torch.float32).untyped_storage().filename
+    assert file.startswith("/var/tmp/")
 
 
 @pytest.mark.parametrize("normalization", ["none", "layer", "filter"])
@@ -70,7 +77,7 @@ def test_directions_are_held_in_memory_where_no_file_has_room(monkeypatch):
 MEASURED = """
 import torch
 from pathlib import Path
-from tlp_core import Problem, random_directions, sample_grid
+from tlp_core import Problem, random_directions, sample_grid, scratch
 from tlp_core.directions import flat
 
 flat._HELD = 0

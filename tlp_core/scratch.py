@@ -19,6 +19,9 @@ from torch import Tensor
 _PREFIX = "tlp-scratch-"
 _MADV_DONTNEED = 4
 
+_ON_DISK = "/var/tmp"
+"""Folder for the file if that for temporary files is in memory, as on many systems."""
+
 
 def is_supported() -> bool:
     """Return whether this system gives up the memory of a part of a file on request."""
@@ -28,15 +31,30 @@ def is_supported() -> bool:
 def scratch_tensor(size: int, dtype: torch.dtype) -> Tensor:
     """Return a tensor (size,) on the CPU, not initialized, whose entries are in a file.
 
-    The folder is that for temporary files (environment variable ``TMPDIR``).
+    The folder is that for temporary files (environment variable ``TMPDIR``), or /var/tmp if that is
+    in memory.
 
     Raises:
         OSError: if there is no room for the file.
         RuntimeError: if it cannot be mapped into memory.
     """
-    with tempfile.NamedTemporaryFile(prefix=_PREFIX) as file:
+    folder = tempfile.gettempdir()
+    folder = _ON_DISK if _is_in_memory(folder) and Path(_ON_DISK).is_dir() else folder
+    with tempfile.NamedTemporaryFile(prefix=_PREFIX, dir=folder) as file:
         os.posix_fallocate(file.fileno(), 0, size * dtype.itemsize)
         return torch.from_file(file.name, shared=True, size=size, dtype=dtype)
+
+
+def _is_in_memory(folder: str) -> bool:
+    """Return whether the files of a folder are in memory."""
+    device = os.stat(folder).st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    for line in mounts.splitlines():
+        fields = line.split()
+        if fields[2] == wanted:
+            return fields[fields.index("-") + 1] in ("tmpfs", "ramfs")
+    return False
 
 
 def forget(part: Tensor) -> None:

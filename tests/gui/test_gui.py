@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -265,16 +266,21 @@ def test_the_button_of_the_panel_stops_a_sampling_in_the_background(launcher, tm
     assert made["points"] < 41 * 41
 
 
-def test_file_open_and_recent_files_take_what_was_chosen(launcher, tmp_path):
-    """A store, a folder of stores and an import, each beside other landscapes."""
-    (tmp_path / "landscapes").mkdir()
+def write_landscapes(place):
+    """Write a store, a folder of stores and a file of another program."""
+    (place / "landscapes").mkdir()
     stores = {"bowl": 5, "landscapes/step1": 3, "landscapes/step2": 3}
     for name, resolution in stores.items():
         shape = (resolution, resolution)
         landscape = Landscape(np.ones(shape), np.ones(2), np.ones(shape, bool))
-        landscape.save(tmp_path / f"{name}.zarr")
+        landscape.save(place / f"{name}.zarr")
     places = np.linspace(-1, 1, 9) * np.ones((2, 1))
-    np.savez(tmp_path / "theirs.npz", loss=np.ones((9, 9)), coordinates=places)
+    np.savez(place / "theirs.npz", loss=np.ones((9, 9)), coordinates=places)
+
+
+def test_file_open_and_recent_files_take_what_was_chosen(launcher, tmp_path):
+    """A store, a folder of stores and an import, each beside other landscapes."""
+    write_landscapes(tmp_path)
     bowl, folder, theirs = (
         str(tmp_path / name) for name in ("bowl.zarr", "landscapes", "theirs.npz")
     )
@@ -528,6 +534,82 @@ def make_problem():
     model = torch.nn.Linear(2, 1, bias=False)
     return Problem(model, lambda m, b: m.weight.square().sum(), [torch.zeros(1)], name="own")
 """
+
+DRAGGED = """
+import sys
+from pathlib import Path
+from {qt} import QtCore, QtGui, QtWidgets
+
+class Label(QtWidgets.QLabel):
+    def mousePressEvent(self, event):
+        drag, data = QtGui.QDrag(self), QtCore.QMimeData()
+        data.setUrls([QtCore.QUrl.fromLocalFile(sys.argv[1])])
+        drag.setMimeData(data)
+        (drag.exec if hasattr(drag, "exec") else drag.exec_)(QtCore.Qt.DropAction.CopyAction)
+
+    def showEvent(self, event):
+        QtCore.QTimer.singleShot(500, lambda: Path("shown").touch())
+
+application = QtWidgets.QApplication([])
+label = Label("drag me")
+label.setWindowFlags(QtCore.Qt.WindowType.FramelessWindowHint)
+label.setGeometry(1400, 0, 150, 100)
+label.show()
+application.exec() if hasattr(application, "exec") else application.exec_()
+"""
+
+DROPPED = """
+import os, subprocess
+from pathlib import Path
+from time import monotonic
+desktop = Desktop()
+desktop.resize(1300, 900)
+environment = {name: os.environ[name] for name in os.environ if name != "PYTHONPATH"}
+opened = []
+for name in ("bowl.zarr", "landscapes", "theirs.npz"):
+    Path("shown").unlink(missing_ok=True)
+    label = subprocess.Popen([PYTHON, "drag.py", os.path.abspath(name)], env=environment)
+    end = monotonic() + 60
+    while not Path("shown").exists() and label.poll() is None and monotonic() < end:
+        settle()
+    count = len(GetSources())
+    desktop.move(1470, 50)
+    desktop._button(1)
+    for place in ((1450, 80), (1300, 200), (900, 500), (890, 505), (880, 500)):
+        desktop.move(*place)
+    settle(0.5)
+    desktop._button(0)
+    end = monotonic() + 60
+    while len(GetSources()) == count and monotonic() < end:
+        settle()
+    label.kill()
+    label.wait()
+    reader = GetActiveSource()
+    reader.UpdatePipeline()
+    samples = reader.GetDataInformation(0).GetNumberOfPoints()
+    opened.append([reader.SMProxy.GetXMLName(), [os.path.basename(f) for f in reader.FileName],
+                   samples, list(reader.TimestepValues)])
+report(opened=opened)
+"""
+
+
+@pytest.mark.exhaustive
+def test_landscapes_are_opened_by_drag_and_drop(launcher, tmp_path):
+    """They are dragged from the window of another program, as from a file manager."""
+    qt = next((name for name in ("PyQt6", "PyQt5") if find_spec(name)), None)
+    if qt is None:
+        pytest.skip("a file is dragged from a window of Qt for Python, and there is none")
+    write_landscapes(tmp_path)
+    (tmp_path / "drag.py").write_text(DRAGGED.format(qt=qt))
+    done, printed = gui(launcher, tmp_path, f"PYTHON = {sys.executable!r}\n{DROPPED}")
+    assert done.code == 0, done.text
+    assert done.errors == []
+    assert printed["opened"] == [
+        ["TLPLandscapeReader", ["bowl.zarr"], 25, []],
+        ["TLPLandscapeReader", ["landscapes"], 9, [1, 2]],
+        ["TLPLandscapeReader", ["theirs.npz"], 81, []],
+    ]
+
 
 SAVED = """
 TLPLossLandscape(
