@@ -338,8 +338,10 @@ def comes_from(proxy: Any, origin: Any) -> bool:
 
 
 def is_connected(proxy: Any, profile: Any) -> bool:
-    """Return whether a proxy is before or behind a profile, or the profile itself."""
-    return comes_from(proxy, profile) or comes_from(profile, proxy)
+    """Return whether a proxy is before a profile, or behind the merge tree that it draws."""
+    tree = _producer(profile, "Nodes")
+    is_behind = tree is not None and comes_from(proxy, tree)
+    return is_behind or comes_from(proxy, profile) or comes_from(profile, proxy)
 
 
 def upstream(proxy: Any) -> Iterator[Any]:

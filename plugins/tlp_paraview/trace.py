@@ -67,14 +67,20 @@ def record_landscape(built: Pipeline, layout: Any) -> None:
     )
 
 
-def record_update() -> None:
-    """Record that all views of profiles were updated, if a trace is recorded."""
+def record_update(shown: Any = None) -> None:
+    """Record that all views of profiles were updated, if a trace is recorded.
+
+    Args:
+        shown: the proxy whose landscape was shown again. Default: None, there was none.
+    """
     if (smtrace := _recorder()) is None:
         return
+    again = [] if shown is None else [f"tlp_views.show_again({smtrace.Trace.get_accessor(shown)})"]
     smtrace.Trace.Output.append_separated(
         [
             *_IMPORTS,
             "tlp_views.update_all_views()",
+            *again,
             "tlp_interaction.attach()",
         ]
     )

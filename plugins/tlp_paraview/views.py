@@ -155,7 +155,7 @@ def show_again(selected: Any) -> Any:
     """Show the landscape of a pipeline whose views were closed.
 
     Args:
-        selected: proxy of its source, or of a filter before or behind its profile.
+        selected: proxy of its source, or of a filter before its profile or behind its merge tree.
 
     Returns:
         The new layout; None if the profile is drawn in a view, or there is none.

@@ -1028,7 +1028,14 @@ for name, resolution in (("Pipeline", 9), ("Views", 7)):  # as modules of the su
     runpy.run_path(MACRO)
 SetActiveSource(pipeline.all_profiles()[0])
 runpy.run_path(MACRO)
+for view in fitting.views_of(GetLayout()):
+    Delete(view)
+closed, = (each for each in map(pipeline.find_pipeline, pipeline.all_profiles())
+           if each.source == source)
+SetActiveSource(closed.descriptors)
+runpy.run_path(MACRO)
 code = smtrace.stop_trace()
+print("shown again", code.count("tlp_views.show_again(descriptors"))
 print("builds", code.count("tlp_pipeline.build("), "profile_1 = tlp_built.profile" in code)
 ResetSession()
 exec(code, {{"__name__": "__main__", **vars(paraview.simple)}})
@@ -1323,6 +1330,7 @@ def test_a_python_trace_of_the_macro_replays(drawn):
     assert done.code == 0, done.text
     assert done.errors == []
     assert "builds 2 True" in done.text
+    assert "shown again 1" in done.text
     assert "replayed 9 tilt=0.5 True" in done.text
     assert "replayed 7 tilt=0.5 True" in done.text
     assert "views 4 2" in done.text

@@ -18,8 +18,7 @@ with trace.hidden():
         print(f"merge tree: {built.tree_filter}")
     else:
         views.update_all_views()
-        if source is not None:
-            views.show_again(source)
+        is_shown_again = source is not None and views.show_again(source) is not None
     is_growing = follow.follow()
     if not interaction.attach() and not is_growing:
         raise RuntimeError(
@@ -29,4 +28,4 @@ with trace.hidden():
 if is_new:
     trace.record_landscape(built, layout)
 else:
-    trace.record_update()
+    trace.record_update(source if is_shown_again else None)
