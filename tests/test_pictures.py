@@ -35,7 +35,7 @@ def panels_of(figure):
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("logarithmic", [False, True])
+@pytest.mark.parametrize("logarithmic", [False, pytest.param(True, marks=pytest.mark.exhaustive)])
 def test_all_panels_of_all_kinds_of_landscapes(logarithmic, tmp_path):
     hole = wells(3)
     hole[0, 0, 0] = np.nan

@@ -107,6 +107,7 @@ print(len(shares), max(shares))
 """
 
 
+@pytest.mark.exhaustive
 def test_directions_in_a_file_are_not_in_memory_between_samples():
     """Of a model of many layers, each smaller than a piece; pages of its three directions' file."""
     run = subprocess.run(

@@ -259,6 +259,7 @@ def test_the_landscapes_of_a_training_are_those_of_one_process(network, tmp_path
     assert np.allclose(losses[0], losses[1], rtol=1e-5)
 
 
+@pytest.mark.exhaustive
 def test_ranks_write_each_row_of_a_table_once(problem, folder, tmp_path):
     command = ["blocks", *problem, "--checkpoints", str(folder), "--groups", "embedding", "-r", "3"]
     command += ["--method", "random", "--trace-vectors", "0", "--no-sharpness", "-q"]
