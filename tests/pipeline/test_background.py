@@ -133,7 +133,7 @@ def test_an_error_is_one_sentence(tmp_path):
     settings = LandscapeSettings(ProblemSettings("two-wells", arguments={"nonsense": 1}))
     sampling = BackgroundSampling(settings)
     report = ended(sampling)
-    assert report.error.startswith("arguments of two-wells must fit two_wells(n: ")
+    assert report.error.startswith("arguments of two-wells must fit (n=")
     assert shown(sampling) is None
     sampling.close()
     nowhere = replace(settings, run=RunSettings(store="/proc/a.zarr"))

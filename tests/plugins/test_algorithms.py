@@ -150,7 +150,10 @@ def test_an_error_empties_all_outputs_downstream_and_is_reported_once(messages):
         ({"SetProblem": None}, "Problem must be one of"),
         ({"SetArguments": "beta"}, "arguments must be like"),
         ({"SetCheckpoint": "no.pt"}, "a checkpoint must be a file, found none at no.pt"),
-        ({"SetProblem": "pinn-convection", "SetArguments": "speed=3"}, "must fit make_problem"),
+        (
+            {"SetProblem": "pinn-convection", "SetArguments": "speed=3"},
+            "pinn-convection must fit (beta=",
+        ),
     ],
 )
 def test_wrong_settings_of_the_source_give_one_sentence(messages, setting, message):

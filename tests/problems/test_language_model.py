@@ -196,6 +196,14 @@ def test_weights_of_torch_are_read_without_running_code(models, tokens, tmp_path
     assert not (tmp_path / "made").exists()
 
 
+def test_a_missing_shard_is_named(models, tokens, tmp_path):
+    models["llama"][1].save_pretrained(tmp_path / "step", max_shard_size="10KB")
+    missing = sorted((tmp_path / "step").glob("*.safetensors"))[1]
+    missing.unlink()
+    with pytest.raises(FileNotFoundError, match=f"{missing.name} must exist, because the index"):
+        load(tmp_path / "step", tokens)
+
+
 def test_revisions_of_a_hub_are_steps(models, tokens, tmp_path):
     cache = tmp_path / "models--lab--tiny"
     (cache / "refs").mkdir(parents=True)

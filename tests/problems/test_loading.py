@@ -147,7 +147,7 @@ def test_a_missing_file_is_reported():
 
 
 def test_arguments_that_do_not_fit_are_reported():
-    with pytest.raises(ValueError, match=r"must fit two_wells\(n.*unexpected keyword.*'beta'"):
+    with pytest.raises(ValueError, match=r"must fit \(n=2, .*unexpected keyword.*'beta'"):
         load_problem("two-wells", arguments={"beta": 3})
 
 

@@ -150,4 +150,6 @@ def _raised(error: BaseException) -> str:
 
 
 def _signature(maker: Callable[..., Any]) -> str:
-    return f"{getattr(maker, '__name__', 'it')}{inspect.signature(maker)}"
+    """Return the arguments and their defaults, as in ``(n=2, tilt=0.1)``."""
+    arguments = inspect.signature(maker).parameters.values()
+    return str(inspect.Signature([each.replace(annotation=each.empty) for each in arguments]))

@@ -108,10 +108,13 @@ def stored_precisions(folder: Path) -> set[torch.dtype]:
     """Return the precisions of the floating-point numbers in the files of a folder's weights.
 
     Raises:
+        FileNotFoundError: if a file that an index of shards names is missing.
         ValueError: if a file is damaged.
     """
     found: set[torch.dtype] = set()
     for file in weight_files(folder):
+        if not file.is_file():
+            raise FileNotFoundError(f"{file} must exist, because the index of its folder names it")
         try:
             if file.suffix == ".safetensors":
                 from safetensors import safe_open
