@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from paraview import servermanager, simple
+from vtkmodules.vtkCommonDataModel import vtkPlane, vtkPlaneCollection
 
 from tlp_core import array_names as names
 from tlp_core.profile import width_title
@@ -337,12 +338,35 @@ def _fit_profile(profile: Any, view: Any, size: tuple[int, int], *, moves_camera
     grid.XTitle = "" if not grid.XTitle else title_of_widths(profile)
     grid.DataScale = [1.0, scale * stretch, 1.0]
     grid.UseCustomBounds = 1
-    bounds = [0.0, width, low * scale * stretch, high * scale * stretch]
+    whole = bounds = [0.0, width, low * scale * stretch, high * scale * stretch]
     if camera_was_moved(view) and _looks_straight(view):
-        bounds = _part_seen(bounds, view, size)
+        bounds = _part_seen(whole, view, size)
         low, high = (end / (scale * stretch) for end in bounds[2:])
+    _clip(view, bounds, whole)
     styles.label_axis(grid, "Y", (low, high))
     grid.CustomBounds = [*bounds, 0.0, 0.0]
+
+
+def _clip(view: Any, bounds: list[float], whole: list[float]) -> None:
+    """Hide what a view shows outside the axes of a part of a profile, where labels and legend are.
+
+    Only drawing is changed, so nothing of it is saved, and a picture that a server draws is whole.
+    """
+    planes = vtkPlaneCollection()
+    for side, (end, last) in enumerate(zip(bounds, whole)):
+        if end != last:
+            normal, origin = [0.0] * 3, [0.0] * 3
+            normal[side // 2], origin[side // 2] = (1.0, -1.0)[side % 2], end
+            plane = vtkPlane()
+            plane.SetOrigin(origin)
+            plane.SetNormal(normal)
+            planes.AddItem(plane)
+    props = view.SMProxy.GetRenderer().GetViewProps()
+    for prop in map(props.GetItemAsObject, range(props.GetNumberOfItems())):
+        for name in ("GetMapper", "GetLODMapper"):
+            mapper = getattr(prop, name)() if hasattr(prop, name) else None
+            if mapper is not None:
+                mapper.SetClippingPlanes(planes)
 
 
 def _looks_straight(view: Any) -> bool:

@@ -808,6 +808,9 @@ print("zoomed", sizes[0], zoom.zoom_into_basins(view))
 profile.SMProxy.SetSelectionInput(0, None, 0)
 SaveScreenshot("zoomed.png", view, ImageResolution=(400, 400))
 print("back", zoom.zoom_into_basins(view), fitting.camera_was_moved(view))
+view.CameraParallelScale /= 3  # into the wide basin, which is larger than the axes now
+fitting.fit(view, (400, 400), keep_camera=True)
+SaveScreenshot("part.png", view, ImageResolution=(400, 400))
 views.close_views()
 try:
     zoom.zoom_into_basins()
@@ -1393,6 +1396,18 @@ def test_a_basin_narrower_than_a_pixel_is_seen_by_its_outline_and_minimum(drawn)
     assert (widths > 0).all(), "from the lower end of the wide basin down to the minimum"
     assert (widths <= 4).all(), "no wider than its line"
     assert is_red[140:].any()
+
+
+def test_a_part_of_a_profile_is_drawn_inside_its_axes_only(drawn):
+    with Image.open(drawn["folder"] / "part.png") as picture:
+        pixels = np.asarray(picture.convert("RGB"), dtype=int)
+    is_blue = pixels[..., 2] - pixels[..., 0] > 12
+    frame = np.zeros_like(is_blue)
+    frame[54:350, 50:322] = True  # fitting.FRAME
+    bar = np.zeros_like(is_blue)
+    bar[:, 330:] = True
+    assert is_blue[frame].mean() > 0.3
+    assert not is_blue[~frame & ~bar].any()
 
 
 def test_a_zoom_into_a_narrow_basin_shows_it_wide_and_goes_back(drawn):
