@@ -1,4 +1,5 @@
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -343,6 +344,17 @@ def test_a_shared_range_scales_a_profile():
     assert np.ptp(drawing.height([0.0, 1.0])) == pytest.approx(0.07 * 2)
     with pytest.raises(ValueError, match="must run upward, got 3 to 1"):
         vtk_bridge.drawing(profile, loss_range=(3.0, 1.0))
+
+
+def test_losses_that_single_precision_cannot_show_are_warned_of():
+    profile = landscape_profile(merge_tree([1.0, 3.0, 2.0, 4.0], grid_graph((4,))))
+    for low, high in ((2.3025, 2.3035), (1e6, 1e6 + 20), (5.0, 5.0), (0.0, 0.0)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            vtk_bridge.drawing(profile, loss_range=(low, high))
+    for low, high in ((1000.0, 1000.001), (-1e6 - 1, -1e6)):
+        with pytest.warns(UserWarning, match="subtract a constant"):
+            vtk_bridge.drawing(profile, loss_range=(low, high))
 
 
 def test_the_tree_and_the_diagram_of_a_profile():

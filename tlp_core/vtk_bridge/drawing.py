@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -37,6 +38,9 @@ Without it, the basins would hide what is drawn in the same plane.
 
 _ASPECT = 0.7
 """Height of a profile divided by its width, if the height scale is automatic."""
+
+_LEAST_SPAN = 1e-5
+"""Range of the loss axis divided by its largest value that single precision, 6e-8, can show."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,9 @@ def drawing(
     Returns:
         The axis, with its scale and its range.
 
+    Warns:
+        UserWarning: if the axis is so short against its values that ParaView cannot draw it.
+
     Raises:
         ValueError: if the scale is not above 0, an end of the range is not finite, the lowest loss
             is above the highest, or a logarithmic axis has a loss that is not positive.
@@ -102,6 +109,14 @@ def drawing(
         )
     ends = np.log10([low, high]) if logarithmic else np.array([low, high])
     span = float(ends[1] - ends[0])
+    if 0 < span < _LEAST_SPAN * np.abs(ends).max():
+        warnings.warn(
+            f"the loss axis from {low:.10g} to {high:.10g} spans less than {_LEAST_SPAN:g} of its "
+            "values, and ParaView draws points and labels in single precision, so they are in "
+            "wrong places; subtract a constant from the losses before the neighbour graph, with "
+            "ParaView's Calculator",
+            stacklevel=2,
+        )
     automatic = _ASPECT * profile.total_width / span if span > 0 else 1.0
     return Drawing(scale if scale is not None else automatic, logarithmic, (low, high))
 
