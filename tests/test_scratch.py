@@ -4,6 +4,7 @@ import errno
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,11 +36,16 @@ def test_entries_stay_after_they_were_taken_from_memory(tmp_path, monkeypatch):
     assert torch.equal(other, torch.arange(100_000))
 
 
-@pytest.mark.skipif(not scratch._is_in_memory("/dev/shm"), reason="there is no folder in memory")
-def test_a_folder_in_memory_is_not_used(monkeypatch):
+def test_a_folder_in_memory_is_not_used(tmp_path, monkeypatch):
+    if not (Path("/dev/shm").is_dir() and scratch._is_in_memory("/dev/shm")):
+        pytest.skip("there is no folder in memory")
+    if scratch._is_in_memory(str(tmp_path)):
+        pytest.skip("there is no folder on a disk")
     monkeypatch.setattr(tempfile, "tempdir", "/dev/shm")
-    file = scratch_tensor(10, torch.float32).untyped_storage().filename
-    assert file.startswith("/var/tmp/")
+    for other, used in ((str(tmp_path), str(tmp_path)), ("/nowhere", "/dev/shm")):
+        monkeypatch.setattr(scratch, "_ON_DISK", other)
+        file = scratch_tensor(10, torch.float32).untyped_storage().filename
+        assert file.startswith(used + "/")
 
 
 @pytest.mark.parametrize("normalization", ["none", "layer", "filter"])
@@ -77,7 +83,7 @@ def test_directions_are_held_in_memory_where_no_file_has_room(monkeypatch):
 MEASURED = """
 import torch
 from pathlib import Path
-from tlp_core import Problem, random_directions, sample_grid, scratch
+from tlp_core import Problem, random_directions, sample_grid
 from tlp_core.directions import flat
 
 flat._HELD = 0

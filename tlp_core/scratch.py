@@ -31,26 +31,32 @@ def is_supported() -> bool:
 def scratch_tensor(size: int, dtype: torch.dtype) -> Tensor:
     """Return a tensor (size,) on the CPU, not initialized, whose entries are in a file.
 
-    The folder is that for temporary files (environment variable ``TMPDIR``), or /var/tmp if that is
-    in memory.
+    The folder is that for temporary files (environment variable ``TMPDIR``). If that is in memory,
+    it is /var/tmp, if that is on a disk and can be written.
 
     Raises:
         OSError: if there is no room for the file.
         RuntimeError: if it cannot be mapped into memory.
     """
-    folder = tempfile.gettempdir()
-    folder = _ON_DISK if _is_in_memory(folder) and Path(_ON_DISK).is_dir() else folder
-    with tempfile.NamedTemporaryFile(prefix=_PREFIX, dir=folder) as file:
+    with tempfile.NamedTemporaryFile(prefix=_PREFIX, dir=_folder()) as file:
         os.posix_fallocate(file.fileno(), 0, size * dtype.itemsize)
         return torch.from_file(file.name, shared=True, size=size, dtype=dtype)
+
+
+def _folder() -> str:
+    usual = tempfile.gettempdir()
+    has_other = os.access(_ON_DISK, os.W_OK) and not _is_in_memory(_ON_DISK)
+    return _ON_DISK if has_other and _is_in_memory(usual) else usual
 
 
 def _is_in_memory(folder: str) -> bool:
     """Return whether the files of a folder are in memory."""
     device = os.stat(folder).st_dev
     wanted = f"{os.major(device)}:{os.minor(device)}"
-    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
-    for line in mounts.splitlines():
+    mounts = Path("/proc/self/mountinfo")
+    if not mounts.is_file():
+        return False
+    for line in mounts.read_text(encoding="utf-8", errors="replace").splitlines():
         fields = line.split()
         if fields[2] == wanted:
             return fields[fields.index("-") + 1] in ("tmpfs", "ramfs")

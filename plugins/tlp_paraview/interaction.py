@@ -54,7 +54,9 @@ def attach(*, render: bool = True) -> int:
         _attached[key].link_samples()
     for view in simple.GetRenderViews():
         key = view.GetGlobalIDAsString()
-        if key not in _attached and (fitting.profiles_in(view) or _has_samples(view)):
+        if key in _attached:
+            _attached[key].refit()
+        elif fitting.profiles_in(view) or _is_fitted(view, profiles):
             _attached[key] = _Fitter(view)
     if render:
         fitting.render()
@@ -77,7 +79,12 @@ class _Fitter:
         if interactor is not None:
             interactor.AddObserver("EndInteractionEvent", self._moved)
         view.SMProxy.AddObserver("ResetCameraEvent", self._moved)
-        self._resized(window, "")
+        self.refit()
+
+    def refit(self) -> None:
+        """Fit the view if its size is not that for which it was fitted last."""
+        if (view := self._view()) is not None:
+            self._resized(versions.render_window(view), "")
 
     def _view(self) -> Any:
         """Return the view; None if it was closed."""
@@ -96,7 +103,12 @@ class _Fitter:
         if size != self._size and min(size) > 1:
             self._size = size
             fitting.fit(view, size, keep_camera=True)
-            if not fitting.profiles_in(view) and not fitting.camera_was_moved(view):
+            if fitting.profiles_in(view) or fitting.camera_was_moved(view):
+                return
+            low, high = view.SMProxy.GetRenderer().ComputeVisiblePropBounds()[:2]
+            if low > high:  # nothing is drawn yet
+                self._size = (0, 0)
+            else:
                 fitting.fit_camera(view, size)
 
 
@@ -282,10 +294,10 @@ def _leaves(data: Any) -> Iterator[Any]:
         walk.GoToNextItem()
 
 
-def _has_samples(view: Any) -> bool:
-    inputs = [p.GetProperty("Input") for p in roles.proxies_in(view)]
-    shown = [each.GetProxy(0) for each in inputs if each is not None and each.GetNumberOfProxies()]
-    return any(p.GetXMLName() in ("TLPLandscapeSlice", *_MOVING_FILTERS) for p in shown)
+def _is_fitted(view: Any, profiles: list[Any]) -> bool:
+    """Return whether the suite has fitted a view of samples; views of a user are left alone."""
+    has_samples = any(shows(view, profile) for profile in profiles)
+    return has_samples and roles.fitted_camera(view) is not None
 
 
 def shows(view: Any, profile: Any) -> bool:

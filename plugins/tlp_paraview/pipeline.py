@@ -338,10 +338,14 @@ def comes_from(proxy: Any, origin: Any) -> bool:
 
 
 def is_connected(proxy: Any, profile: Any) -> bool:
-    """Return whether a proxy is before a profile, or behind the merge tree that it draws."""
+    """Return whether a proxy is before or behind a profile, or the profile itself."""
+    return comes_from(proxy, profile) or comes_from(profile, proxy)
+
+
+def is_beside(proxy: Any, profile: Any) -> bool:
+    """Return whether a proxy is behind the merge tree that a profile draws, as descriptors are."""
     tree = _producer(profile, "Nodes")
-    is_behind = tree is not None and comes_from(proxy, tree)
-    return is_behind or comes_from(proxy, profile) or comes_from(profile, proxy)
+    return tree is not None and comes_from(proxy, tree)
 
 
 def upstream(proxy: Any) -> Iterator[Any]:

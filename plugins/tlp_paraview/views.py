@@ -27,6 +27,7 @@ from tlp_paraview.pipeline import (
     build,
     comes_from,
     find_pipeline,
+    is_beside,
     is_connected,
     load_plugin,
     number_of_directions,
@@ -160,7 +161,9 @@ def show_again(selected: Any) -> Any:
     Returns:
         The new layout; None if the profile is drawn in a view, or there is none.
     """
-    profile = next((each for each in all_profiles() if is_connected(selected, each)), None)
+    profiles = all_profiles()
+    own = [each for each in profiles if is_connected(selected, each)]
+    profile = next(iter(own or [each for each in profiles if is_beside(selected, each)]), None)
     found = find_pipeline(profile) if profile is not None else None
     drawn = [p.SMProxy for view in simple.GetRenderViews() for p in fitting.profiles_in(view)]
     if found is None or profile.SMProxy in drawn:

@@ -1203,7 +1203,7 @@ except ValueError as error:
 
 
 MARKS = """
-from tlp_paraview import fitting, views, pipeline
+from tlp_paraview import fitting, interaction, views, pipeline
 layout = views.show_landscape(pipeline.build(TLPLossLandscape(Resolution=9)))
 view = fitting.views_of(layout)[1]
 words = Text(registrationName="mine", Text="loss")
@@ -1218,6 +1218,16 @@ fitting.fit_layout(layout, (1000, 500))
 fitting.fit_layout(layout, (1600, 900))
 print("mine", words.Text, shown.FontSize, list(ball.Scale), list(moved.Transform.Scale))
 print("profiles", len(fitting.profiles_in(view)))
+own = CreateView("RenderView")
+Show(Calculator(Input=Sphere(), Function="1", ResultArrayName="one"), own)
+Show(Calculator(Input=OutputPort(profile, 2), Function="2*Loss", ResultArrayName="Twice"), own)
+own.CameraPosition, own.AxesGrid.XTitleFontSize = [10.0, 2.0, 3.0], 33
+interaction.attach()
+own.ViewSize = (300, 200)
+print("own view", list(own.CameraPosition), own.AxesGrid.XTitleFontSize)
+second = TLPLandscapeProfile(Nodes=profile.Nodes, Arcs=profile.Arcs,
+                             Segmentation=profile.Segmentation)
+print("second of a tree", views.show_again(second) is not None)
 """
 
 
@@ -1475,6 +1485,8 @@ def test_what_a_user_adds_to_a_view_is_left_alone(drawn):
     assert done.errors == []
     assert "mine loss 55 [2.0, 3.0, 4.0] [1.0, 1.0, 1.0]" in done.text
     assert "profiles 1" in done.text
+    assert "own view [10.0, 2.0, 3.0] 33" in done.text
+    assert "second of a tree True" in done.text
 
 
 def test_a_table_of_blocks_is_a_heat_map_whose_frame_follows_time(drawn):

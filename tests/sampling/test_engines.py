@@ -202,6 +202,19 @@ def test_large_calls_are_compiled_where_it_pays(
     assert names == tried
 
 
+@pytest.mark.parametrize("cores", [1, 64])
+def test_the_batch_of_compiled_code_does_not_depend_on_the_cores(
+    small_problem, directions, cores, monkeypatch
+):
+    """Four of these samples need 0.8 GB, and have one worker on any machine."""
+    work = Work(calls=100, values=2 * 10**7, flops=10**9, value_bytes=2 * 10**8)
+    monkeypatch.setattr(engine_choice, "count_work", lambda _: work)
+    monkeypatch.setattr(engine_choice, "available_cores", lambda: cores)
+    monkeypatch.setattr(engine_choice._Trial, "run", lambda *_: True)
+    engine = choose_engine(small_problem, directions, POINTS, samples=10**6).engine
+    assert (engine.name, engine.batch) == ("compiled", 4)
+
+
 def test_a_slow_loss_is_not_evaluated_to_choose_an_engine(directions, small_problem):
     calls = []
 

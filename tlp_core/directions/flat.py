@@ -52,7 +52,7 @@ def rows_on_disk(n: int, parameters: Sequence[Tensor]) -> Tensor:
         except (OSError, RuntimeError) as error:  # torch's own of a map that fails
             warnings.warn(
                 f"directions are held in memory, {needed / 1e9:.1f} GB, because the folder for "
-                f"temporary files cannot hold them ({error}); set TMPDIR",
+                f"temporary files cannot hold them ({error}); set TMPDIR to one on a disk",
                 stacklevel=4,
             )
     return empty_rows(n, parameters)

@@ -718,10 +718,10 @@ def _agree(name: str, there: Any, here: Any) -> bool:
 
 
 def require_new_store(path: str | os.PathLike[str]) -> None:
-    """Check the path of a new store, before hours are spent on its samples; nothing if it exists.
+    """Check that a store can be at a path, before hours are spent on its samples.
 
     Raises:
-        ValueError: if the name does not end in .zarr.
+        ValueError: if the store is a new one, and its name does not end in .zarr.
         NotADirectoryError: for a store in a folder that is a file.
     """
     require_folder(path)

@@ -53,8 +53,8 @@ def sample_grid(
         resolution: number of points along each direction, odd, >= 3.
         distance: half-width of the range of α, one for all directions or one for each, > 0. (Older
             codes mean the full width.)
-        store: path of a Zarr store that receives every chunk when it is evaluated; an existing
-            store is resumed. None keeps the losses in memory.
+        store: path of a Zarr store, NAME.zarr, that receives every chunk when it is evaluated; an
+            existing store is resumed. None keeps the losses in memory.
         reuse: a landscape of the same problem and directions whose samples are reused where their
             coordinates are those of the grid, such as one of half the resolution.
         engine: ``single``, ``batched`` or ``compiled`` (see :mod:`tlp_core.sampling.engines`), or

@@ -165,8 +165,8 @@ class RunSettings:
     """Where losses are stored, and what the run may use; losses do not depend on it.
 
     Attributes:
-        store: path of the Zarr store, a new one NAME.zarr; of a training its folder; empty keeps
-            the losses in memory.
+        store: path of the Zarr store; the name of a new one ends in .zarr. For a training, the
+            folder of its stores. Empty keeps the losses in memory.
         time_budget: seconds after which no further chunk is started, > 0; None for no limit.
         memory_limit: bytes that evaluation may use beyond the model's own, > 0.
         part: (k, m) to evaluate the k-th of m parts only, 1 <= k <= m; None for all, or for a
