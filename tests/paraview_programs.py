@@ -108,7 +108,7 @@ for name, code in json.loads(pathlib.Path("snippets.json").read_text()).items():
 
 
 def run_snippets(
-    snippets: dict[str, str], folder: Path, *, display: bool = False, timeout: float = 300
+    snippets: dict[str, str], folder: Path, *, display: bool = False, timeout: float = 900
 ) -> dict[str, Result]:
     """Run several pieces of code in one pvpython, one after another, each in an empty session.
 

@@ -659,6 +659,7 @@ for store in sys.argv[1:]:
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(not shutil.which("mpiexec"), reason="no mpiexec")
 def test_pvbatch_on_two_ranks_gives_the_profile_of_one(launcher, tmp_path):
     """With a store, both ranks sample; without one, the first does."""

@@ -147,6 +147,7 @@ def test_two_fresh_runs_write_the_same_bytes(tmp_path):
     assert files(stores[0]) == files(stores[1])
 
 
+@pytest.mark.exhaustive
 def test_a_killed_and_resumed_run_gives_the_bytes_of_an_undisturbed_run(
     sample, problem_file, undisturbed_store, tmp_path
 ):

@@ -231,6 +231,7 @@ def test_a_killed_rank_ends_all_and_the_same_command_resumes_the_store(sample, n
     assert np.allclose(resumed.loss, one.loss, rtol=1e-5)
 
 
+@pytest.mark.exhaustive
 def test_a_store_is_not_resumed_with_another_loss(sample, tmp_path):
     done = sample("a.zarr", "--time-budget", "0.01")
     assert f"exitcode  : {INCOMPLETE} " in done.stderr  # of each rank; that of torchrun is 1
