@@ -140,7 +140,7 @@ def main():
     parser.add_argument("--tokens", type=int, default=1024)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument(
-        "--samples", type=int, default=0, help="default: 40, 4000 of the small model"
+        "--samples", type=int, default=0, help="default: 40, 6000 of the small model"
     )
     parser.add_argument("--plain", type=int, default=40, help="largest number of plain samples")
     parser.add_argument("--part", choices=PARTS)
@@ -153,7 +153,7 @@ def main():
         if not options.folder:
             make_small_model(folder)
             options.folder, options.text = folder, f"{folder}/tokens.npy"
-            options.samples = options.samples or 4000  # so many are compiled
+            options.samples = options.samples or 6000  # so many are compiled
         options.samples, results = options.samples or 40, {}
         for part in PARTS:
             values = [f"--{name}={value}" for name, value in vars(options).items()
