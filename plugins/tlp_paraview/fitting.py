@@ -350,7 +350,8 @@ def _fit_profile(profile: Any, view: Any, size: tuple[int, int], *, moves_camera
 def _clip(view: Any, bounds: list[float], whole: list[float]) -> None:
     """Hide what a view shows outside the axes of a part of a profile, where labels and legend are.
 
-    Only drawing is changed, so nothing of it is saved, and a picture that a server draws is whole.
+    Only the drawing in this process is changed. So nothing of it is saved in a state, and pictures
+    that a server draws are not clipped.
     """
     planes = vtkPlaneCollection()
     for side, (end, last) in enumerate(zip(bounds, whole)):

@@ -83,21 +83,16 @@ class _Fitter:
 
     def refit(self) -> None:
         """Fit the view if its size is not that for which it was fitted last."""
-        if (view := self._view()) is not None:
+        if (view := view_of(self._key)) is not None:
             self._resized(versions.render_window(view), "")
 
-    def _view(self) -> Any:
-        """Return the view; None if it was closed."""
-        views = simple.GetRenderViews()
-        return next((view for view in views if view.GetGlobalIDAsString() == self._key), None)
-
     def _moved(self, _object: Any, _event: str) -> None:
-        view = self._view()
+        view = view_of(self._key)
         if view is not None and min(self._size) > 1 and fitting.profiles_in(view):
             fitting.fit(view, self._size, keep_camera=True)
 
     def _resized(self, window: Any, _event: str) -> None:
-        if (view := self._view()) is None:
+        if (view := view_of(self._key)) is None:
             return
         size = tuple(window.GetSize() if window is not None else view.ViewSize)
         if size != self._size and min(size) > 1:
@@ -296,8 +291,14 @@ def _leaves(data: Any) -> Iterator[Any]:
 
 def _is_fitted(view: Any, profiles: list[Any]) -> bool:
     """Return whether the suite has fitted a view of samples; views of a user are left alone."""
-    has_samples = any(shows(view, profile) for profile in profiles)
-    return has_samples and roles.fitted_camera(view) is not None
+    was_fitted = roles.fitted_camera(view) is not None
+    return was_fitted and any(shows(view, profile) for profile in profiles)
+
+
+def view_of(key: str) -> Any:
+    """Return the render view of an id; None if it was closed."""
+    views = simple.GetRenderViews()
+    return next((view for view in views if view.GetGlobalIDAsString() == key), None)
 
 
 def shows(view: Any, profile: Any) -> bool:

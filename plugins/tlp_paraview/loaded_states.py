@@ -12,7 +12,7 @@ from paraview.modules.vtkRemotingCore import vtkProcessModule
 from vtkmodules.vtkCommonCore import vtkWeakReference
 
 _SOON = 10
-"""Time after the first picture, in milliseconds, at which nothing is being drawn."""
+"""Milliseconds from the first picture to the fit, which must not happen while ParaView draws."""
 
 _watched = vtkWeakReference()
 """The manager of proxies that is watched; there is another one after a connection to a server."""
@@ -62,12 +62,9 @@ class _FirstPicture:
         interactor.CreateOneShotTimer(_SOON)
 
     def _rings(self, interactor: Any, _event: str) -> None:
-        from paraview import simple
-
         from tlp_paraview import fitting, interaction
 
         interactor.RemoveObserver(self._tag)
         interaction.attach(render=False)
-        for view in simple.GetRenderViews():
-            if view.GetGlobalIDAsString() == self._key:
-                fitting.render(view)
+        if (view := interaction.view_of(self._key)) is not None:
+            fitting.render(view)

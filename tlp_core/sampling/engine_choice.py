@@ -50,7 +50,7 @@ _VALUES_PER_CALL = 2**19
 On the networks of the benchmark the fastest batches were at 2^18 to 2^21 values."""
 
 _LARGE_CALL = 100_000
-"""Values per call of one sample above which many samples in one call bring nothing by itself."""
+"""Values per call of one sample above which many samples in one call are no faster."""
 
 _LARGEST_COMPILED_CALL = 2**18
 """Values per call of one sample above which compiling brings little. Divided by the time of the
@@ -59,8 +59,8 @@ a GPT-2 of a million parameters), and 6/7 or 1 with 600,000 to 1,700,000 (other 
 UNet)."""
 
 _LARGE_COMPILE_SECONDS = 1200.0
-"""Remaining work of large calls above which compiling, which takes half a minute, is tried. Work is
-counted for a slow core: two cores of the benchmarks take an eighth of it."""
+"""Remaining work of large calls above which compiling, which takes half a minute, is tried. The
+counted time is that of a slow core; the two cores of the benchmarks take an eighth of it."""
 
 _SLOW_SAMPLE = 1.0
 """Seconds of one sample above which engines are neither tried nor measured."""

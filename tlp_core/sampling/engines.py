@@ -332,7 +332,7 @@ def _compile(worker: _Worker) -> _Worker:
     # torch compiles one function at most eight times, and then runs it uncompiled
     torch.compiler.reset()
     assert isinstance(worker, _Batched)
-    # outputs of a layer for many samples lie behind one another; channels last would copy them
+    # the outputs of a layer lie in memory sample by sample; channels last would copy all of them
     options = {"layout_optimization": False, **compiler_options()}
     worker.losses_at = torch.compile(worker.losses_at, dynamic=False, options=options)
     return worker

@@ -40,7 +40,8 @@ _ASPECT = 0.7
 """Height of a profile divided by its width, if the height scale is automatic."""
 
 _LEAST_SPAN = 1e-5
-"""Range of the loss axis divided by its largest value that single precision, 6e-8, can show."""
+"""Smallest range of the loss axis, divided by its largest absolute value, that can be drawn in
+single precision, whose relative error is 6e-8."""
 
 
 @dataclass(frozen=True)
