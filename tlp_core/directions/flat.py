@@ -154,8 +154,7 @@ def orthogonalize(row: Tensor, basis: Tensor) -> Numbers:
         for part, start in zip(pieces(row), range(0, len(row), PIECE)):
             others = basis[:, start : start + PIECE]
             part.sub_(combine(rest, others))
-            for other in others:
-                scratch.forget(other)
+            scratch.forget(*others)
         along += rest
     return along
 

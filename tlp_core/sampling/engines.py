@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, get_args
 
 import numpy as np
@@ -204,6 +205,13 @@ def _copy(problem: Problem) -> Problem:
     return replace(problem, model=copy.deepcopy(problem.model))
 
 
+_Moving = tuple[Tensor, ...]
+"""Parts of a parameter, of θ* and of the directions, which have the same place."""
+
+_FORGOTTEN = 2**22
+"""Entries of a direction after which their memory is given up, which takes time for each call."""
+
+
 class _Single:
     """Losses one at a time; parameters are set in place, from θ* at every sample."""
 
@@ -217,27 +225,32 @@ class _Single:
     ) -> None:
         self._problem, self._reestimates, self._each_batch = problem, reestimates, each_batch
         parameters = dict(problem.model.named_parameters())
-        self._moving: list[tuple[Tensor, Tensor, list[Tensor]]] = []
+        self._moving: list[list[_Moving]] = []
+        size = _FORGOTTEN
         for name in directions.names:
             vectors = [vector[name] for vector in directions.vectors]
-            each = zip(*map(_parts, (parameters[name].data, bases[name], *vectors)))
-            self._moving += [(parameter, base, others) for parameter, base, *others in each]
+            for parts in zip(*map(_parts, (parameters[name].data, bases[name], *vectors))):
+                if size >= _FORGOTTEN:
+                    self._moving.append([])
+                    size = 0
+                self._moving[-1].append(parts)
+                size += parts[0].numel()
 
     def __call__(self, alphas: Points) -> Losses:
         try:
             return np.array([self._losses_at(alpha) for alpha in alphas.tolist()])
         finally:
-            for parameter, base, _ in self._moving:
+            for parameter, base, *_ in chain.from_iterable(self._moving):
                 parameter.copy_(base)
 
     def _losses_at(self, alpha: list[float]) -> list[float]:
-        for parameter, base, (first, *others) in self._moving:
-            step = alpha[0] * first
-            for coordinate, vector in zip(alpha[1:], others):
-                step.add_(vector, alpha=coordinate)
-            torch.add(base, step, out=parameter)
-            for vector in (first, *others):
-                forget(vector)
+        for together in self._moving:
+            for parameter, base, first, *others in together:
+                step = alpha[0] * first
+                for coordinate, vector in zip(alpha[1:], others):
+                    step.add_(vector, alpha=coordinate)
+                torch.add(base, step, out=parameter)
+            forget(*(vector for _, _, *vectors in together for vector in vectors))
         if self._reestimates:
             reestimate_batch_norm(self._problem)
         return mean_losses(self._problem, each_batch=self._each_batch)
