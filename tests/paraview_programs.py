@@ -84,10 +84,11 @@ def run_pvpython(code: str, folder: Path, *, display: bool = False, timeout: flo
 
 
 SNIPPETS = """
-import builtins, json, pathlib, sys, traceback
+import builtins, gc, json, pathlib, sys, traceback
 import paraview.simple
 
 for name, code in json.loads(pathlib.Path("snippets.json").read_text()).items():
+    gc.freeze()  # a trace collects garbage at every call, among all objects of all modules
     print("\\nsnippet", name, flush=True)
     left = 0
     try:
