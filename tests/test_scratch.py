@@ -36,6 +36,21 @@ def test_entries_stay_after_they_were_taken_from_memory(tmp_path, monkeypatch):
     assert torch.equal(other, torch.arange(100_000))
 
 
+def test_parts_that_adjoin_are_given_up_together(monkeypatch):
+    calls = []
+
+    class System:
+        def madvise(self, start, size, _advice):
+            calls.append((start.value, size.value))
+
+    monkeypatch.setattr(scratch, "_system", System)
+    rows = scratch_tensor(2 * 10_240, torch.float32).view(2, 10_240)  # of ten pages each
+    first = [row[:4_096] for row in rows]
+    second = [row[4_096:8_192] for row in rows]
+    forget(*first, torch.ones(5_000), *second, torch.ones(0))
+    assert calls == [(row.data_ptr(), 8_192 * 4) for row in rows]
+
+
 def test_a_folder_in_memory_is_not_used(tmp_path, monkeypatch):
     if not (Path("/dev/shm").is_dir() and scratch._is_in_memory("/dev/shm")):
         pytest.skip("there is no folder in memory")
