@@ -365,6 +365,7 @@ def show_profile(
         styles.show_color_bar(blues, "average loss", view, span)
     roles.set_shared_colors(basins, ranges.average_loss if ranges is not None else None)
     styles.disable_lighting(basins)
+    basins.SelectionRepresentation = "Surface"  # lines of its triangles have gaps after a zoom
     knows_noise = names.Q_VALUE in pipeline.basins.CellData.keys()  # noqa: SIM118
     if knows_noise:
         faint = roles.mark(simple.Show(pipeline.faint_basins, view), Role.FAINT_BASINS)

@@ -812,6 +812,11 @@ print("back", zoom.zoom_into_basins(view), fitting.camera_was_moved(view))
 view.CameraParallelScale /= 3  # into the wide basin, which is larger than the axes now
 fitting.fit(view, (400, 400), keep_camera=True)
 SaveScreenshot("part.png", view, ImageResolution=(400, 400))
+profile.SMProxy.SetSelectionInput(0, versions.appended_selection(chosen), 0)
+chosen.Thresholds = [2, profile.CellData["Size"].GetRange(0)[1]]
+view.CameraParallelScale /= 4
+fitting.fit(view, (400, 400), keep_camera=True)
+SaveScreenshot("selected.png", view, ImageResolution=(400, 400))
 views.close_views()
 try:
     zoom.zoom_into_basins()
@@ -1429,6 +1434,13 @@ def test_a_zoom_into_a_narrow_basin_shows_it_wide_and_goes_back(drawn):
         pixels = np.asarray(picture.convert("RGB"), dtype=int)
     dark = (pixels[..., 2] > 80) & (pixels[..., 0] < 30)  # of the lowest average loss
     assert np.median(dark[100:250, :300].sum(axis=1)) >= 36
+
+
+def test_a_selected_basin_is_filled_after_a_zoom(drawn):
+    with Image.open(drawn["folder"] / "selected.png") as picture:
+        pixels = np.asarray(picture.convert("RGB"), dtype=int)
+    is_selected = (pixels[..., 0] > 150) & (pixels[..., 1] < 50)
+    assert is_selected[60:120, 60:120].mean() > 0.8, "the rest are lines of the axes"
 
 
 def test_an_error_behind_an_image_is_one_sentence_without_errors_of_rendering(drawn):
