@@ -206,6 +206,13 @@ def test_a_loss_without_a_critical_sharpness_is_reported():
         critical_sharpness(slope)
 
 
+def test_a_loss_that_is_not_a_number_has_not_exceeded_the_models():
+    model = nn.ParameterList([torch.ones(1)])
+    domain = Problem(model, lambda m, _: torch.sqrt(m[0]).sum(), [None], name="square root")
+    with pytest.raises(RuntimeError, match="the loss must fall and then exceed"):
+        critical_sharpness(domain)
+
+
 def test_alpha_is_the_mean_of_the_matrices_of_the_group(monkeypatch, capsys):
     """The package is large; here its place is taken by what it returns for three layers."""
 

@@ -19,7 +19,7 @@ from tlp_core import (
     sample_grid,
 )
 from tlp_core.landscape.series import find_checkpoints
-from tlp_core.model_state import select_parameters, trainable_parameters
+from tlp_core.model_state import select_parameters, trainable_parameters, use_threads
 from tlp_core.problem import convert_problem, hash_batches, mean_loss
 from tlp_core.problems.language_model import _sequences
 from tlp_core.problems.parameter_groups import parameter_groups
@@ -335,6 +335,20 @@ def test_bad_tokens_are_reported(content, message, models, tmp_path):
         load(folder, str(path))
 
 
+def test_the_sequences_of_a_further_loss_do_not_depend_on_the_others(models, tmp_path):
+    folder = trained(models, "gpt2", tmp_path) / "checkpoint-100"
+    rng = np.random.default_rng(0)
+    paths = {name: str(tmp_path / f"{name}.npy") for name in "abc"}
+    for path in paths.values():
+        np.save(path, rng.integers(0, 32, 400))
+    found = []
+    for names in ("b", "ab", "cb"):
+        losses = {name: paths[name] for name in names}
+        problem = load(folder, paths["a"], length=8, tokens=48, losses=losses)
+        found.append(torch.cat(problem.other_batches["b"]))
+    assert all(torch.equal(found[0], each) for each in found[1:])
+
+
 def test_long_sequences_of_an_array_are_cut_into_pieces_of_the_length(models, tmp_path):
     folder = trained(models, "gpt2", tmp_path) / "checkpoint-100"
     pieces = np.random.default_rng(0).integers(0, 32, (6, 8))
@@ -576,7 +590,8 @@ def test_blocks_before_the_first_that_moves_run_once(
         return forward(block, *args, **kwargs)
 
     monkeypatch.setattr(kind, "forward", counted)
-    kept = sample_grid(problem, directions, resolution=9, distance=0.1, engine="single")
+    with use_threads(1):  # several workers would have copies of the model, and keep nothing
+        kept = sample_grid(problem, directions, resolution=9, distance=0.1, engine="single")
     assert calls[1] > 81 * len(problem.batches) > 4 * calls[0]
     monkeypatch.undo()
     plain = sample_grid(problem, directions, resolution=9, distance=0.1, engine="single")

@@ -90,8 +90,8 @@ def causal_language_model(
         seed: random seed, >= 0, of the choice of sequences. Default: 0.
         held_out: share of the sequences, the last ones, that is kept for the validation loss, from
             0 (none) to below 1. Default: 0.1.
-        losses: further texts or arrays of tokens by name; each gives one more loss at every sample.
-            Default: none.
+        losses: further texts or arrays of tokens by name; each gives one more loss at every sample,
+            on sequences that depend on its text and the seed only. Default: none.
         attention: ``eager``, ``sdpa``, ``flash_attention_2`` or ``flex_attention``; Hessian
             products by double backward need ``eager``. Default: ``eager``.
         checkpointing: evaluate the blocks again in backward passes instead of keeping their
@@ -129,9 +129,11 @@ def causal_language_model(
     if checkpointing:
         _checkpoint_blocks(model)
     read = partial(_sequences, place=place, length=length)
-    rng, count, vocabulary = np.random.default_rng(seed), tokens // length, _vocabulary_size(model)
+    count, vocabulary = tokens // length, _vocabulary_size(model)
 
-    def batches_of(sequences: npt.NDArray[Any], part: slice = slice(None)) -> list[Tensor]:
+    def batches_of(
+        sequences: npt.NDArray[Any], rng: np.random.Generator, part: slice = slice(None)
+    ) -> list[Tensor]:
         places = range(math.prod(sequences.shape[:2]))[part]
         chosen = places.start + rng.choice(len(places), min(count, len(places)), replace=False)
         rows = sequences[np.divmod(np.sort(chosen), sequences.shape[1])].astype(np.int64)
@@ -145,14 +147,18 @@ def causal_language_model(
     sequences = read(text)
     total = math.prod(sequences.shape[:2])
     split = total - int(held_out * total)
-    validation = batches_of(sequences, slice(split, None)) if split < total else []
+    rng = np.random.default_rng(seed)
+    validation = batches_of(sequences, rng, slice(split, None)) if split < total else []
     return Problem(
         model,
         next_token_loss,
-        batches_of(sequences, slice(split)),
+        batches_of(sequences, rng, slice(split)),
         name=_name_of(Path(folder), revision),
         metrics=_validation_loss(validation),
-        other_batches={name: batches_of(read(path)) for name, path in (losses or {}).items()},
+        other_batches={
+            name: batches_of(read(path), np.random.default_rng(seed))  # whatever the others are
+            for name, path in (losses or {}).items()
+        },
         read_state=partial(_read_checkpoint, type(model), model.config, unused),
     )
 

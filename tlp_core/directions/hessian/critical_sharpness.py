@@ -61,7 +61,7 @@ def critical_sharpness(
     Raises:
         ValueError: for a pattern that matches no parameter.
         LossError: for a loss that fails, is not scalar or finite, or ignores the parameters.
-        NoSharpnessError: if the gradient is zero, or the loss does not exceed the model's anywhere.
+        NoSharpnessError: if the gradient is zero, or no finite loss exceeds the model's.
     """
     model = problem.model
     with evaluation_state(model, parameters):
@@ -78,15 +78,18 @@ def critical_sharpness(
             shards = [shard_of(p.data) for p in moving]
             bases = [shard.clone() for shard in shards]
 
+            losses: dict[float, float] = {}
+
             def exceeds(distance: float) -> bool:
                 with torch.no_grad():
                     for shard, base, part in zip(shards, bases, parts):
                         torch.add(base, part.to(base), alpha=distance, out=shard)
-                    return not mean_loss(kept) <= center
+                    losses[distance] = mean_loss(kept)
+                return not losses[distance] <= center
 
             first = _FIRST * (math.sqrt(sum(map(squared_norm, bases))) or 1.0)
             distance, evaluations = crossing(exceeds, first=first, tolerance=tolerance, most=_MOST)
-    if not math.isfinite(distance):
+    if not math.isfinite(losses.get(distance, math.nan)):  # beyond it, the precision ends
         raise NoSharpnessError(
             "the loss must fall and then exceed the model's along the gradient for a critical "
             f"sharpness, and did not within {evaluations} evaluations"
