@@ -47,7 +47,7 @@ _BARE = 1.7
 _RADIUS = 0.32
 """Radius of minima and saddles divided by the height of a font."""
 
-_MARGIN = 1.6
+_MARGIN = 1.75
 """Factor on the distance of the camera from a landscape that would fill its view."""
 
 _SHIFT = 0.04
@@ -186,9 +186,13 @@ def camera_state(view: Any) -> str:
 
 
 def recolor(view: Any) -> None:
-    """Rescale the colours of the surfaces of a landscape to the range of the losses shown now."""
+    """Rescale the colours of a landscape to the range of the losses shown now.
+
+    A contour surface has one loss; :func:`fit_slice` rescales their colours.
+    """
     for shown in roles.visible(view, Role.LANDSCAPE):
-        if (losses := shown.Input.PointData[names.LOSS]) is not None:
+        losses = None if _is_contour(shown) else shown.Input.PointData[names.LOSS]
+        if losses is not None:
             styles.rescale(shown.LookupTable, losses.GetRange(0))
             _label_bars(view, shown.LookupTable, losses.GetRange(0))
 
@@ -213,17 +217,17 @@ def fit_slice(view: Any, part: Any) -> None:
     for shown in roles.visible(view, Role.HEADING):
         whole = shown.Input.Text.partition(";")[0]
         shown.Input.Text = f"{whole}; slice where {places}" if others else whole
-    contours = [
-        shown
-        for shown in roles.visible(view, Role.LANDSCAPE)
-        if getattr(shown.Input, "Isosurfaces", None) is not None
-    ]
+    contours = filter(_is_contour, roles.visible(view, Role.LANDSCAPE))
     levels = contour_levels(samples)
+    inner = part.Input.PointData[names.LOSS].GetRange(0)[0], float(levels[-1])
     for shown, level in zip(contours, levels):
         shown.Input.Isosurfaces = [float(level)]
-        inner = styles.span_of(shown.LookupTable)[0], float(levels[-1])
         styles.rescale(shown.LookupTable, inner)
         _label_bars(view, shown.LookupTable, inner)
+
+
+def _is_contour(shown: Any) -> bool:
+    return hasattr(shown.Input, "Isosurfaces")
 
 
 def contour_levels(samples: Any) -> npt.NDArray[np.float64]:
@@ -274,7 +278,17 @@ def fit_layout(layout: Any, size: tuple[int, int] | None = None) -> None:
     """
     set_size(layout, size or SIZE)
     for view in views_of(layout):
-        fit(view)
+        fit_built(view)
+
+
+def fit_built(view: Any) -> None:
+    """Fit a view that was just built.
+
+    ParaView does not draw a text that was changed after its view was built, before the first update
+    of the view.
+    """
+    fit(view)
+    view.SMProxy.Update()
 
 
 def set_size(layout: Any, size: tuple[int, int]) -> None:

@@ -152,9 +152,7 @@ def wait(source: Any, *, timeout: float | None = None, every: float = 0.5) -> No
 def wait_for_change(
     reader: Any, *, timeout: float | None = None, every: float = 0.5
 ) -> list[float]:
-    """Wait until the files of a reader have changed since the last call, and read them.
-
-    The first call waits for a change of what there is when it is called.
+    """Wait until the files of a reader hold something that it has not read, and read it.
 
     Args:
         reader: a TLP Landscape Reader with Follow Files.
@@ -171,13 +169,10 @@ def wait_for_change(
     if reader.SMProxy.GetXMLName() != _NAMES[1] or not reader.FollowFiles:
         raise ValueError("a script can wait for a TLP Landscape Reader with Follow Files only")
     end = None if timeout is None else time.monotonic() + timeout
-    key = reader.GetGlobalIDAsString()
-    known = _follower.known(key) or _data_of(reader)
-    while (found := _data_of(reader)) == known:
+    while (state := state_of(reader)) and state["data"] == state["read"]:
         if end is not None and time.monotonic() > end:
             raise TimeoutError(f"nothing has changed in the files of the reader in {timeout:g} s")
         time.sleep(every)
-    _follower.note_known(key, found)
     _read_again(reader)
     return pipeline.steps_of(reader)
 
@@ -186,18 +181,13 @@ def state_of(source: Any) -> dict[str, Any] | None:
     """Return the state of a source, or None.
 
     Returns:
-        ``data``, which changes with the data; ``text``, for a view; ``progress``, the part of
+        ``data``, which changes with the data; for a reader ``read``, the ``data`` of its last
+        reading; ``text``, for a view; ``progress``, the part of
         it for the status bar; ``is_running``; and ``error``.
     """
     source.UpdatePropertyInformation()
     text = source.GetPropertyValue("DataState")
     return json.loads(text) if text else None
-
-
-def _data_of(source: Any) -> str:
-    """Return a text that changes with the data of a source; empty if it does not grow."""
-    state = state_of(source)
-    return str(state["data"]) if state else ""
 
 
 def _sources() -> list[Any]:

@@ -41,6 +41,7 @@ class TLPLandscapeReader(SeriesAlgorithm):
         self._folder = ""
         self._shape: tuple[int, ...] | None = None
         self._follows = False
+        self._read = ""
 
     def AddFileName(self, path: str | None) -> None:
         if path:
@@ -59,26 +60,26 @@ class TLPLandscapeReader(SeriesAlgorithm):
     def GetDataState(self) -> str:
         if not self._follows:
             return ""
-        try:
-            data = self._fingerprint()
-        except OSError:  # RequestData reports it
-            data = ""
-        state = {"data": data, "text": "", "progress": "", "is_running": True, "error": ""}
-        return json.dumps(state)
+        state = {"data": self._fingerprint(), "read": self._read, "is_running": True}
+        return json.dumps({**state, "text": "", "progress": "", "error": ""})
 
     def _places(self) -> list[str]:
         """Return the files, folders and patterns that hold the landscapes."""
         return [*self._file_names, *filter(None, [self._folder])]
 
     def _fingerprint(self) -> str:
-        """Return a text that changes when a step or a chunk of samples is written."""
-        places = [self.find_file(name) for name in self._places()]
-        paths = [member.path for member in find_landscapes(places)]
-        files = [file for path in paths for file in (path, *path.rglob("*"))]
-        newest = max((file.stat().st_mtime_ns for file in files), default=0)
+        """Return a text that changes when a step or a chunk is written; empty without files."""
+        try:
+            places = [self.find_file(name) for name in self._places()]
+            paths = [member.path for member in find_landscapes(places)]
+            files = [file for path in paths for file in (path, *path.rglob("*"))]
+            newest = max((file.stat().st_mtime_ns for file in files), default=0)
+        except OSError:  # RequestData reports it
+            return ""
         return f"{len(paths)} {len(files)} {newest}"
 
     def RequestInformation(self, _request: Any, _in_info: Any, out_info: Any) -> int:
+        self._read = self._fingerprint() if self._follows else ""
         self._series.scan(self._places())
         shape: tuple[int, ...] | None = None
         # RequestData reports the error

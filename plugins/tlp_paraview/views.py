@@ -47,6 +47,9 @@ ANIMATIONS = (".png", ".jpg", ".ogv", ".avi")
 _NATIVE, _PROFILE = "landscape:", "profile:"
 """Kinds of views, at the start of their content."""
 
+_ROOM = 1.1
+"""Size of the axes of a landscape, in sizes of the landscape."""
+
 _SURFACE = 0.75
 """Opacity of a surface, through which the minima behind it are seen."""
 
@@ -140,7 +143,7 @@ def update_views(pipeline: Pipeline, *, new_steps: Sequence[float] | None = None
         _clear(view)
     _fill_views(pipeline, *pair, ranges)
     for view in pair:
-        fitting.fit(view)
+        fitting.fit_built(view)
     return True
 
 
@@ -493,6 +496,9 @@ def show_native(pipeline: Pipeline, view: Any, span: tuple[float, float] | None 
     else:
         _show_contours(part, view, span)
     heading = f"{count:,} samples in {n} direction{'s' if n > 1 else ''}"
+    if _lacks_losses(pipeline.source):
+        heading += ", some without a loss, drawn at the highest"
+    view.AxesGrid.DataBoundsScaleFactor = _ROOM  # or labels of two axes meet at a corner
     styles.show_text(heading, view, role=Role.HEADING)
     if part is not None and n > 3:
         fitting.fit_slice(view, part)
@@ -512,7 +518,14 @@ def _content(pipeline: Pipeline) -> str:
     losses = source.PointData[names.LOSS]
     span = losses.GetRange(0) if losses is not None and not steps else None
     values = [source.GetPropertyValue(name) for name in _settings_of(source)]
-    return json.dumps([values, steps, span], default=str)
+    missing = ["missing"] if _lacks_losses(source) else []
+    return json.dumps([values, steps, span, *missing], default=str)
+
+
+def _lacks_losses(source: Any) -> bool:
+    """Return whether samples of a source have no finite loss; of a series, this is not told."""
+    finite = source.PointData[names.IS_FINITE]
+    return not steps_of(source) and finite is not None and finite.GetRange(0)[0] == 0
 
 
 def _settings_of(source: Any) -> list[str]:

@@ -228,6 +228,8 @@ for step, count in ((10, 12), (20, 25)):
     reader.UpdatePipeline(step)
     finite = reader.PointData["IsFinite"].GetRange(0)
     print("finite", step, finite)
+save(30, 25)  # between the last reading and the next call
+print("steps", follow.wait_for_change(reader, timeout=30, every=0.05))
 for refused in (
     lambda: follow.wait_for_change(reader, timeout=0.2, every=0.05),
     lambda: follow.wait_for_change(TLPLandscapeReader(FileName=["grown_0.zarr"])),
@@ -358,6 +360,7 @@ def test_a_script_waits_for_files_that_grow(ran):
     assert done.errors == []
     assert "steps [0.0, 10.0]\nfinite 10 (0.0, 1.0)\n" in done.text
     assert "steps [0.0, 10.0, 20.0]\nfinite 20 (1.0, 1.0)\n" in done.text
+    assert "steps [0.0, 10.0, 20.0, 30.0]\n" in done.text
     assert "refused: nothing has changed in the files of the reader in 0.2 s" in done.text
     assert "refused: a script can wait for a TLP Landscape Reader with Follow Files" in done.text
     assert "refused: a script can wait for the end of a TLP Loss Landscape with" in done.text
@@ -942,7 +945,9 @@ gc.collect()
 """
 
 SLICED = """
-from tlp_paraview import fitting, pipeline, views
+import numpy as np
+from tlp_core import Landscape
+from tlp_paraview import fitting, pipeline, roles, views
 
 source = TLPLossLandscape(Resolution=5, Arguments="n=4", NumberOfDirections=4)
 layout = views.show_landscape(pipeline.build(source), size=(800, 450))
@@ -958,8 +963,24 @@ def shown():
 print("slice", *shown(), sep=" | ")
 part.Position = [1.0]
 print("slice", *shown(), sep=" | ")
+SaveScreenshot("moved.png", view, ImageResolution=(400, 400))  # the first picture of the view
 part.Directions, part.Position = [4, 2, 0], [0.0, 0.5]
 print("slice", *shown(), sep=" | ")
+part.Directions, part.Position = [1, 2, 3], [1.0]
+SaveScreenshot("moved_again.png", view, ImageResolution=(400, 400))
+
+(bar,) = roles.visible(view, roles.Role.COLOR_BAR)
+before = list(bar.CustomLabels)
+profile = pipeline.all_profiles()[0]
+profile.Width = "n-th root"
+profile.UpdatePipeline()
+print("colours", len(before) > 2 and list(bar.CustomLabels) == before)
+known = np.ones((3, 3), dtype=bool)
+known[0, 0] = False
+Landscape(np.where(known, 2.0 + np.arange(9).reshape(3, 3), np.nan), np.ones(2), known).save(
+    "missing.zarr")
+views.show_landscape(pipeline.build(TLPLandscapeReader(FileName=["missing.zarr"])))
+print("missing", [t.Text for t in GetSources().values() if "9 sam" in getattr(t, "Text", "")])
 """
 
 COMPARED = """
@@ -1296,6 +1317,12 @@ def test_a_view_tells_which_slice_it_shows(drawn):
         ],
     ]
     assert float(found[1][2]) > float(found[0][2]) + 0.9  # the square of the position is added
+    assert "colours True" in drawn["sliced"].text
+    assert "9 samples in 2 directions, some without a loss" in drawn["sliced"].text
+    pictures = [drawn["folder"] / f"{name}.png" for name in ("moved", "moved_again")]
+    titles = [np.asarray(Image.open(path).convert("L"))[:40] for path in pictures]
+    assert titles[0].min() < 128
+    assert np.array_equal(*titles)
 
 
 def test_views_follow_a_source_that_has_changed(drawn):
