@@ -652,6 +652,9 @@ def _show_surface(pipeline: Pipeline, part: Any, view: Any, span: tuple[float, f
     versions.move(square, [0.0, 0.0, radius])
     styles.show_axes(view, ("direction 1", "direction 2", "loss"), (1, 1, scale))
     styles.label_axis(view.AxesGrid, "Z", span)
+    # ParaView would label round numbers beside an axis of no length
+    view.AxesGrid.ZAxisUseCustomLabels = int(span[0] == span[1])
+    view.AxesGrid.ZAxisLabels = [span[0]]
     _look_from(view, (-1.0, -1.6, 1.1))
 
 

@@ -964,10 +964,11 @@ print("slice", *shown(), sep=" | ")
 part.Position = [1.0]
 print("slice", *shown(), sep=" | ")
 SaveScreenshot("moved.png", view, ImageResolution=(400, 400))  # the first picture of the view
+for place in (0.5, 1.0):
+    part.Position = [place]
+    SaveScreenshot("moved_again.png", view, ImageResolution=(400, 400))
 part.Directions, part.Position = [4, 2, 0], [0.0, 0.5]
 print("slice", *shown(), sep=" | ")
-part.Directions, part.Position = [1, 2, 3], [1.0]
-SaveScreenshot("moved_again.png", view, ImageResolution=(400, 400))
 
 (bar,) = roles.visible(view, roles.Role.COLOR_BAR)
 before = list(bar.CustomLabels)
@@ -980,6 +981,10 @@ known[0, 0] = False
 Landscape(np.where(known, 2.0 + np.arange(9).reshape(3, 3), np.nan), np.ones(2), known).save(
     "missing.zarr")
 views.show_landscape(pipeline.build(TLPLandscapeReader(FileName=["missing.zarr"])))
+Landscape(np.full((3, 3), 2.5), np.ones(2), np.ones((3, 3), dtype=bool)).save("level.zarr")
+flat = views.show_landscape(pipeline.build(TLPLandscapeReader(FileName=["level.zarr"])))
+grid = fitting.views_of(flat)[0].AxesGrid
+print("flat", grid.ZAxisUseCustomLabels, list(grid.ZAxisLabels))
 print("missing", [t.Text for t in GetSources().values() if "9 sam" in getattr(t, "Text", "")])
 """
 
@@ -1318,6 +1323,7 @@ def test_a_view_tells_which_slice_it_shows(drawn):
     ]
     assert float(found[1][2]) > float(found[0][2]) + 0.9  # the square of the position is added
     assert "colours True" in drawn["sliced"].text
+    assert "flat 1 [2.5]" in drawn["sliced"].text
     assert "9 samples in 2 directions, some without a loss" in drawn["sliced"].text
     pictures = [drawn["folder"] / f"{name}.png" for name in ("moved", "moved_again")]
     titles = [np.asarray(Image.open(path).convert("L"))[:40] for path in pictures]
