@@ -1280,7 +1280,6 @@ def drawn(tmp_path_factory):
         "compared": COMPARED,
         "ensemble": ENSEMBLE,
         "marks": MARKS,
-        "traced": TRACED.format(macro=str(MACRO)),
     }
     folder = tmp_path_factory.mktemp("drawn")
     return {**run_snippets(snippets, folder, display=True), "folder": folder}
@@ -1377,8 +1376,10 @@ def test_an_ensemble_is_drawn_as_map_embedding_and_tracks(drawn):
     assert "refused: an ensemble must have at least one pipeline" in drawn["ensemble"].text
 
 
-def test_a_python_trace_of_the_macro_replays(drawn):
-    done = drawn["traced"]
+@pytest.mark.exhaustive
+def test_a_python_trace_of_the_macro_replays(tmp_path):
+    code = TRACED.format(macro=str(MACRO))
+    done = run_snippets({"traced": code}, tmp_path, display=True)["traced"]
     assert done.code == 0, done.text
     assert done.errors == []
     assert "builds 2 True" in done.text
@@ -1386,7 +1387,7 @@ def test_a_python_trace_of_the_macro_replays(drawn):
     assert "replayed 9 tilt=0.5 True" in done.text
     assert "replayed 7 tilt=0.5 True" in done.text
     assert "views 4 2" in done.text
-    picture = np.asarray(Image.open(drawn["folder"] / "replayed.png").convert("RGB"), dtype=int)
+    picture = np.asarray(Image.open(tmp_path / "replayed.png").convert("RGB"), dtype=int)
     for half in (picture[:, :400], picture[:, 400:]):
         assert ((half[..., 2] - half[..., 0]) > 60).sum() > 2000  # blue surface, blue basins
 
