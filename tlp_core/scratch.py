@@ -68,7 +68,7 @@ def forget(*parts: Tensor) -> None:
     """Take the memory of parts of scratch tensors from this process.
 
     Their entries stay, and the next use reads them again. Nothing happens to other tensors. Parts
-    that adjoin are given up by one call of the system, which takes less time than one for each.
+    that adjoin are given up by one call of the system, which is faster than one for each part.
     """
     spans: list[list[int]] = []
     for start, size in sorted(map(_span, filter(_is_scratch, parts))):

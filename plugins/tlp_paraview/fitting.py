@@ -188,7 +188,8 @@ def camera_state(view: Any) -> str:
 def recolor(view: Any) -> None:
     """Rescale the colours of a landscape to the range of the losses shown now.
 
-    A contour surface has one loss; :func:`fit_slice` rescales their colours.
+    Contour surfaces, each of which has only one loss, keep their colours: :func:`fit_slice`
+    rescales those.
     """
     for shown in roles.visible(view, Role.LANDSCAPE):
         losses = None if _is_contour(shown) else shown.Input.PointData[names.LOSS]
@@ -284,8 +285,8 @@ def fit_layout(layout: Any, size: tuple[int, int] | None = None) -> None:
 def fit_built(view: Any) -> None:
     """Fit a view that was just built.
 
-    ParaView does not draw a text that was changed after its view was built, before the first update
-    of the view.
+    The view is updated, too. ParaView would not draw a text as it is now if it was changed before
+    the first update of its view.
     """
     fit(view)
     view.SMProxy.Update()

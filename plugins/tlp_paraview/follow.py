@@ -45,14 +45,6 @@ class _Follower:
             self._timed = timed
         return True
 
-    def known(self, key: str) -> str:
-        """Return which data of a source was read last; empty if none was read here."""
-        return self._shown.get(key, "")
-
-    def note_known(self, key: str, data: str) -> None:
-        """Note which data of a source is being read."""
-        self._shown[key] = data
-
     def _rings(self, *_event: Any) -> None:
         """Look for new data; a view has other timers, too, some of them fast."""
         if time.monotonic() - self._looked >= 0.9 * _EVERY / 1000:
@@ -79,8 +71,8 @@ class _Follower:
 
     def _show(self, source: Any, state: dict[str, Any]) -> None:
         key = source.GetGlobalIDAsString()
-        if self.known(key) != state["data"]:
-            self.note_known(key, state["data"])
+        if self._shown.get(key, "") != state["data"]:
+            self._shown[key] = state["data"]
             before = len(pipeline.steps_of(source))
             _read_again(source)
             if source.GetDataInformation(0).GetNumberOfPoints():
@@ -181,9 +173,9 @@ def state_of(source: Any) -> dict[str, Any] | None:
     """Return the state of a source, or None.
 
     Returns:
-        ``data``, which changes with the data; for a reader ``read``, the ``data`` of its last
-        reading; ``text``, for a view; ``progress``, the part of
-        it for the status bar; ``is_running``; and ``error``.
+        ``data``, which changes with the data; for a reader also ``read``, which was ``data`` when
+        it last read its files; ``text``, for a view; ``progress``, the part of ``text`` for the
+        status bar; ``is_running``; and ``error``.
     """
     source.UpdatePropertyInformation()
     text = source.GetPropertyValue("DataState")

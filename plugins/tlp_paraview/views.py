@@ -48,7 +48,7 @@ _NATIVE, _PROFILE = "landscape:", "profile:"
 """Kinds of views, at the start of their content."""
 
 _ROOM = 1.1
-"""Size of the axes of a landscape, in sizes of the landscape."""
+"""Size of the box of the axes, divided by that of the landscape inside."""
 
 _SURFACE = 0.75
 """Opacity of a surface, through which the minima behind it are seen."""
@@ -368,7 +368,7 @@ def show_profile(
         styles.show_color_bar(blues, "average loss", view, span)
     roles.set_shared_colors(basins, ranges.average_loss if ranges is not None else None)
     styles.disable_lighting(basins)
-    basins.SelectionRepresentation = "Surface"  # lines of its triangles have gaps after a zoom
+    basins.SelectionRepresentation = "Surface"  # lines of triangles would show gaps in a zoom
     knows_noise = names.Q_VALUE in pipeline.basins.CellData.keys()  # noqa: SIM118
     if knows_noise:
         faint = roles.mark(simple.Show(pipeline.faint_basins, view), Role.FAINT_BASINS)
@@ -497,8 +497,8 @@ def show_native(pipeline: Pipeline, view: Any, span: tuple[float, float] | None 
         _show_contours(part, view, span)
     heading = f"{count:,} samples in {n} direction{'s' if n > 1 else ''}"
     if _lacks_losses(pipeline.source):
-        heading += ", some without a loss, drawn at the highest"
-    view.AxesGrid.DataBoundsScaleFactor = _ROOM  # or labels of two axes meet at a corner
+        heading += ", some without a loss, drawn at the highest loss"
+    view.AxesGrid.DataBoundsScaleFactor = _ROOM  # so labels of two axes do not meet at a corner
     styles.show_text(heading, view, role=Role.HEADING)
     if part is not None and n > 3:
         fitting.fit_slice(view, part)
@@ -523,7 +523,7 @@ def _content(pipeline: Pipeline) -> str:
 
 
 def _lacks_losses(source: Any) -> bool:
-    """Return whether samples of a source have no finite loss; of a series, this is not told."""
+    """Return whether samples of a source have no finite loss; always False for a series."""
     finite = source.PointData[names.IS_FINITE]
     return not steps_of(source) and finite is not None and finite.GetRange(0)[0] == 0
 

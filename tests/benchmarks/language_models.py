@@ -172,11 +172,11 @@ def main():
             print(flush=True)
         rate = {part: values.get("samples/s") for part, values in results.items()}
         whole, last = rate["whole network"], rate["last block"]
-        for part, plain in (
-            (whole, (rate["plain loop, whole network"], rate["plain loop, again"])),
-            (last, (rate["plain loop, last block"], rate["plain loop, last, again"])),
+        for ours, *plain in (
+            (whole, rate["plain loop, whole network"], rate["plain loop, again"]),
+            (last, rate["plain loop, last block"], rate["plain loop, last, again"]),
         ):
-            print(f"{part:.3g} samples/s, {part / np.mean(plain):.2f} times the plain loop's")
+            print(f"{ours:.3g} samples/s, {ours / np.mean(plain):.2f} times the plain loop's")
         print(f"a sample of the last block takes {whole / last:.2f} of one of the whole network")
         seconds = results["top 2 of the last block"]["seconds"] + 21 * 21 / last
         print(f"top 2 and 21 x 21 samples of the last block take {seconds / 60:.1f} minutes")

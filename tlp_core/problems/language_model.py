@@ -156,7 +156,7 @@ def causal_language_model(
         name=_name_of(Path(folder), revision),
         metrics=_validation_loss(validation),
         other_batches={
-            name: batches_of(read(path), np.random.default_rng(seed))  # whatever the others are
+            name: batches_of(read(path), np.random.default_rng(seed))  # so no other loss matters
             for name, path in (losses or {}).items()
         },
         read_state=partial(_read_checkpoint, type(model), model.config, unused),

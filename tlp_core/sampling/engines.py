@@ -206,10 +206,11 @@ def _copy(problem: Problem) -> Problem:
 
 
 _Moving = tuple[Tensor, ...]
-"""Parts of a parameter, of θ* and of the directions, which have the same place."""
+"""The same part of a parameter, of its value at θ*, and of each direction."""
 
 _FORGOTTEN = 2**22
-"""Entries of a direction after which their memory is given up, which takes time for each call."""
+"""Number of entries of a direction that are used before their memory is given up, all at once:
+each call of the system takes time."""
 
 
 class _Single:

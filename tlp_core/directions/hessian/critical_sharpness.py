@@ -89,7 +89,7 @@ def critical_sharpness(
 
             first = _FIRST * (math.sqrt(sum(map(squared_norm, bases))) or 1.0)
             distance, evaluations = crossing(exceeds, first=first, tolerance=tolerance, most=_MOST)
-    if not math.isfinite(losses.get(distance, math.nan)):  # beyond it, the precision ends
+    if not math.isfinite(losses.get(distance, math.nan)):  # not exceeded, or only by an overflow
         raise NoSharpnessError(
             "the loss must fall and then exceed the model's along the gradient for a critical "
             f"sharpness, and did not within {evaluations} evaluations"
